@@ -1,0 +1,67 @@
+//! Why the database did not do what was asked; each variant says what the caller can do.
+
+use serde::{Deserialize, Serialize};
+
+/// Why the database did not do what was asked. It travels over HTTP as JSON between our own roles.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "error", rename_all = "snake_case")]
+pub enum Error {
+    /// The record or job does not exist: nothing was done.
+    #[error("there is no {what}")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+    },
+    /// A precondition did not hold: nothing was done; read again and decide anew.
+    #[error("operation {operation}: the precondition does not hold")]
+    PreconditionFailed {
+        /// The operation's place in the transaction, from 0.
+        operation: usize,
+        /// The record's present version, if it exists.
+        current: Option<u64>,
+    },
+    /// The lease belongs to somebody else now, or the job ended: drop the attempt.
+    #[error("the lease of job {id} is lost")]
+    LeaseLost {
+        /// The job.
+        id: String,
+    },
+    /// The job's state does not allow the command.
+    #[error("job {id} is {state}")]
+    WrongState {
+        /// The job.
+        id: String,
+        /// Its state.
+        state: String,
+    },
+    /// The request is not valid: repeat it only changed.
+    #[error("{reason}")]
+    Invalid {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The caller's credential does not open this namespace.
+    #[error("the credential does not open this namespace")]
+    Forbidden,
+    /// Too much work is waiting: nothing was done; try again later.
+    #[error("the database has too much work waiting")]
+    Overloaded,
+    /// The database was not reached: nothing was done; try again later.
+    #[error("the database is unavailable: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// The answer was lost: it may have been done; read before repeating.
+    #[error("the database's answer was lost: {reason}")]
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+    /// The storage failed: nothing is promised.
+    #[error("the database failed: {reason}")]
+    Storage {
+        /// Why; for the log, not for clients.
+        reason: String,
+    },
+}

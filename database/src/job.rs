@@ -1,0 +1,228 @@
+//! Jobs: their states, how they are made, and the commands that move them on.
+//!
+//! `scheduled → ready → leased → succeeded | dead | canceled`; a failed attempt goes back to `scheduled`
+//! until its attempts are spent. A lease carries a fencing token that grows with every lease of the job, so
+//! that a worker which lost its lease cannot finish what another one has taken over.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// It waits for its time.
+    Scheduled,
+    /// It can be claimed.
+    Ready,
+    /// A worker has it.
+    Leased,
+    /// It is done.
+    Succeeded,
+    /// Its attempts are spent.
+    Dead,
+    /// Somebody called it off.
+    Canceled,
+}
+
+impl JobState {
+    /// Tells whether the job will not move again by itself.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Dead | Self::Canceled)
+    }
+}
+
+/// How many attempts a job has unless it says otherwise.
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 5;
+
+/// A job to be put into a queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewJob {
+    /// The queue.
+    pub queue: String,
+    /// What the worker is to do: `report`, `order.confirm`, `http`, …
+    pub kind: String,
+    /// What the kind needs to know.
+    #[serde(default)]
+    pub payload: Value,
+    /// The earliest time it may run; at once without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Timestamp>,
+    /// The most attempts; [`DEFAULT_MAX_ATTEMPTS`] without a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// The trace it belongs to, as a `traceparent` value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+impl NewJob {
+    /// Makes a job that may run at once and continues the present trace.
+    pub fn new(queue: impl Into<String>, kind: impl Into<String>, payload: Value) -> Self {
+        let traceparent =
+            process::trace::current().map(|trace| String::from_utf8_lossy(&trace.write()).into_owned());
+        Self {
+            queue: queue.into(),
+            kind: kind.into(),
+            payload,
+            run_at: None,
+            max_attempts: None,
+            traceparent,
+        }
+    }
+}
+
+/// A job as it stands in its queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name: a UUID of version 7.
+    pub id: String,
+    /// The namespace that enqueued it.
+    pub namespace: String,
+    /// The queue.
+    pub queue: String,
+    /// What the worker is to do.
+    pub kind: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// How many attempts were begun.
+    pub attempt: u32,
+    /// The most attempts.
+    pub max_attempts: u32,
+    /// What the kind needs to know.
+    pub payload: Value,
+    /// What the last attempt returned, once it succeeded.
+    pub result: Option<Value>,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    /// How far the present attempt says it is, 0 to 1.
+    pub progress: Option<f64>,
+    /// The fencing token of the latest lease; 0 before the first.
+    pub lease_token: u64,
+    /// When the present lease ends, while leased.
+    pub lease_until: Option<Timestamp>,
+    /// The earliest time it may run.
+    pub run_at: Timestamp,
+    /// When it was enqueued.
+    pub created_at: Timestamp,
+    /// When it last moved.
+    pub updated_at: Timestamp,
+    /// The trace it belongs to.
+    pub traceparent: Option<String>,
+}
+
+/// What a worker or an operator does to jobs; each is durable before it is answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum JobCommand {
+    /// Takes up to `limit` ready jobs of the queues, oldest `run_at` first, and leases them.
+    Claim {
+        /// The queues to take from.
+        queues: Vec<String>,
+        /// The most jobs.
+        limit: u32,
+        /// How long the lease holds unless extended, in milliseconds.
+        lease_ms: u64,
+    },
+    /// Keeps a lease; refused with [`crate::Error::LeaseLost`] when another one is newer.
+    Extend {
+        /// The job.
+        id: String,
+        /// The fencing token of the lease.
+        lease_token: u64,
+        /// How long it holds from now, in milliseconds.
+        lease_ms: u64,
+        /// How far the attempt is, 0 to 1.
+        #[serde(default)]
+        progress: Option<f64>,
+    },
+    /// Ends an attempt well; fenced like [`JobCommand::Extend`].
+    Succeed {
+        /// The job.
+        id: String,
+        /// The fencing token of the lease.
+        lease_token: u64,
+        /// What it returned.
+        result: Value,
+    },
+    /// Ends an attempt badly; fenced like [`JobCommand::Extend`].
+    Fail {
+        /// The job.
+        id: String,
+        /// The fencing token of the lease.
+        lease_token: u64,
+        /// Why.
+        error: String,
+        /// Whether and when it may run again.
+        retry: Retry,
+    },
+    /// Calls a job off; a leased one loses its lease, so its worker's next command is refused.
+    Cancel {
+        /// The job.
+        id: String,
+    },
+    /// Makes a dead or canceled job ready again with fresh attempts.
+    Retry {
+        /// The job.
+        id: String,
+    },
+}
+
+/// Whether and when a failed job runs again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retry {
+    /// After exponential backoff with jitter, while attempts are left.
+    Backoff,
+    /// After this many milliseconds, while attempts are left (`Retry-After`).
+    AfterMs(u64),
+    /// Never: a repeat would fail again.
+    Never,
+}
+
+/// What to look for in a listing of jobs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JobFilter {
+    /// Only this namespace.
+    pub namespace: Option<String>,
+    /// Only this queue.
+    pub queue: Option<String>,
+    /// Only this state.
+    pub state: Option<JobState>,
+    /// The ID after which the page starts; newest first.
+    pub after: Option<String>,
+    /// The most jobs; 100 without a number, at most 1000.
+    pub limit: Option<u32>,
+}
+
+/// Some jobs in order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobPage {
+    /// The jobs, newest first.
+    pub jobs: Vec<Job>,
+    /// Where the next page starts, when there is more; pass it as `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// How full one queue is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueueFigures {
+    /// The queue.
+    pub queue: String,
+    /// Jobs that wait for their time.
+    pub scheduled: u64,
+    /// Jobs that can be claimed.
+    pub ready: u64,
+    /// Jobs that a worker has.
+    pub leased: u64,
+    /// Jobs whose attempts are spent.
+    pub dead: u64,
+    /// How long the oldest ready job has waited.
+    pub oldest_ready: Option<Duration>,
+}

@@ -1,0 +1,113 @@
+//! A transaction: a list of operations that happen together or not at all.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Job, NewJob, Record};
+
+/// Operations on one namespace, in order, all or nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Transaction {
+    /// The namespace whose records it writes; its jobs belong to it too.
+    pub namespace: String,
+    /// What to do; at most [`OPERATION_LIMIT`].
+    pub operations: Vec<Operation>,
+}
+
+/// The most operations of one transaction.
+pub const OPERATION_LIMIT: usize = 1000;
+
+/// One operation of a transaction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Operation {
+    /// Writes a whole record.
+    Put {
+        /// The collection.
+        collection: String,
+        /// The record's name.
+        id: String,
+        /// Its fields.
+        data: Map<String, Value>,
+        /// What must hold for the transaction to happen.
+        #[serde(default)]
+        precondition: Precondition,
+    },
+    /// Changes a record by a JSON merge patch (RFC 7396); the record must exist.
+    Patch {
+        /// The collection.
+        collection: String,
+        /// The record's name.
+        id: String,
+        /// The merge patch.
+        patch: Map<String, Value>,
+        /// What must hold for the transaction to happen.
+        #[serde(default)]
+        precondition: Precondition,
+    },
+    /// Removes a record; the record must exist.
+    Delete {
+        /// The collection.
+        collection: String,
+        /// The record's name.
+        id: String,
+        /// What must hold for the transaction to happen.
+        #[serde(default)]
+        precondition: Precondition,
+    },
+    /// Puts a job into a queue.
+    Enqueue {
+        /// The job.
+        job: NewJob,
+    },
+}
+
+/// What must hold for an operation's record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precondition {
+    /// Nothing.
+    #[default]
+    None,
+    /// It does not exist (`If-None-Match: *`).
+    Absent,
+    /// It exists (`If-Match: *`).
+    Present,
+    /// It exists with just this version (`If-Match: "7"`).
+    Version(u64),
+}
+
+/// What one operation did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The record as it is now.
+    Written {
+        /// The record.
+        record: Record,
+        /// Whether it did not exist before.
+        created: bool,
+    },
+    /// The record is gone.
+    Deleted {
+        /// The sequence of the change that removed it.
+        version: u64,
+    },
+    /// The job waits in its queue.
+    Enqueued {
+        /// The job.
+        job: Job,
+    },
+}
+
+/// A transaction that is durable.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The sequence of its last change; 0 when it changed no record.
+    pub sequence: u64,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// What each operation did, in order.
+    pub outcomes: Vec<Outcome>,
+}

@@ -1,0 +1,58 @@
+//! The admin address of a process: `/metrics`, `/health`, and what its roles add.
+
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+use crate::health::{HealthReport, HealthState};
+use crate::http::{Limits, serve};
+use crate::{Bound, ClusterToken, Health, Listening, RoleError, listen, metrics, token};
+
+/// What the admin address's `/health` answers: the health of each role of the process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProcessHealth {
+    /// Every role, in the order they were bound.
+    pub roles: Vec<HealthReport>,
+}
+
+/// Binds the admin address for roles that are bound already.
+///
+/// Health needs no token; everything else takes the cluster token where one is set.
+pub fn bind(address: &str, token: &ClusterToken, roles: &[Bound]) -> Result<Bound, RoleError> {
+    let listener = listen::bind_internal("admin", address, token)?;
+    let local = listener.local_addr().map_err(|error| RoleError::start("admin", error))?;
+    let health = Health::new("admin");
+    let router = router(token, roles);
+    let own_health = health.clone();
+    let run = async move |shutdown| {
+        own_health.set_ready();
+        serve(listener, router, &shutdown, Limits::default()).await;
+        Ok(())
+    };
+    Ok(Bound::new(vec![Listening { protocol: "http", address: local }], "admin", health, run))
+}
+
+fn router(token: &ClusterToken, roles: &[Bound]) -> Router {
+    let guarded = roles
+        .iter()
+        .fold(Router::new().route("/metrics", get(write_metrics)), |all, role| all.merge(role.admin.clone()))
+        .layer(middleware::from_fn_with_state(token.clone(), token::require));
+    let healths: Vec<Health> = roles.iter().map(|role| role.health.clone()).collect();
+    let health = move || {
+        let report = ProcessHealth { roles: healths.iter().map(Health::report).collect() };
+        let ready = report.roles.iter().all(|role| role.state == HealthState::Ready);
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        std::future::ready((status, Json(report)))
+    };
+    Router::new()
+        .route("/health", get(health.clone()))
+        .route("/readyz", get(health))
+        .route("/livez", get(|| async { "ok\n" }))
+        .merge(guarded)
+}
+
+async fn write_metrics() -> ([(header::HeaderName, HeaderValue); 1], Vec<u8>) {
+    let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, media_type)], metrics::render())
+}

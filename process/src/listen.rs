@@ -1,0 +1,93 @@
+//! Binding a listener, and refusing to bind one that would be open to the world.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+
+use crate::{ClusterToken, RoleError};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Whether several sockets may share the address, one a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// One socket.
+    Alone,
+    /// `SO_REUSEPORT`: the kernel spreads connections over the sockets.
+    PerThread,
+}
+
+/// Binds a listener for a port that asks for the cluster token; beyond loopback there must be one.
+pub fn bind_internal(role: &str, address: &str, token: &ClusterToken) -> Result<TcpListener, RoleError> {
+    let resolved = resolve(role, address)?;
+    if !resolved.ip().is_loopback() && !token.is_set() {
+        return Err(fault(
+            role,
+            address,
+            "it is not a loopback address and no cluster token is set; set SIXFOLD__CLUSTER__TOKEN",
+        ));
+    }
+    bind_public(role, address)
+}
+
+/// Binds a listener for a port that guards itself.
+pub fn bind_public(role: &str, address: &str) -> Result<TcpListener, RoleError> {
+    let socket = bind_socket(role, resolve(role, address)?, Share::Alone)?;
+    TcpListener::from_std(socket).map_err(|error| fault(role, address, error))
+}
+
+/// Binds a non-blocking socket; the address must be free or, with [`Share::PerThread`], shared by us.
+pub fn bind_socket(
+    role: &str,
+    address: SocketAddr,
+    share: Share,
+) -> Result<std::net::TcpListener, RoleError> {
+    let bind = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(share == Share::PerThread)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => fault(role, address, "another process listens there already"),
+        _ => fault(role, address, error),
+    })
+}
+
+/// Finds the address a configured `host:port` means.
+pub fn resolve(role: &str, address: &str) -> Result<SocketAddr, RoleError> {
+    let mut found = address.to_socket_addrs().map_err(|error| fault(role, address, error))?;
+    found.next().ok_or_else(|| fault(role, address, "the name has no address"))
+}
+
+fn fault(role: &str, address: impl ToString, reason: impl ToString) -> RoleError {
+    RoleError::Listen { role: role.to_owned(), address: address.to_string(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn beyond_loopback_a_token_is_needed() {
+        let open = ClusterToken::default();
+        let error = bind_internal("cache", "0.0.0.0:0", &open).unwrap_err().to_string();
+        assert!(error.contains("no cluster token is set"), "{error}");
+        assert!(bind_internal("cache", "127.0.0.1:0", &open).is_ok());
+        let guarded = ClusterToken::new(Some(crate::Secret::new("token")));
+        assert!(bind_internal("cache", "0.0.0.0:0", &guarded).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_named() {
+        let first = bind_public("gateway", "127.0.0.1:0").unwrap();
+        let address = first.local_addr().unwrap().to_string();
+        let error = bind_public("gateway", &address).unwrap_err().to_string();
+        assert!(error.contains(&address) && error.contains("another process"), "{error}");
+    }
+}

@@ -127,6 +127,9 @@ pub enum JobCommand {
         limit: u32,
         /// How long the lease holds unless extended, in milliseconds.
         lease_ms: u64,
+        /// How long to wait for a job when there is none, in milliseconds; at most 20,000.
+        #[serde(default)]
+        wait_ms: u64,
     },
     /// Keeps a lease; refused with [`crate::Error::LeaseLost`] when another one is newer.
     Extend {

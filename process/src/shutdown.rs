@@ -1,5 +1,6 @@
 //! Stopping: a request to stop, a grace to finish what is in flight, and an end.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,16 +14,23 @@ use tokio_util::sync::CancellationToken;
 pub struct Shutdown {
     token: CancellationToken,
     grace: Duration,
+    deadline: Arc<OnceLock<Instant>>,
 }
 
 impl Shutdown {
-    /// Makes a shutdown that nobody has requested yet.
+    /// Makes a shutdown that nobody has requested yet; `grace` counts from the request.
     pub fn new(grace: Duration) -> Self {
-        Self { token: CancellationToken::new(), grace }
+        Self { token: CancellationToken::new(), grace, deadline: Arc::default() }
     }
 
     /// Requests stopping; further requests change nothing.
     pub fn request(&self) {
+        self.request_by(Instant::now() + self.grace);
+    }
+
+    /// Requests stopping with what is left of a grace that began elsewhere.
+    pub fn request_by(&self, deadline: Instant) {
+        self.deadline.get_or_init(|| deadline);
         self.token.cancel();
     }
 
@@ -36,16 +44,19 @@ impl Shutdown {
         self.token.cancelled().await;
     }
 
-    /// Gives the time that work in flight has once stopping is requested.
+    /// Gives the time that work in flight has: once stopping is requested, what is left of it.
     pub fn grace(&self) -> Duration {
-        self.grace
+        match self.deadline.get() {
+            None => self.grace,
+            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+        }
     }
 
     /// Runs a future until it ends or, once stopping was requested, the grace is over; `None` then.
     pub async fn until_grace<F: Future>(&self, future: F) -> Option<F::Output> {
         let grace_over = async {
             self.requested().await;
-            tokio::time::sleep_until(Instant::now() + self.grace).await;
+            tokio::time::sleep(self.grace()).await;
         };
         tokio::select! {
             output = future => Some(output),
@@ -64,7 +75,7 @@ mod tests {
         shutdown.request();
         let quick = shutdown.until_grace(tokio::time::sleep(Duration::from_secs(9))).await;
         assert!(quick.is_some());
-        let slow = shutdown.until_grace(tokio::time::sleep(Duration::from_secs(11))).await;
-        assert!(slow.is_none());
+        let slow = shutdown.until_grace(tokio::time::sleep(Duration::from_secs(2))).await;
+        assert!(slow.is_none(), "one second of the ten was left");
     }
 }

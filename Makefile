@@ -1,0 +1,55 @@
+# Targets a person runs; CI calls the same ones. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+
+.PHONY: help run build test test-unit test-system test-needs check fmt clippy docs deny longest bench bench-needs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: ## build and start all six tiers on the embedded default
+	$(CARGO) run --release -q -- up
+
+build: ## build the release binary
+	$(CARGO) build --release
+
+test: test-needs ## install what the tests need, then run all of them
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --workspace --no-fail-fast; \
+	else \
+		$(CARGO) test --workspace --no-fail-fast; \
+	fi
+
+test-needs: ## install Redis, Python and Node clients through apt, pip and npm when missing (root), or say what is missing
+	@system_tests/install.sh
+
+check: fmt clippy docs deny test longest ## everything that must be green before a commit lands
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+deny: ## dependency policy (cargo-deny where it is installed)
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --offline check licenses bans sources; \
+	else \
+		echo "cargo-deny is not installed; skipped (cargo install cargo-deny --locked)"; \
+	fi
+
+longest: ## the ten longest source files
+	@git ls-files '*.rs' | xargs wc -l | grep -v ' total$$' | sort -rn | head -10
+
+bench-needs: ## install HAProxy, nginx and wrk through apt when missing (root)
+	@bench/install.sh
+
+bench: bench-needs build ## the load balancer beside HAProxy and nginx, and the whole flow; writes bench/results/
+	$(CARGO) run --release -q -p bench -- all
+
+clean: ## remove what was built; the data stays
+	$(CARGO) clean

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Rust: redis-server and redis-cli, redis-py, ioredis.
+# As root everything missing is installed; otherwise the script says what is missing and fails.
+set -euo pipefail
+cd "$(dirname "$0")"
+clients=../target/test-clients
+
+packages=()
+command -v cc >/dev/null || packages+=(build-essential)
+command -v redis-server >/dev/null || packages+=(redis-server)
+command -v redis-cli >/dev/null || packages+=(redis-tools)
+command -v curl >/dev/null || packages+=(curl)
+command -v python3 >/dev/null || packages+=(python3)
+python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
+command -v node >/dev/null || packages+=(nodejs)
+command -v npm >/dev/null || packages+=(npm)
+
+if [ ${#packages[@]} -gt 0 ]; then
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "the tests need: ${packages[*]}" >&2
+        echo "install them (on Debian: sudo apt-get install ${packages[*]}) and run make test again" >&2
+        exit 1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # Debian starts a Redis of its own on 6379; the tests start theirs on private ports.
+    apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+fi
+
+mkdir -p "$clients"
+if [ ! -x "$clients/python/bin/python" ] || ! "$clients/python/bin/python" -c 'import redis' 2>/dev/null; then
+    python3 -m venv "$clients/python"
+    "$clients/python/bin/pip" install -q --disable-pip-version-check 'redis==6.4.0'
+fi
+if [ ! -d "$clients/node_modules/ioredis" ]; then
+    npm install --silent --no-audit --no-fund --prefix "$clients" 'ioredis@5' >/dev/null
+fi

@@ -4,6 +4,8 @@
 //! instance), waits until it answers, and kills what it started when it is dropped. [`Client`] speaks HTTP
 //! to it.
 
+#![allow(clippy::expect_used, reason = "a harness for tests: what fails here fails the test")]
+
 mod client;
 mod house;
 mod ports;

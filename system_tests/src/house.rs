@@ -83,6 +83,12 @@ impl House {
         }
     }
 
+    /// Starts a folded house again on the same data and waits until it is ready.
+    pub async fn start_again(&mut self, name: &str) {
+        self.spawn(name, &[name]);
+        self.wait_until_ready().await;
+    }
+
     fn spawn(&mut self, name: &str, arguments: &[&str]) {
         let log = |kind: &str| {
             let path = self.folder.path().join(format!("{}.{kind}", name.replace(' ', "-")));
@@ -243,7 +249,7 @@ async fn all_answer(client: &Client, admin: &Client) -> bool {
 }
 
 /// Finds the built binary beside the running test.
-pub(crate) fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let folder = test.ancestors().find(|folder| folder.join("sixfold").is_file());
     folder

@@ -4,12 +4,10 @@
 //! instance), waits until it answers, and kills what it started when it is dropped. [`Client`] speaks HTTP
 //! to it.
 
-#![allow(clippy::expect_used, reason = "a harness for tests: what fails here fails the test")]
-
 mod client;
 mod house;
 mod ports;
 
 pub use client::{Client, Reply};
-pub use house::{House, Layout, wait_until};
+pub use house::{House, Layout, binary, wait_until};
 pub use ports::{Ports, free_port};

@@ -1,0 +1,128 @@
+//! What a person sees at the terminal: tables, exit codes, and one clear line when something is wrong.
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+use rustix::process::Signal;
+use system_tests::{House, Layout, binary, free_port};
+
+fn sixfold(arguments: &[&str]) -> Output {
+    Command::new(binary()).args(arguments).output().expect("the binary starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Checks that the command could not start and said why in one line.
+fn assert_refused(output: &Output, says: &str) {
+    let said = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(says), "{said}");
+    assert_eq!(said.trim().lines().count(), 1, "{said}");
+}
+
+#[tokio::test]
+async fn a_misspelt_key_is_refused_with_its_line_and_the_nearest_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sixfold.toml");
+    std::fs::write(&file, "[load_balancer]\nlisten = \"127.0.0.1:0\"\nbackend = []\n").expect("the file");
+    let file = file.to_str().expect("a path");
+    for arguments in [["config", "check", "--config", file], ["up", "--config", file, "--data=/tmp/never"]] {
+        assert_refused(
+            &sixfold(&arguments),
+            "sixfold.toml:3: unknown key `backend`; did you mean `backends`?",
+        );
+    }
+    assert_refused(&sixfold(&["config", "check", "--config", "/nonexistent.toml"]), "cannot be read");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_refused_and_nothing_is_half_started() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sixfold.toml");
+    let resp = free_port();
+    let text = format!("[cache]\nlisten = \"{address}\"\nresp_listen = \"127.0.0.1:{resp}\"\n");
+    std::fs::write(&file, text).expect("the file");
+    let output = sixfold(&["cache", "--config", file.to_str().expect("a path")]);
+    assert_refused(&output, &address);
+    TcpListener::bind(("127.0.0.1", resp)).expect("the other port is free again");
+}
+
+#[tokio::test]
+async fn a_data_folder_in_use_is_refused() {
+    let house = House::start(Layout::Folded).await;
+    let data = house.data();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let output = sixfold(&["database", "--listen", &listen, "--data", data.to_str().expect("a path")]);
+    assert_refused(&output, "in use");
+}
+
+#[tokio::test]
+async fn status_tells_every_role_and_fails_when_one_is_down() {
+    let mut house = House::start(Layout::Unfolded).await;
+    let file = house.config_file();
+    let status = || sixfold(&["status", "--config", file.to_str().expect("a path")]);
+    let healthy = status();
+    let table = String::from_utf8_lossy(&healthy.stdout).into_owned();
+    assert_eq!(healthy.status.code(), Some(0), "{table}");
+    for role in ["load balancer", "gateway 5", "service accounts", "worker", "cache", "database"] {
+        assert!(table.lines().any(|line| line.contains(role) && line.contains("ready")), "{table}");
+    }
+    house.kill("cache");
+    let unhealthy = status();
+    let table = String::from_utf8_lossy(&unhealthy.stdout).into_owned();
+    assert_eq!(unhealthy.status.code(), Some(1), "{table}");
+    assert!(table.lines().any(|line| line.contains("cache") && line.contains("down")), "{table}");
+}
+
+#[tokio::test]
+async fn the_annotated_config_file_equals_the_defaults() {
+    let annotated = concat!(env!("CARGO_MANIFEST_DIR"), "/../sixfold.toml");
+    let from_file = sixfold(&["config", "show", "--config", annotated]);
+    assert_eq!(from_file.status.code(), Some(0), "{}", stderr(&from_file));
+    let defaults = sixfold(&["config", "show"]);
+    assert_eq!(String::from_utf8_lossy(&from_file.stdout), String::from_utf8_lossy(&defaults.stdout));
+    // Every key of the defaults is written in the file, so a reader sees them all.
+    let text = std::fs::read_to_string(annotated).expect("the file");
+    for line in String::from_utf8_lossy(&defaults.stdout).lines() {
+        if let Some((key, _)) = line.split_once(" = ") {
+            assert!(text.contains(key), "{key} is missing in sixfold.toml");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_backup_taken_under_way_restores_what_was_acknowledged() {
+    let mut house = House::start(Layout::Folded).await;
+    let admin = house.administrator().await;
+    let body = serde_json::json!({"name": "lamp", "price": 1});
+    let created = admin.post("/catalog/products", &body).await;
+    let path = created.field("location").to_owned();
+    let file = house.config_file();
+    let file = file.to_str().expect("a path");
+    let copy = house.data().join("../copy.db");
+    let copy = copy.to_str().expect("a path");
+    let backup = sixfold(&["database", "backup", copy, "--config", file]);
+    assert_eq!(backup.status.code(), Some(0), "{}", stderr(&backup));
+    let verify = sixfold(&["database", "verify", copy]);
+    assert_eq!(verify.status.code(), Some(0), "{}", stderr(&verify));
+
+    assert_eq!(admin.send("DELETE", &path, &[], "").await.status, 204);
+    assert_refused(&sixfold(&["database", "restore", copy, "--force", "--config", file]), "in use");
+    house.signal("up", Signal::TERM);
+    assert!(house.wait_for_end("up").await.success(), "{}", house.logs());
+    assert_refused(&sixfold(&["database", "restore", copy, "--config", file]), "force");
+    let restore = sixfold(&["database", "restore", copy, "--force", "--config", file]);
+    assert_eq!(restore.status.code(), Some(0), "{}", stderr(&restore));
+    house.start_again("up").await;
+    assert_eq!(house.client().get(&path).await.json()["name"], "lamp");
+
+    let mut bytes = std::fs::read(copy).expect("the copy");
+    let middle = bytes.len() / 2;
+    bytes.truncate(middle);
+    std::fs::write(copy, bytes).expect("the damaged copy");
+    assert_eq!(sixfold(&["database", "verify", copy]).status.code(), Some(2));
+}

@@ -1,0 +1,141 @@
+//! Five gateways behind the balancer: sharing, dying, slowing down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use system_tests::{Client, House, Layout, wait_until};
+use tokio::task::JoinSet;
+
+/// How many callers load the house at once.
+const CALLERS: usize = 8;
+
+/// Loads the house with GETs until stopped, and counts what came back.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    callers: JoinSet<Vec<String>>,
+}
+
+impl Load {
+    fn start(client: &Client) -> Self {
+        let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let mut callers = JoinSet::new();
+        for _ in 0..CALLERS {
+            let (client, stop, answered) = (client.clone(), Arc::clone(&stop), Arc::clone(&answered));
+            callers.spawn(async move {
+                let mut failures = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    match client.try_send("GET", "/catalog/products?limit=1", &[], "").await {
+                        Ok(reply) if reply.status == 200 => {
+                            answered.fetch_add(1, Ordering::Relaxed);
+                        }
+                        other => failures.push(format!("{other:?}")),
+                    }
+                }
+                failures
+            });
+        }
+        Self { stop, answered, callers }
+    }
+
+    /// Waits until `count` more requests were answered.
+    async fn answer(&self, count: u64) {
+        let target = self.answered.load(Ordering::Relaxed) + count;
+        wait_until("the load is answered", || async { self.answered.load(Ordering::Relaxed) >= target })
+            .await;
+    }
+
+    async fn finish(mut self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut failures = Vec::new();
+        while let Some(caller) = self.callers.join_next().await {
+            failures.extend(caller.expect("a caller ends"));
+        }
+        failures
+    }
+}
+
+/// Gives how many requests each gateway was given, in the order of the configuration.
+async fn requests_per_gateway(house: &House) -> Vec<u64> {
+    let reply = house.admin().get("/v1/backends").await.json();
+    let backends = reply["backends"].as_array().expect("backends").clone();
+    let find = |port: u16| {
+        let address = format!("127.0.0.1:{port}");
+        let entry = backends.iter().find(|backend| backend["address"] == address.as_str());
+        entry.expect("every gateway is listed")["requests"].as_u64().expect("a count")
+    };
+    house.ports.gateways.iter().map(|port| find(*port)).collect()
+}
+
+#[tokio::test]
+async fn five_gateways_share_the_traffic() {
+    let house = House::start(Layout::Folded).await;
+    let before = requests_per_gateway(&house).await;
+    let load = Load::start(&house.client());
+    load.answer(2000).await;
+    assert_eq!(load.finish().await, Vec::<String>::new());
+    let after = requests_per_gateway(&house).await;
+    for (before, after) in before.iter().zip(&after) {
+        // An even share is 400; a fifth of that still says that nobody starves.
+        assert!(after - before >= 80, "{before} then {after}");
+    }
+    let backends = house.admin().get("/v1/backends").await.json();
+    for key in [
+        "address",
+        "state",
+        "in_flight",
+        "ewma_ms",
+        "p50_ms",
+        "p90_ms",
+        "p99_ms",
+        "requests",
+        "errors",
+        "availability",
+    ] {
+        assert!(backends["backends"][0].get(key).is_some(), "{key} is missing in {backends}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_killed_under_load_costs_no_idempotent_request_and_leaves_the_rotation() {
+    let mut house = House::start(Layout::Unfolded).await;
+    let load = Load::start(&house.client());
+    load.answer(500).await;
+    house.kill("gateway 3");
+    load.answer(1000).await;
+    let admin = house.admin();
+    let killed = format!("127.0.0.1:{}", house.ports.gateways[2]);
+    let state = async || {
+        let backends = admin.get("/v1/backends").await.json();
+        let entries = backends["backends"].as_array().expect("backends").clone();
+        let entry = entries.into_iter().find(|backend| backend["address"] == killed.as_str());
+        entry.expect("it is still listed")["state"].clone()
+    };
+    wait_until("the killed gateway is out", || async { state().await == "down" }).await;
+    house.start_role("gateway 3");
+    wait_until("the new gateway is in", || async { state().await == "up" }).await;
+    load.answer(500).await;
+    assert_eq!(load.finish().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_slowed_gateway_gets_less_traffic() {
+    let house = House::start(Layout::Unfolded).await;
+    let load = Load::start(&house.client());
+    load.answer(500).await;
+    let before = requests_per_gateway(&house).await;
+    // Stopped for most of the time: every answer of gateway 1 takes tens of milliseconds.
+    for _ in 0..40 {
+        house.signal("gateway 1", Signal::STOP);
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        house.signal("gateway 1", Signal::CONT);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let after = requests_per_gateway(&house).await;
+    assert_eq!(load.finish().await, Vec::<String>::new());
+    let gained: Vec<u64> = before.iter().zip(&after).map(|(before, after)| after - before).collect();
+    let least_of_others = gained[1..].iter().min().expect("four others");
+    assert!(gained[0] * 2 < *least_of_others, "{gained:?}");
+}

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The section `[services]`: each key is a service's name.
+///
+/// The services of the house are there unless the file says otherwise of one; naming another adds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "BTreeMap<String, Service>")]
 pub struct Services(pub BTreeMap<String, Service>);
 
 /// Where one service answers.
@@ -35,9 +37,32 @@ impl Default for Services {
     }
 }
 
+impl From<BTreeMap<String, Service>> for Services {
+    fn from(configured: BTreeMap<String, Service>) -> Self {
+        let mut services = Self::default();
+        services.0.extend(configured);
+        services
+    }
+}
+
 impl Services {
     /// Finds a service by name.
     pub fn find(&self, name: &str) -> Option<&Service> {
         self.0.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_of_ones_own_stands_beside_those_of_the_house() {
+        let text =
+            "shop = { instances = [\"127.0.0.1:9000\"] }\ncatalog = { instances = [\"a:1\", \"b:1\"] }";
+        let services: Services = toml::from_str(text).unwrap();
+        assert!(!services.find("shop").unwrap().internal);
+        assert_eq!(services.find("catalog").unwrap().instances, ["a:1", "b:1"]);
+        assert_eq!(services.find("worker").unwrap().instances, ["127.0.0.1:5005"]);
     }
 }

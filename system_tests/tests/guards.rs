@@ -39,7 +39,7 @@ async fn each_refusal_is_the_right_problem() {
 
 #[tokio::test]
 async fn a_user_without_the_role_is_forbidden() {
-    let house = House::start_with(Layout::Folded, "[microservice]\nregistration = true\n").await;
+    let house = House::start_with(Layout::Folded, "[microservice.accounts]\nregistration = true\n").await;
     let client = house.client();
     let account = json!({"username": "ada", "password": "a long enough password"});
     let registered = client.post("/auth/register", &account).await;

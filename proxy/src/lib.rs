@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Forwards one request to one backend, correctly and fast.
+//!
+//! The data plane is one thread per core, each with a runtime, a listener and connection pools of its own,
+//! so that nothing on the path of a request is shared or locked. [`server::serve`] accepts connections and
+//! gives each request to a [`server::Handler`]; the handler cleans the request's fields
+//! ([`fields::prepare_request`]), picks a backend, and calls [`pool::Upstream::forward`], which streams the
+//! request out and the response back, or says whether a repeat would be safe.
+
+pub mod body;
+pub mod client;
+pub mod fields;
+pub mod forward;
+pub mod hop;
+pub mod pool;
+pub mod server;
+mod upgrade;
+
+pub use body::{Body, BodyError, Guard};
+pub use client::Client;
+pub use forward::{Failure, ForwardError, Timeouts};
+pub use hop::Hop;
+pub use pool::{Pool, Upstream};

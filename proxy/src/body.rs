@@ -1,0 +1,176 @@
+//! The one body type of the data plane: streamed or whole, without a box on the common path.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// Something that lives as long as a body is being sent, such as a count of requests in flight.
+pub trait Guard: Unpin + 'static {
+    /// Notes that the body broke off before its end.
+    fn note_broken(&mut self) {}
+}
+
+impl Guard for () {}
+
+/// A request's or a response's body; it drops its guard when it ends.
+#[derive(Debug)]
+pub struct Body<G = ()> {
+    content: Content,
+    guard: Option<G>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Empty,
+    Whole(Bytes),
+    Streamed(Incoming),
+    /// An upload which notes when it last moved, so that a long one is not taken for a silent backend.
+    Watched(Incoming, Progress),
+    /// A stream that must end in time; boxed because few requests have such a limit.
+    Limited(Box<(Incoming, Pin<Box<Sleep>>)>),
+}
+
+/// When an upload last moved.
+pub(crate) type Progress = Rc<Cell<Instant>>;
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection it comes from broke.
+    #[error(transparent)]
+    Connection(#[from] hyper::Error),
+    /// It did not end in time.
+    #[error("the body did not end in time")]
+    Deadline,
+}
+
+impl Body {
+    /// Makes an empty body.
+    pub fn empty() -> Self {
+        Self { content: Content::Empty, guard: None }
+    }
+
+    /// Attaches a guard, which is dropped when the body ends or is dropped.
+    pub fn guarded<G: Guard>(self, guard: G) -> Body<G> {
+        Body { content: self.content, guard: Some(guard) }
+    }
+
+    /// Asks the body to note when it moves, if it is a stream.
+    pub(crate) fn watch(&mut self) -> Option<Progress> {
+        match std::mem::replace(&mut self.content, Content::Empty) {
+            Content::Streamed(incoming) | Content::Watched(incoming, _) => {
+                let progress = Rc::new(Cell::new(Instant::now()));
+                self.content = Content::Watched(incoming, Rc::clone(&progress));
+                Some(progress)
+            }
+            other => {
+                self.content = other;
+                None
+            }
+        }
+    }
+
+    /// Makes a stream break off unless it ends in time.
+    pub(crate) fn end_by(self, deadline: Instant) -> Self {
+        match self.content {
+            Content::Streamed(incoming) => {
+                let sleep = Box::pin(tokio::time::sleep_until(deadline));
+                Self { content: Content::Limited(Box::new((incoming, sleep))), guard: None }
+            }
+            content => Self { content, guard: None },
+        }
+    }
+
+    /// Tells whether the body can be sent a second time as it is, and if so gives a copy.
+    pub fn replay(&self) -> Option<Self> {
+        match &self.content {
+            Content::Empty => Some(Self::empty()),
+            Content::Whole(bytes) => Some(Self::from(bytes.clone())),
+            _ => None,
+        }
+    }
+}
+
+impl From<Incoming> for Body {
+    fn from(incoming: Incoming) -> Self {
+        let is_empty = http_body::Body::is_end_stream(&incoming);
+        let content = if is_empty { Content::Empty } else { Content::Streamed(incoming) };
+        Self { content, guard: None }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        let content = if bytes.is_empty() { Content::Empty } else { Content::Whole(bytes) };
+        Self { content, guard: None }
+    }
+}
+
+impl<G: Guard> http_body::Body for Body<G> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let polled = match &mut this.content {
+            Content::Empty => Poll::Ready(None),
+            Content::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.content = Content::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Streamed(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::from),
+            Content::Watched(incoming, progress) => {
+                let polled = Pin::new(incoming).poll_frame(cx).map_err(BodyError::from);
+                if polled.is_ready() {
+                    progress.set(Instant::now());
+                }
+                polled
+            }
+            Content::Limited(limited) => {
+                let (incoming, sleep) = &mut **limited;
+                match sleep.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(Some(Err(BodyError::Deadline))),
+                    Poll::Pending => Pin::new(incoming).poll_frame(cx).map_err(BodyError::from),
+                }
+            }
+        };
+        match &polled {
+            Poll::Ready(None) => this.guard = None,
+            Poll::Ready(Some(Err(_))) => {
+                if let Some(mut guard) = this.guard.take() {
+                    guard.note_broken();
+                }
+            }
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty => true,
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Streamed(incoming) | Content::Watched(incoming, _) => incoming.is_end_stream(),
+            Content::Limited(limited) => limited.0.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Streamed(incoming) | Content::Watched(incoming, _) => incoming.size_hint(),
+            Content::Limited(limited) => limited.0.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Fields that belong to one connection and end with it (RFC 9110 §7.6.1).
+
+use http::header::{self, HeaderMap, HeaderName};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Fields that `Connection` must not be able to take from a message, although it names them.
+///
+/// A client could otherwise have the proxy's own account of it removed, or the framing.
+const PROTECTED: [HeaderName; 6] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::CACHE_CONTROL,
+    header::VIA,
+];
+
+/// What `Connection` and its companions said before they were removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Removed {
+    /// The message asks for, or answers with, a change of protocol.
+    pub(super) upgrade: bool,
+    /// The sender takes trailers.
+    pub(super) trailers: bool,
+}
+
+/// Removes the fields that end here, but keeps `Upgrade` where a change of protocol is asked for.
+pub(super) fn remove(fields: &mut HeaderMap) -> Removed {
+    let mut removed = Removed::default();
+    // The common message has at most one of these, `Connection: keep-alive`: look before taking apart.
+    if fields.contains_key(header::CONNECTION) {
+        removed.upgrade = remove_named(fields);
+    }
+    if let Some(te) = fields.remove(header::TE) {
+        removed.trailers =
+            te.to_str().is_ok_and(|te| list(te).any(|one| one.eq_ignore_ascii_case("trailers")));
+    }
+    fields.remove(KEEP_ALIVE);
+    fields.remove(PROXY_CONNECTION);
+    if !removed.upgrade {
+        fields.remove(header::UPGRADE);
+    }
+    removed
+}
+
+/// Removes `Connection` and the fields it names; tells whether `upgrade` was among them.
+fn remove_named(fields: &mut HeaderMap) -> bool {
+    let mut upgrade = false;
+    let mut named: Vec<HeaderName> = Vec::new();
+    for value in fields.get_all(header::CONNECTION) {
+        for option in value.to_str().map(list).into_iter().flatten() {
+            if option.eq_ignore_ascii_case("upgrade") {
+                upgrade = true;
+            } else if !option.eq_ignore_ascii_case("keep-alive")
+                && !option.eq_ignore_ascii_case("close")
+                && !option.eq_ignore_ascii_case("te")
+                && let Ok(name) = HeaderName::try_from(option)
+                && !PROTECTED.contains(&name)
+                && name != header::TRANSFER_ENCODING
+            {
+                named.push(name);
+            }
+        }
+    }
+    fields.remove(header::CONNECTION);
+    for name in named {
+        fields.remove(name);
+    }
+    upgrade && fields.contains_key(header::UPGRADE)
+}
+
+/// The members of a comma-separated list.
+fn list(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|one| !one.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in pairs {
+            fields.append(*name, value.parse().unwrap());
+        }
+        fields
+    }
+
+    #[test]
+    fn fields_named_in_connection_end_here() {
+        let mut message = fields(&[
+            ("connection", "close, X-Secret"),
+            ("connection", "x-other"),
+            ("x-secret", "1"),
+            ("x-other", "2"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "gzip, trailers"),
+            ("upgrade", "h2c"),
+            ("x-kept", "3"),
+        ]);
+        assert_eq!(remove(&mut message), Removed { upgrade: false, trailers: true });
+        assert_eq!(message, fields(&[("x-kept", "3")]));
+    }
+
+    #[test]
+    fn an_upgrade_keeps_its_protocol() {
+        let mut message = fields(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
+        assert!(remove(&mut message).upgrade);
+        assert_eq!(message, fields(&[("upgrade", "websocket")]));
+    }
+
+    #[test]
+    fn connection_cannot_take_away_what_others_rely_on() {
+        let mut message =
+            fields(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "1")]);
+        remove(&mut message);
+        assert_eq!(message, fields(&[("host", "a"), ("content-length", "1")]));
+    }
+}

@@ -1,0 +1,10 @@
+//! Header fields on their way through: what ends here, what is added, and what is refused.
+
+mod forwarded;
+mod hop_by_hop;
+mod request;
+mod response;
+
+pub use forwarded::{InvalidNetwork, TrustedProxies};
+pub use request::{Refusal, prepare_request};
+pub use response::prepare_response;

@@ -1,0 +1,216 @@
+//! One request to one backend: out, back, or the reason why not.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::{Instant, timeout_at};
+
+use crate::body::Progress;
+use crate::{Body, Upstream, fields, upgrade};
+
+/// How long each part of an exchange may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// Opening a connection.
+    pub connect: Duration,
+    /// The silence before the head of the response; an upload that moves is no silence.
+    pub head: Duration,
+    /// The whole exchange, with both bodies, if it is limited.
+    pub total: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(1), head: Duration::from_secs(30), total: None }
+    }
+}
+
+/// Why a request got no response.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// No connection could be opened; nothing was sent.
+    #[error("{backend}: cannot connect: {reason}")]
+    Connect {
+        /// The backend.
+        backend: SocketAddr,
+        /// Why.
+        reason: io::Error,
+    },
+    /// The connection broke; the request may have been acted on.
+    #[error("{backend}: the connection broke before the response: {reason}")]
+    Broken {
+        /// The backend.
+        backend: SocketAddr,
+        /// Why.
+        reason: hyper::Error,
+    },
+    /// The time was up; the request may have been acted on.
+    #[error("{backend}: no response within {within:?}")]
+    Timeout {
+        /// The backend.
+        backend: SocketAddr,
+        /// The time it had.
+        within: Duration,
+    },
+    /// The response cannot be passed on; the request was acted on.
+    #[error("{backend}: the response is malformed")]
+    Malformed {
+        /// The backend.
+        backend: SocketAddr,
+    },
+    /// The client broke off its request's body, which is not the backend's fault.
+    #[error("the client broke off the request: {reason}")]
+    Client {
+        /// Why.
+        reason: hyper::Error,
+    },
+}
+
+impl ForwardError {
+    /// Tells whether the request was certainly not acted on, so that any method may be repeated.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Connect { .. })
+    }
+
+    /// Tells whether an idempotent request may be repeated elsewhere.
+    pub fn is_broken(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::Broken { .. })
+    }
+}
+
+/// A request that failed, with itself if nothing of it was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failure {
+    /// Why.
+    #[source]
+    pub error: ForwardError,
+    /// The request, unchanged, if it can be sent elsewhere as it is.
+    pub request: Option<Box<Request<Body>>>,
+}
+
+impl Failure {
+    fn sent(error: ForwardError) -> Self {
+        Self { error, request: None }
+    }
+}
+
+impl Upstream {
+    /// Sends a prepared request ([`fields::prepare_request`]) and gives the response, ready for the client,
+    /// as soon as its head is there.
+    ///
+    /// A kept connection that turns out to be closed is replaced without a word. Dropping the future
+    /// abandons the exchange and closes its connection.
+    pub async fn forward(
+        &self,
+        mut request: Request<Body>,
+        timeouts: &Timeouts,
+    ) -> Result<Response<Body>, Failure> {
+        if !request.headers().contains_key(header::HOST) {
+            request.headers_mut().insert(header::HOST, self.host().clone());
+        }
+        let upgrading = request
+            .headers()
+            .contains_key(header::UPGRADE)
+            .then(|| request.extensions_mut().remove::<OnUpgrade>())
+            .flatten();
+        let started = Instant::now();
+        let end = timeouts.total.map(|total| started + total);
+        let upload = request.body_mut().watch();
+        loop {
+            let mut sender = match self.check_out() {
+                Some(sender) => sender,
+                None => match self.connect(timeouts.connect).await {
+                    Ok(sender) => sender,
+                    Err(error) => {
+                        if let Some(ours) = upgrading {
+                            request.extensions_mut().insert(ours);
+                        }
+                        return Err(Failure { error, request: Some(Box::new(request)) });
+                    }
+                },
+            };
+            let sending = sender.try_send_request(request);
+            let wait = Wait { upstream: self, timeouts, started, end, upload: upload.as_ref() };
+            let mut response = match wait.for_head(sending).await? {
+                Ok(response) => response,
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) => {
+                        request = unsent;
+                        continue;
+                    }
+                    None => return Err(Failure::sent(self.classify(failed.into_error()))),
+                },
+            };
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let theirs = hyper::upgrade::on(&mut response);
+                match upgrading {
+                    Some(ours) => upgrade::bridge(ours, theirs),
+                    None => return Err(Failure::sent(ForwardError::Malformed { backend: self.address() })),
+                }
+            } else {
+                self.check_in(sender);
+            }
+            if !fields::prepare_response(&mut response) {
+                return Err(Failure::sent(ForwardError::Malformed { backend: self.address() }));
+            }
+            let response = response.map(Body::from);
+            return Ok(match end {
+                None => response,
+                Some(end) => response.map(|body| body.end_by(end)),
+            });
+        }
+    }
+
+    fn classify(&self, reason: hyper::Error) -> ForwardError {
+        if reason.is_user() {
+            return ForwardError::Client { reason };
+        }
+        if reason.is_parse() {
+            return ForwardError::Malformed { backend: self.address() };
+        }
+        ForwardError::Broken { backend: self.address(), reason }
+    }
+}
+
+type Sent = Result<Response<Incoming>, TrySendError<Request<Body>>>;
+
+/// How long the head of a response is waited for.
+struct Wait<'a> {
+    upstream: &'a Upstream,
+    timeouts: &'a Timeouts,
+    started: Instant,
+    end: Option<Instant>,
+    upload: Option<&'a Progress>,
+}
+
+impl Wait<'_> {
+    async fn for_head(&self, sending: impl Future<Output = Sent>) -> Result<Sent, Failure> {
+        let mut sending = pin!(sending);
+        let mut deadline = self.deadline_after(self.started);
+        loop {
+            if let Ok(sent) = timeout_at(deadline, sending.as_mut()).await {
+                return Ok(sent);
+            }
+            let moved = self.upload.map_or(self.started, |progress| progress.get());
+            let next = self.deadline_after(moved);
+            if next <= deadline {
+                let within = deadline - self.started;
+                let backend = self.upstream.address();
+                return Err(Failure::sent(ForwardError::Timeout { backend, within }));
+            }
+            deadline = next;
+        }
+    }
+
+    fn deadline_after(&self, moved: Instant) -> Instant {
+        let head = moved + self.timeouts.head;
+        self.end.map_or(head, |end| end.min(head))
+    }
+}

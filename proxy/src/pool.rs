@@ -1,0 +1,170 @@
+//! Connections to backends, kept open by the thread that made them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::{Body, ForwardError};
+
+/// How many connections a checkout looks at before it opens a new one.
+///
+/// Those looked at are busy with the rest of a response; a pool full of them must not cost a walk.
+const CHECKOUT_LIMIT: usize = 8;
+
+/// How long connections are kept, and how many.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolOptions {
+    /// Connections kept to one backend, by one thread.
+    pub max_idle: usize,
+    /// How long an unused connection is kept; it should be shorter than the backend keeps it.
+    pub idle_timeout: Duration,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self { max_idle: 256, idle_timeout: Duration::from_secs(30) }
+    }
+}
+
+/// One thread's connections to all its backends; clones share them.
+#[derive(Debug, Clone)]
+pub struct Pool(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    options: PoolOptions,
+    upstreams: RefCell<HashMap<SocketAddr, Rc<Upstream>>>,
+    builder: http1::Builder,
+    now: Cell<Instant>,
+}
+
+/// One thread's connections to one backend.
+#[derive(Debug)]
+pub struct Upstream {
+    address: SocketAddr,
+    host: HeaderValue,
+    idle: RefCell<VecDeque<Idle>>,
+    pool: std::rc::Weak<Inner>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<Body>,
+    since: Instant,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new(PoolOptions::default())
+    }
+}
+
+impl Pool {
+    /// Makes an empty pool; it belongs to the present thread, which must run a local runtime.
+    pub fn new(options: PoolOptions) -> Self {
+        let mut builder = http1::Builder::new();
+        // For messages that fit a packet one plain write costs less than a vectored one.
+        builder.writev(false);
+        Self(Rc::new(Inner {
+            options,
+            upstreams: RefCell::default(),
+            builder,
+            now: Cell::new(Instant::now()),
+        }))
+    }
+
+    /// Gives the connections to one backend; keep what it gives, because finding it costs a hash.
+    pub fn upstream(&self, address: SocketAddr) -> Rc<Upstream> {
+        let mut upstreams = self.0.upstreams.borrow_mut();
+        let upstream = upstreams.entry(address).or_insert_with(|| {
+            let host = HeaderValue::try_from(address.to_string());
+            Rc::new(Upstream {
+                address,
+                host: host.unwrap_or(HeaderValue::from_static("")),
+                idle: RefCell::default(),
+                pool: Rc::downgrade(&self.0),
+            })
+        });
+        Rc::clone(upstream)
+    }
+
+    /// Closes connections that were unused too long; call it about once a second.
+    pub fn close_idle(&self) {
+        let now = Instant::now();
+        self.0.now.set(now);
+        for upstream in self.0.upstreams.borrow().values() {
+            upstream
+                .idle
+                .borrow_mut()
+                .retain(|idle| !idle.sender.is_closed() && now - idle.since < self.0.options.idle_timeout);
+        }
+    }
+}
+
+impl Upstream {
+    /// Gives the backend's address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Gives the address as a `Host` field, for the HTTP/1.0 request that has none.
+    pub(crate) fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// Takes a connection that can send at once.
+    pub(crate) fn check_out(&self) -> Option<SendRequest<Body>> {
+        let mut idle = self.idle.borrow_mut();
+        for _ in 0..CHECKOUT_LIMIT {
+            let candidate = idle.pop_back()?;
+            if candidate.sender.is_ready() {
+                return Some(candidate.sender);
+            }
+            if !candidate.sender.is_closed() {
+                idle.push_front(candidate);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose response has begun; whether it can send again is seen at checkout.
+    pub(crate) fn check_in(&self, sender: SendRequest<Body>) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        let mut idle = self.idle.borrow_mut();
+        if !sender.is_closed() && idle.len() < pool.options.max_idle {
+            idle.push_back(Idle { sender, since: pool.now.get() });
+        }
+    }
+
+    /// Opens a connection.
+    pub(crate) async fn connect(&self, timeout: Duration) -> Result<SendRequest<Body>, ForwardError> {
+        let fault = |reason: io::Error| ForwardError::Connect { backend: self.address, reason };
+        let connecting = tokio::time::timeout(timeout, TcpStream::connect(self.address));
+        let stream =
+            connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(fault)?;
+        stream.set_nodelay(true).map_err(fault)?;
+        let pool = self.pool.upgrade().ok_or_else(|| fault(io::ErrorKind::NotConnected.into()))?;
+        let (sender, connection) = pool
+            .builder
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| fault(io::Error::other(error)))?;
+        let address = self.address;
+        // It ends with the pool, which holds its sender, or with the thread, whose runtime owns it.
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, backend = %address, "a connection to a backend ended early");
+            }
+        });
+        Ok(sender)
+    }
+}

@@ -1,0 +1,94 @@
+//! One thread of the data plane, from its first accept to its last response.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use process::Shutdown;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio_util::task::TaskTracker;
+
+use super::connection::{self, Settings};
+use super::watch::Registry;
+use super::{Handler, Limits};
+
+/// How long accepting pauses after an error such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often timeouts of connections are looked at; they are exact to this.
+const TICK: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// What this thread must finish before it ends: connections, HTTP/2 streams, upgraded connections.
+    static TASKS: TaskTracker = TaskTracker::new();
+}
+
+/// Runs a future on this thread; shutdown waits for it within the grace.
+pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) {
+    TASKS.with(|tasks| drop(tasks.spawn_local(future)));
+}
+
+/// Serves one socket until the shutdown is requested and what is in flight is done or the grace is over.
+pub(super) fn run<H: Handler>(
+    socket: std::net::TcpListener,
+    limits: Limits,
+    shutdown: &Shutdown,
+    make_handler: impl FnOnce() -> H,
+) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(socket)?;
+        let handler = Rc::new(make_handler());
+        let registry = Rc::new(Registry::new(limits));
+        let settings = Settings::new(limits);
+        tokio::select! {
+            () = accept(listener, &handler, &registry, &settings) => {}
+            () = tick(&*handler, &registry) => {}
+            () = shutdown.requested() => {}
+        }
+        registry.drain();
+        let finished = async {
+            let tasks = TASKS.with(TaskTracker::clone);
+            tasks.close();
+            tokio::select! {
+                () = tasks.wait() => {}
+                () = tick(&*handler, &registry) => {}
+            }
+        };
+        if shutdown.until_grace(finished).await.is_none() {
+            tracing::warn!(connections = registry.len(), "the grace is over; open connections are dropped");
+        }
+        handler.tick();
+        Ok(())
+    })
+}
+
+async fn accept<H: Handler>(
+    listener: TcpListener,
+    handler: &Rc<H>,
+    registry: &Rc<Registry>,
+    settings: &Settings,
+) {
+    loop {
+        registry.has_place().await;
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let watched = Registry::enter(registry);
+                spawn(connection::serve(stream, peer, Rc::clone(handler), watched, settings.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn tick<H: Handler>(handler: &H, registry: &Registry) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        registry.close_overdue();
+        handler.tick();
+    }
+}

@@ -1,0 +1,216 @@
+//! The open connections of one thread: counted, timed and told to end, without a timer each.
+//!
+//! A timer a request would cost more than the rest of this file; instead each connection notes where it
+//! stands, and once a second the thread looks at all of them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::Waker;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::Limits;
+
+/// How a connection is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// To go on.
+    Serve,
+    /// To finish the request in flight and close.
+    Drain,
+    /// To close at once.
+    Close,
+}
+
+/// Where a connection stands. Atomics, because hyper asks sockets that can be upgraded to be `Send`.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    requests: AtomicU32,
+    head_begun: AtomicBool,
+    since_ms: AtomicU64,
+    now_ms: Arc<AtomicU64>,
+}
+
+impl Standing {
+    /// Notes bytes from the client, which outside a request begin the head of one.
+    pub(super) fn note_bytes(&self) {
+        if self.requests.load(Relaxed) == 0 && !self.head_begun.load(Relaxed) {
+            self.head_begun.store(true, Relaxed);
+            self.since_ms.store(self.now_ms.load(Relaxed), Relaxed);
+        }
+    }
+
+    /// Notes that a request has arrived.
+    pub(super) fn note_request(&self) {
+        // Only the connection's own thread writes; a plain add would do.
+        self.requests.fetch_add(1, Relaxed);
+        self.head_begun.store(false, Relaxed);
+    }
+
+    /// Notes that a response has ended.
+    pub(super) fn note_response(&self) {
+        self.requests.fetch_sub(1, Relaxed);
+        self.since_ms.store(self.now_ms.load(Relaxed), Relaxed);
+    }
+
+    fn is_overdue(&self, limits: &Limits) -> bool {
+        if self.requests.load(Relaxed) > 0 {
+            return false;
+        }
+        let limit = if self.head_begun.load(Relaxed) { limits.header_timeout } else { limits.idle_timeout };
+        let waited = self.now_ms.load(Relaxed).saturating_sub(self.since_ms.load(Relaxed));
+        u128::from(waited) >= limit.as_millis()
+    }
+}
+
+/// One connection in the registry.
+#[derive(Debug)]
+struct Entry {
+    standing: Arc<Standing>,
+    order: Cell<Order>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// The open connections of one thread.
+#[derive(Debug)]
+pub(super) struct Registry {
+    limits: Limits,
+    started: Instant,
+    now_ms: Arc<AtomicU64>,
+    entries: RefCell<HashMap<u64, Rc<Entry>>>,
+    next: Cell<u64>,
+    left: Notify,
+}
+
+/// A connection's place in the registry, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Watched {
+    registry: Rc<Registry>,
+    number: u64,
+    entry: Rc<Entry>,
+}
+
+impl Registry {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            started: Instant::now(),
+            now_ms: Arc::default(),
+            entries: RefCell::default(),
+            next: Cell::new(0),
+            left: Notify::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
+    /// Waits until another connection may be accepted.
+    pub(super) async fn has_place(&self) {
+        while self.len() >= self.limits.connections {
+            self.left.notified().await;
+        }
+    }
+
+    pub(super) fn enter(registry: &Rc<Self>) -> Watched {
+        let number = registry.next.get();
+        registry.next.set(number + 1);
+        let standing = Standing { now_ms: Arc::clone(&registry.now_ms), ..Standing::default() };
+        standing.since_ms.store(registry.now_ms.load(Relaxed), Relaxed);
+        let entry = Rc::new(Entry {
+            standing: Arc::new(standing),
+            order: Cell::new(Order::Serve),
+            waker: RefCell::default(),
+        });
+        registry.entries.borrow_mut().insert(number, Rc::clone(&entry));
+        Watched { registry: Rc::clone(registry), number, entry }
+    }
+
+    /// Tells every connection to finish what it has and close.
+    pub(super) fn drain(&self) {
+        for entry in self.entries.borrow().values() {
+            if entry.order.get() == Order::Serve {
+                entry.give(Order::Drain);
+            }
+        }
+    }
+
+    /// Closes the connections that were idle, or sent a head, for too long.
+    pub(super) fn close_overdue(&self) {
+        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.now_ms.store(now_ms, Relaxed);
+        for entry in self.entries.borrow().values() {
+            if entry.standing.is_overdue(&self.limits) {
+                entry.give(Order::Close);
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn give(&self, order: Order) {
+        self.order.set(order);
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Watched {
+    pub(super) fn standing(&self) -> &Arc<Standing> {
+        &self.entry.standing
+    }
+
+    /// Gives the present order and, from the first call on, wakes the task when it changes.
+    pub(super) fn order(&self, waker: &Waker) -> Order {
+        if self.entry.waker.borrow().is_none() {
+            *self.entry.waker.borrow_mut() = Some(waker.clone());
+        }
+        self.entry.order.get()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.registry.entries.borrow_mut().remove(&self.number);
+        self.registry.left.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_slow_head_is_overdue_before_an_idle_connection_and_a_request_never() {
+        let limits = Limits {
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            ..Limits::default()
+        };
+        let standing = Standing::default();
+        let at = |seconds: u64| standing.now_ms.store(seconds * 1000, Relaxed);
+        at(74);
+        assert!(!standing.is_overdue(&limits));
+        standing.note_bytes();
+        at(83);
+        standing.note_bytes();
+        assert!(!standing.is_overdue(&limits));
+        at(84);
+        assert!(standing.is_overdue(&limits), "further bytes do not extend the time of a head");
+        standing.note_request();
+        at(10_000);
+        assert!(!standing.is_overdue(&limits));
+        standing.note_response();
+        assert!(!standing.is_overdue(&limits));
+        at(10_075);
+        assert!(standing.is_overdue(&limits));
+    }
+}

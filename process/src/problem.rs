@@ -83,10 +83,11 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     kind: Kind,
-    detail: Option<String>,
+    // Boxed text keeps it below the 128 bytes above which a `Result` is costly to move.
+    detail: Option<Box<str>>,
     errors: Vec<Fault>,
     retry_after: Option<Duration>,
-    challenge: Option<String>,
+    challenge: Option<Box<str>>,
 }
 
 /// The document as it is written: RFC 9457 §3.1 and two extension members.
@@ -111,7 +112,7 @@ impl Problem {
 
     /// Says what is wrong this time; it must tell nothing internal.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.detail = Some(detail.into().into_boxed_str());
         self
     }
 
@@ -129,7 +130,7 @@ impl Problem {
 
     /// Sets the `WWW-Authenticate` challenge (RFC 9110 §11.6.1); a 401 without one gets plain `Bearer`.
     pub fn challenge(mut self, challenge: impl Into<String>) -> Self {
-        self.challenge = Some(challenge.into());
+        self.challenge = Some(challenge.into().into_boxed_str());
         self
     }
 

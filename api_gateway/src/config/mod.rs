@@ -1,0 +1,356 @@
+//! The section `[api_gateway]` and every default in it.
+
+mod route;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use process::{ConfigError, Services};
+use proxy::fields::TrustedProxies;
+use serde::{Deserialize, Serialize};
+
+pub use route::RouteConfig;
+
+/// How alike a misspelt service and a configured one must be to be offered (Jaro–Winkler, 0 to 1).
+const LIKENESS: f64 = 0.7;
+
+/// The section `[api_gateway]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where gateways listen; `up` starts one for each address.
+    pub listen: Vec<String>,
+    /// Threads of one gateway, each with its own listener and its own connections to services.
+    pub threads: usize,
+    /// The largest request body, unless the route says otherwise.
+    #[serde(with = "process::size")]
+    pub body_limit: u64,
+    /// The largest header section of a request; more is 431.
+    #[serde(with = "process::size")]
+    pub header_limit: u64,
+    /// How long the header section of a request may take to arrive.
+    #[serde(with = "process::duration")]
+    pub header_timeout: Duration,
+    /// How long a connection of a client may lie idle between two requests.
+    #[serde(with = "process::duration")]
+    pub idle_timeout: Duration,
+    /// How long connecting to a service may take, unless the route says otherwise.
+    #[serde(with = "process::duration")]
+    pub connect_timeout: Duration,
+    /// How long a service may take to send its response head, unless the route says otherwise.
+    #[serde(with = "process::duration")]
+    pub timeout: Duration,
+    /// How many more instances are tried when connecting to one fails.
+    pub retries: usize,
+    /// Requests a client may make: a user with a token, else an address (of IPv6 its /64).
+    pub rate: RateConfig,
+    /// How many clients' rates are remembered; beyond that those that have been quiet longest are forgotten.
+    pub rate_clients: usize,
+    /// Peers whose `X-Forwarded-For` is believed: addresses or networks such as `10.0.0.0/8`.
+    pub trusted_proxies: Vec<String>,
+    /// Whether the routes to the services of the house are there beside those in `routes`.
+    pub default_routes: bool,
+    /// How tokens are checked.
+    pub token: TokenConfig,
+    /// When the circuit to a service opens and closes.
+    pub breaker: BreakerConfig,
+    /// How instances of services are probed.
+    pub probe: ProbeConfig,
+    /// Routes of one's own.
+    pub routes: Vec<RouteConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let listen = [5000, 5006, 5007, 5008, 5009].map(|port| format!("127.0.0.1:{port}"));
+        Self {
+            listen: listen.to_vec(),
+            threads: 1,
+            body_limit: 1 << 20,
+            header_limit: 32 << 10,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            connect_timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(30),
+            retries: 2,
+            rate: RateConfig { per_second: 1000, burst: 2000 },
+            rate_clients: 16_384,
+            trusted_proxies: vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
+            default_routes: true,
+            token: TokenConfig::default(),
+            breaker: BreakerConfig::default(),
+            probe: ProbeConfig::default(),
+            routes: Vec::new(),
+        }
+    }
+}
+
+/// A rate a client may keep up, and what it may exceed it by at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateConfig {
+    /// Requests a second.
+    pub per_second: u32,
+    /// Requests at once after a quiet time.
+    pub burst: u32,
+}
+
+/// The section `[api_gateway.token]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenConfig {
+    /// The issuer (`iss`) a token must name.
+    pub issuer: String,
+    /// The audience (`aud`) a token must be for.
+    pub audience: String,
+    /// The service that publishes the keys.
+    pub jwks_service: String,
+    /// The path of the keys there.
+    pub jwks_path: String,
+    /// How often the keys are fetched anew.
+    #[serde(with = "process::duration")]
+    pub refresh: Duration,
+    /// The least time between two fetches that unknown keys ask for.
+    #[serde(with = "process::duration")]
+    pub refresh_at_most_every: Duration,
+    /// How far the issuer's clock may be from ours.
+    #[serde(with = "process::duration")]
+    pub leeway: Duration,
+    /// How many verified tokens each thread remembers.
+    pub remembered: usize,
+}
+
+impl Default for TokenConfig {
+    fn default() -> Self {
+        Self {
+            issuer: "sixfold".to_owned(),
+            audience: "sixfold".to_owned(),
+            jwks_service: "accounts".to_owned(),
+            jwks_path: "/.well-known/jwks.json".to_owned(),
+            refresh: Duration::from_secs(300),
+            refresh_at_most_every: Duration::from_secs(5),
+            leeway: Duration::from_secs(5),
+            remembered: 4096,
+        }
+    }
+}
+
+/// The section `[api_gateway.breaker]`; one breaker a service and thread.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakerConfig {
+    /// Whether circuits open at all.
+    pub enabled: bool,
+    /// The share of failures within the window at which the circuit opens, 0 to 1.
+    pub failure_rate: f64,
+    /// The least requests within the window for the rate to count.
+    pub minimum_requests: u32,
+    /// The failures in a row at which the circuit opens whatever the rate; 0 is never.
+    pub consecutive_failures: u32,
+    /// How far back outcomes count.
+    #[serde(with = "process::duration")]
+    pub window: Duration,
+    /// How long an open circuit stays open before it lets trials through.
+    #[serde(with = "process::duration")]
+    pub open_for: Duration,
+    /// How many trials must succeed for the circuit to close; as many may be under way at once.
+    pub trials: u32,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            failure_rate: 0.5,
+            minimum_requests: 20,
+            consecutive_failures: 10,
+            window: Duration::from_secs(10),
+            open_for: Duration::from_secs(5),
+            trials: 3,
+        }
+    }
+}
+
+/// The section `[api_gateway.probe]`: how instances of services are probed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProbeConfig {
+    /// The path that answers 2xx when an instance can serve.
+    pub path: String,
+    /// The time between two probes of an instance.
+    #[serde(with = "process::duration")]
+    pub interval: Duration,
+    /// How long an answer may take.
+    #[serde(with = "process::duration")]
+    pub timeout: Duration,
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self { path: "/health".to_owned(), interval: Duration::from_secs(2), timeout: Duration::from_secs(1) }
+    }
+}
+
+impl Config {
+    /// Checks what one key alone cannot show, such as a route to a service that is not there.
+    pub fn validate(&self, services: &Services) -> Result<(), ConfigError> {
+        let fault = |key: &str, message: &str| Err(ConfigError::inconsistent(key, message));
+        if self.listen.is_empty() {
+            return fault("api_gateway.listen", "at least one address is needed");
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = self.listen.iter().find(|address| !seen.insert(*address) && !ends_in_0(address))
+        {
+            return fault("api_gateway.listen", &format!("{twice} is listed twice"));
+        }
+        if self.threads == 0 {
+            return fault("api_gateway.threads", "at least one thread is needed");
+        }
+        if self.header_limit < 8 << 10 {
+            return fault("api_gateway.header_limit", "below 8KiB ordinary requests are refused");
+        }
+        check_rate("api_gateway.rate", self.rate)?;
+        if self.rate_clients == 0 {
+            return fault("api_gateway.rate_clients", "at least one client must be remembered");
+        }
+        if self.token.refresh.is_zero() || self.token.refresh_at_most_every.is_zero() {
+            return fault("api_gateway.token.refresh", "it must be longer than nothing");
+        }
+        if !self.token.jwks_path.starts_with('/') {
+            return fault("api_gateway.token.jwks_path", "a path starts with `/`");
+        }
+        let breaker = &self.breaker;
+        if !(breaker.failure_rate > 0.0 && breaker.failure_rate <= 1.0) {
+            return fault("api_gateway.breaker.failure_rate", "it lies above 0 and is at most 1");
+        }
+        if breaker.trials == 0 || breaker.window.is_zero() || breaker.open_for.is_zero() {
+            return fault("api_gateway.breaker", "trials, window and open_for must be more than nothing");
+        }
+        if self.probe.interval.is_zero() || self.probe.timeout.is_zero() {
+            return fault("api_gateway.probe", "interval and timeout must be longer than nothing");
+        }
+        TrustedProxies::parse(&self.trusted_proxies)
+            .map_err(|error| ConfigError::inconsistent("api_gateway.trusted_proxies", error.to_string()))?;
+        crate::routes::RouteTable::build(self, services).map(drop)
+    }
+
+    /// Gives the routes that apply: one's own, and the built-in ones whose service is configured.
+    pub(crate) fn effective_routes(&self, services: &Services) -> Vec<RouteConfig> {
+        let mut routes = self.routes.clone();
+        if self.default_routes {
+            let present = |route: &RouteConfig| services.find(&route.service).is_some();
+            routes.extend(route::built_in().into_iter().filter(present));
+        }
+        routes
+    }
+}
+
+/// Checks that a rate lets anything through.
+pub(crate) fn check_rate(key: &str, rate: RateConfig) -> Result<(), ConfigError> {
+    if rate.per_second == 0 || rate.burst == 0 {
+        return Err(ConfigError::inconsistent(key, "per_second and burst must be at least 1"));
+    }
+    Ok(())
+}
+
+/// Says that a service is not configured, and which one may be meant.
+pub(crate) fn unknown_service(key: &str, name: &str, services: &Services) -> ConfigError {
+    let nearest = services
+        .0
+        .keys()
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(likeness, _)| *likeness >= LIKENESS)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let known: Vec<&str> = services.0.keys().map(String::as_str).collect();
+    ConfigError::inconsistent(
+        key,
+        match nearest {
+            Some((_, near)) => format!("there is no service `{name}`; did you mean `{near}`?"),
+            None => format!("there is no service `{name}`; [services] has: {}", known.join(", ")),
+        },
+    )
+}
+
+/// Port 0 asks for any port, so the same text may be meant twice.
+fn ends_in_0(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(_, port)| port == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> String {
+        let config: Config = toml_like(text);
+        config.validate(&Services::default()).unwrap_err().to_string()
+    }
+
+    fn toml_like(text: &str) -> Config {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        Config::default().validate(&Services::default()).unwrap();
+    }
+
+    #[test]
+    fn the_defaults_read_back_as_written() {
+        let text = serde_json::to_string(&Config::default()).unwrap();
+        assert_eq!(toml_like(&text), Config::default());
+    }
+
+    #[test]
+    fn an_unknown_service_names_the_nearest() {
+        let text = message(r#"{"routes": [{"path": "/shop", "service": "catalogue"}]}"#);
+        assert!(text.contains("did you mean `catalog`?"), "{text}");
+        assert!(text.contains("/shop"), "{text}");
+    }
+
+    #[test]
+    fn a_duplicate_route_is_named() {
+        let text = message(r#"{"routes": [{"path": "/orders/{*rest}", "service": "orders"}]}"#);
+        assert!(text.contains("/orders/{*rest}") && text.contains("default_routes"), "{text}");
+    }
+
+    #[test]
+    fn two_patterns_that_differ_in_a_name_only_are_refused() {
+        let text = message(
+            r#"{"routes": [{"path": "/a/{id}", "service": "orders"}, {"path": "/a/{name}", "service": "orders"}]}"#,
+        );
+        assert!(text.contains("/a/{"), "{text}");
+    }
+
+    #[test]
+    fn without_accounts_only_public_routes_are_possible() {
+        let config = toml_like(r#"{"routes": [{"path": "/mine/{*rest}", "service": "mine"}]}"#);
+        let services: Services = serde_json::from_str(r#"{"mine": {"instances": ["127.0.0.1:1"]}}"#).unwrap();
+        let text = config.validate(&services).unwrap_err().to_string();
+        assert!(text.contains("accounts") && text.contains("public"), "{text}");
+        let config =
+            toml_like(r#"{"routes": [{"path": "/mine/{*rest}", "service": "mine", "public": true}]}"#);
+        config.validate(&services).unwrap();
+    }
+
+    #[test]
+    fn settings_that_let_nothing_through_are_refused() {
+        for (text, key) in [
+            (r#"{"listen": []}"#, "listen"),
+            (r#"{"listen": ["127.0.0.1:1", "127.0.0.1:1"]}"#, "listen"),
+            (r#"{"threads": 0}"#, "threads"),
+            (r#"{"rate": {"per_second": 0, "burst": 1}}"#, "rate"),
+            (r#"{"trusted_proxies": ["ten"]}"#, "trusted_proxies"),
+            (r#"{"trusted_proxies": ["10.0.0.0/33"]}"#, "trusted_proxies"),
+            (r#"{"breaker": {"failure_rate": 0.0}}"#, "failure_rate"),
+            (r#"{"routes": [{"path": "shop", "service": "orders"}]}"#, "shop"),
+            (r#"{"routes": [{"path": "/shop", "service": "orders", "methods": ["G T"]}]}"#, "G T"),
+            (
+                r#"{"routes": [{"path": "/shop", "service": "orders", "public": true, "roles": ["a"]}]}"#,
+                "roles",
+            ),
+        ] {
+            let text = message(text);
+            assert!(text.contains(key), "{key}: {text}");
+        }
+    }
+}

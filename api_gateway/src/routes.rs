@@ -1,0 +1,286 @@
+//! The table of routes: from host, path and method to a route, built once and never changed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+use process::{ConfigError, Services};
+
+use crate::config::{Config, RouteConfig, check_rate, unknown_service};
+use crate::rate::Rate;
+
+/// A route ready for use.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// Tells its rate apart from the others'; 0 is the rate of the whole gateway.
+    pub(crate) number: u32,
+    /// The place of its service in [`RouteTable::services`].
+    pub(crate) service: usize,
+    pub(crate) is_public: bool,
+    pub(crate) roles: Vec<String>,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) body_limit: u64,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) validates: bool,
+    pub(crate) strip_prefix: Option<String>,
+}
+
+/// What the table says about a request.
+#[derive(Debug)]
+pub(crate) enum Found<'t> {
+    /// This route takes it.
+    Route(&'t Route),
+    /// There is something at the path, for these methods (the value of `Allow`).
+    OtherMethods(&'t HeaderValue),
+    /// There is nothing at the path.
+    Nothing,
+}
+
+/// All routes of a gateway.
+#[derive(Debug)]
+pub(crate) struct RouteTable {
+    routes: Vec<Route>,
+    any_host: Paths,
+    hosts: HashMap<String, Paths>,
+    /// The services that routes lead to, without repeats.
+    pub(crate) services: Vec<String>,
+}
+
+/// The path patterns of one host.
+#[derive(Debug, Default)]
+struct Paths {
+    patterns: matchit::Router<usize>,
+    entries: Vec<Entry>,
+}
+
+/// What one path pattern takes.
+#[derive(Debug)]
+struct Entry {
+    pattern: String,
+    by_method: Vec<(Method, usize)>,
+    other_methods: Option<usize>,
+    allow: HeaderValue,
+}
+
+impl RouteTable {
+    /// Builds the table, or says which route is at fault.
+    pub(crate) fn build(config: &Config, services: &Services) -> Result<Self, ConfigError> {
+        let mut table = Self {
+            routes: Vec::new(),
+            any_host: Paths::default(),
+            hosts: HashMap::new(),
+            services: Vec::new(),
+        };
+        for route in config.effective_routes(services) {
+            table.add(&route, config, services)?;
+        }
+        for paths in std::iter::once(&mut table.any_host).chain(table.hosts.values_mut()) {
+            paths.complete()?;
+        }
+        let needs_tokens = config.effective_routes(services).into_iter().find(|route| !route.public);
+        if let Some(route) = needs_tokens
+            && services.find(&config.token.jwks_service).is_none()
+        {
+            let key = describe(&route);
+            let message = format!(
+                "its users need tokens, but there is no service `{}` to check them with; set public = true or \
+                 api_gateway.token.jwks_service",
+                config.token.jwks_service
+            );
+            return Err(ConfigError::inconsistent(key, message));
+        }
+        Ok(table)
+    }
+
+    /// Finds the route for a request; a host's own routes come before those for every host.
+    pub(crate) fn find(&self, host: Option<&str>, path: &str, method: &Method) -> Found<'_> {
+        let own = host.filter(|_| !self.hosts.is_empty()).and_then(|host| {
+            let host = host.rsplit_once(':').map_or(host, |(name, port)| {
+                if port.bytes().all(|digit| digit.is_ascii_digit()) { name } else { host }
+            });
+            self.hosts.get(&host.to_ascii_lowercase())
+        });
+        let entry = own.and_then(|paths| paths.find(path)).or_else(|| self.any_host.find(path));
+        let Some(entry) = entry else { return Found::Nothing };
+        let by_method = entry.by_method.iter().find(|(known, _)| known == method).map(|(_, index)| *index);
+        match by_method.or(entry.other_methods) {
+            Some(index) => Found::Route(&self.routes[index]),
+            None => Found::OtherMethods(&entry.allow),
+        }
+    }
+
+    /// Tells whether any route to a service checks bodies.
+    pub(crate) fn validates(&self, service: usize) -> bool {
+        self.routes.iter().any(|route| route.service == service && route.validates)
+    }
+
+    fn add(
+        &mut self,
+        config: &RouteConfig,
+        gateway: &Config,
+        services: &Services,
+    ) -> Result<(), ConfigError> {
+        let key = describe(config);
+        let fault = |message: String| ConfigError::inconsistent(key.clone(), message);
+        if services.find(&config.service).is_none() {
+            return Err(unknown_service(&key, &config.service, services));
+        }
+        if !config.path.starts_with('/') {
+            return Err(fault("a path starts with `/`".to_owned()));
+        }
+        if config.public && !config.roles.is_empty() {
+            return Err(fault("it is public, so it cannot ask for roles".to_owned()));
+        }
+        if let Some(prefix) = &config.strip_prefix
+            && (!prefix.starts_with('/')
+                || prefix.ends_with('/')
+                || !config.path.starts_with(&format!("{prefix}/")))
+        {
+            return Err(fault(format!("strip_prefix `{prefix}` is not what the path starts with")));
+        }
+        if let Some(rate) = config.rate {
+            check_rate(&key, rate)?;
+        }
+        let mut methods = Vec::with_capacity(config.methods.len());
+        for name in &config.methods {
+            let method =
+                Method::from_bytes(name.as_bytes()).map_err(|_| fault(format!("`{name}` is no method")))?;
+            methods.push(method);
+        }
+        let service = self.services.iter().position(|name| *name == config.service).unwrap_or_else(|| {
+            self.services.push(config.service.clone());
+            self.services.len() - 1
+        });
+        let index = self.routes.len();
+        self.routes.push(Route {
+            number: u32::try_from(index + 1).unwrap_or(u32::MAX),
+            service,
+            is_public: config.public,
+            roles: config.roles.clone(),
+            timeout: config.timeout.unwrap_or(gateway.timeout),
+            connect_timeout: config.connect_timeout.unwrap_or(gateway.connect_timeout),
+            body_limit: config.body_limit.unwrap_or(gateway.body_limit),
+            rate: config.rate.map(Rate::from),
+            validates: config.validate,
+            strip_prefix: config.strip_prefix.clone(),
+        });
+        let paths = match &config.host {
+            None => &mut self.any_host,
+            Some(host) => self.hosts.entry(host.to_ascii_lowercase()).or_default(),
+        };
+        paths.add(&config.path, &methods, index).map_err(fault)
+    }
+}
+
+impl Paths {
+    fn add(&mut self, pattern: &str, methods: &[Method], route: usize) -> Result<(), String> {
+        let place = match self.entries.iter().position(|entry| entry.pattern == pattern) {
+            Some(place) => place,
+            None => {
+                let place = self.entries.len();
+                self.patterns.insert(pattern, place).map_err(|error| error.to_string())?;
+                self.entries.push(Entry {
+                    pattern: pattern.to_owned(),
+                    by_method: Vec::new(),
+                    other_methods: None,
+                    allow: HeaderValue::from_static(""),
+                });
+                place
+            }
+        };
+        let entry = &mut self.entries[place];
+        let twice = "it is there twice; the built-in routes go away with api_gateway.default_routes = false";
+        if methods.is_empty() && entry.other_methods.replace(route).is_some() {
+            return Err(twice.to_owned());
+        }
+        for method in methods {
+            if entry.by_method.iter().any(|(known, _)| known == method) {
+                return Err(format!("{method}: {twice}"));
+            }
+            entry.by_method.push((method.clone(), route));
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Result<(), ConfigError> {
+        for entry in &mut self.entries {
+            let methods: Vec<&str> = entry.by_method.iter().map(|(method, _)| method.as_str()).collect();
+            entry.allow = HeaderValue::try_from(methods.join(", "))
+                .map_err(|error| ConfigError::inconsistent(entry.pattern.clone(), error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn find(&self, path: &str) -> Option<&Entry> {
+        self.patterns.at(path).ok().map(|found| &self.entries[*found.value])
+    }
+}
+
+/// Names a route in an error.
+fn describe(route: &RouteConfig) -> String {
+    let host = route.host.as_deref().unwrap_or_default();
+    format!("api_gateway.routes: {host}{}", route.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(routes: &str) -> RouteTable {
+        let config: Config = serde_json::from_str(&format!(r#"{{"routes": {routes}}}"#)).unwrap();
+        RouteTable::build(&config, &Services::default()).unwrap()
+    }
+
+    fn service(table: &RouteTable, host: Option<&str>, path: &str, method: Method) -> Option<String> {
+        match table.find(host, path, &method) {
+            Found::Route(route) => Some(table.services[route.service].clone()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn reading_the_catalog_is_public_and_writing_takes_an_admin() {
+        let table = table("[]");
+        let Found::Route(read) = table.find(None, "/catalog/products", &Method::GET) else { panic!() };
+        assert!(read.is_public);
+        let Found::Route(write) = table.find(None, "/catalog/products", &Method::POST) else { panic!() };
+        assert!(!write.is_public && write.validates);
+        assert_eq!(write.roles, ["admin"]);
+    }
+
+    #[test]
+    fn a_path_with_a_verb_after_a_colon_reaches_the_worker() {
+        assert_eq!(service(&table("[]"), None, "/jobs/0190:cancel", Method::POST).unwrap(), "worker");
+    }
+
+    #[test]
+    fn another_method_is_told_which_are_allowed() {
+        let table = table("[]");
+        let Found::OtherMethods(allow) = table.find(None, "/auth/login", &Method::GET) else { panic!() };
+        assert_eq!(allow, "POST");
+        assert!(matches!(table.find(None, "/nowhere", &Method::GET), Found::Nothing));
+        assert!(matches!(table.find(None, "/catalog", &Method::GET), Found::Nothing));
+    }
+
+    #[test]
+    fn a_host_s_own_route_comes_first_and_the_others_still_answer() {
+        let table = table(r#"[{"host": "shop.example", "path": "/catalog/{*rest}", "service": "orders"}]"#);
+        let find = |host, path| service(&table, Some(host), path, Method::GET).unwrap();
+        assert_eq!(find("Shop.Example:8000", "/catalog/a"), "orders");
+        assert_eq!(find("shop.example", "/orders/a"), "orders");
+        assert_eq!(find("other.example", "/catalog/a"), "catalog");
+        assert_eq!(find("[::1]:8000", "/catalog/a"), "catalog");
+    }
+
+    #[test]
+    fn without_the_built_in_routes_only_one_s_own_answer() {
+        let config: Config = serde_json::from_str(
+            r#"{"default_routes": false, "routes": [{"path": "/catalog/{*rest}", "service": "orders"}]}"#,
+        )
+        .unwrap();
+        let table = RouteTable::build(&config, &Services::default()).unwrap();
+        assert_eq!(service(&table, None, "/catalog/a", Method::GET).unwrap(), "orders");
+        assert_eq!(service(&table, None, "/orders/a", Method::GET), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! Request bodies checked against the JSON Schemas that services publish.
+//!
+//! The service checks again; the gateway only spares it what cannot pass. So whatever is not known here
+//! passes through.
+
+use std::collections::HashMap;
+
+use http::{HeaderMap, Method, header};
+use jsonschema::Validator;
+use process::problem::{Fault, Problem, kinds};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::refusal::Refusal;
+
+/// Where a service publishes its schemas.
+pub(crate) const PATH: &str = "/.well-known/sixfold/schemas";
+
+/// The most faults one answer lists.
+const FAULT_LIMIT: usize = 20;
+
+/// The longest text of one fault, in bytes; a fault quotes the value, which may be long.
+const DETAIL_LIMIT: usize = 300;
+
+/// The schemas of one service, by the path of the collection.
+#[derive(Debug)]
+pub(crate) struct Schemas(HashMap<String, Validator>);
+
+#[derive(Deserialize)]
+struct Document {
+    collections: HashMap<String, Collection>,
+}
+
+#[derive(Deserialize)]
+struct Collection {
+    schema: Value,
+}
+
+/// What a request's body must be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Check<'s> {
+    /// A record that matches the schema.
+    Record(&'s Validator),
+    /// Any JSON object, since a merge patch (RFC 7396) is a part of a record.
+    Object,
+}
+
+impl Schemas {
+    /// Reads what a service publishes.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, String> {
+        let document: Document = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        let compile = |(path, collection): (String, Collection)| {
+            let validator = jsonschema::options()
+                .should_validate_formats(true)
+                .build(&collection.schema)
+                .map_err(|error| format!("the schema of {path} is not valid: {error}"))?;
+            Ok((path, validator))
+        };
+        document.collections.into_iter().map(compile).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Finds what a request's body must be; `None` when that is the service's business alone.
+    pub(crate) fn find_check(&self, method: &Method, path: &str, fields: &HeaderMap) -> Option<Check<'_>> {
+        if fields.contains_key(header::CONTENT_ENCODING) || !is_json(fields) {
+            return None;
+        }
+        if *method == Method::POST {
+            return self.0.get(path).map(Check::Record);
+        }
+        let (collection, id) = path.rsplit_once('/')?;
+        let validator = self.0.get(collection).filter(|_| !id.is_empty())?;
+        match *method {
+            Method::PUT => Some(Check::Record(validator)),
+            Method::PATCH => Some(Check::Object),
+            _ => None,
+        }
+    }
+}
+
+/// Checks a body.
+pub(crate) fn check_body(check: Check<'_>, body: &[u8]) -> Result<(), Refusal> {
+    let value: Value = serde_json::from_slice(body).map_err(|error| {
+        Problem::new(kinds::MALFORMED_REQUEST).detail(format!("the body is not JSON: {error}"))
+    })?;
+    let faults = match check {
+        Check::Object if value.is_object() => return Ok(()),
+        Check::Object => {
+            vec![Fault { pointer: String::new(), detail: "a merge patch is a JSON object".to_owned() }]
+        }
+        Check::Record(validator) if validator.is_valid(&value) => return Ok(()),
+        Check::Record(validator) => validator
+            .iter_errors(&value)
+            .take(FAULT_LIMIT)
+            .map(|error| Fault {
+                pointer: error.instance_path().as_str().to_owned(),
+                detail: shorten(error.to_string()),
+            })
+            .collect(),
+    };
+    Err(Problem::new(kinds::INVALID_BODY).errors(faults).into())
+}
+
+/// Tells whether a body is JSON by its media type; without one it is taken to be.
+fn is_json(fields: &HeaderMap) -> bool {
+    let Some(value) = fields.get(header::CONTENT_TYPE) else { return true };
+    let Ok(value) = value.to_str() else { return false };
+    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    // A JSON Patch (RFC 6902) is an array of operations, which no schema of a record describes.
+    media_type == "application/json"
+        || (media_type.ends_with("+json") && media_type != "application/json-patch+json")
+}
+
+fn shorten(mut text: String) -> String {
+    if text.len() > DETAIL_LIMIT {
+        let end = (0..=DETAIL_LIMIT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schemas() -> Schemas {
+        let document = json!({"collections": {"/catalog/products": {"schema": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "price": {"type": "number", "minimum": 0}},
+            "required": ["name", "price"],
+        }, "more": "is passed over"}}});
+        Schemas::parse(document.to_string().as_bytes()).unwrap()
+    }
+
+    fn check(method: Method, path: &str, body: &str) -> Result<(), Box<http::Response<bytes::Bytes>>> {
+        let schemas = schemas();
+        match schemas.find_check(&method, path, &HeaderMap::new()) {
+            None => Ok(()),
+            Some(check) => {
+                check_body(check, body.as_bytes()).map_err(|refusal| Box::new(refusal.to_response()))
+            }
+        }
+    }
+
+    #[test]
+    fn each_fault_is_named_by_its_pointer() {
+        let refused = check(Method::POST, "/catalog/products", r#"{"name": 1, "price": -1}"#).unwrap_err();
+        assert_eq!(refused.status(), 422);
+        let document: Value = serde_json::from_slice(refused.body()).unwrap();
+        let mut pointers: Vec<&str> = document["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|fault| fault["pointer"].as_str().unwrap())
+            .collect();
+        pointers.sort_unstable();
+        assert_eq!(pointers, ["/name", "/price"]);
+    }
+
+    #[test]
+    fn a_record_is_checked_whole_and_a_patch_only_for_being_an_object() {
+        let good = r#"{"name": "tea", "price": 3}"#;
+        assert!(check(Method::POST, "/catalog/products", good).is_ok());
+        assert!(check(Method::PUT, "/catalog/products/1", good).is_ok());
+        assert!(check(Method::PUT, "/catalog/products/1", "{}").is_err());
+        assert!(check(Method::PATCH, "/catalog/products/1", "{}").is_ok());
+        assert!(check(Method::PATCH, "/catalog/products/1", "[]").is_err());
+        assert_eq!(check(Method::POST, "/catalog/products", "{").unwrap_err().status(), 400);
+    }
+
+    #[test]
+    fn what_is_not_known_passes_through() {
+        for (method, path) in [
+            (Method::POST, "/catalog/products/1"),
+            (Method::POST, "/catalog/others"),
+            (Method::DELETE, "/catalog/products/1"),
+            (Method::PUT, "/catalog/products/"),
+            (Method::PUT, "/catalog/products/1/more"),
+        ] {
+            assert!(check(method.clone(), path, "nonsense").is_ok(), "{method} {path}");
+        }
+        let mut fields = HeaderMap::new();
+        for media_type in ["text/csv", "application/json-patch+json"] {
+            fields.insert(header::CONTENT_TYPE, media_type.parse().unwrap());
+            assert!(schemas().find_check(&Method::POST, "/catalog/products", &fields).is_none());
+        }
+        fields.insert(header::CONTENT_TYPE, "application/json; charset=utf-8".parse().unwrap());
+        assert!(schemas().find_check(&Method::POST, "/catalog/products", &fields).is_some());
+    }
+
+    #[test]
+    fn a_long_value_is_not_quoted_whole() {
+        let body = json!({"name": ["é".repeat(10_000)], "price": 1}).to_string();
+        assert!(check(Method::POST, "/catalog/products", &body).unwrap_err().body().len() < 1000);
+    }
+
+    #[test]
+    fn a_schema_that_is_not_one_is_refused() {
+        assert!(Schemas::parse(br#"{"collections": {"/a": {"schema": {"type": "nonsense"}}}}"#).is_err());
+    }
+}

@@ -23,7 +23,12 @@ impl Guard for () {}
 pub struct Body<G = ()> {
     content: Content,
     guard: Option<G>,
+    /// Bytes that may still come; more break the body off.
+    allowed: u64,
 }
+
+/// The bytes allowed to a body without a limit.
+const UNLIMITED: u64 = u64::MAX;
 
 #[derive(Debug)]
 enum Content {
@@ -48,17 +53,26 @@ pub enum BodyError {
     /// It did not end in time.
     #[error("the body did not end in time")]
     Deadline,
+    /// It is larger than [`Body::limit`] allows.
+    #[error("the body is too large")]
+    TooLarge,
 }
 
 impl Body {
     /// Makes an empty body.
     pub fn empty() -> Self {
-        Self { content: Content::Empty, guard: None }
+        Self { content: Content::Empty, guard: None, allowed: UNLIMITED }
+    }
+
+    /// Makes a stream break off with [`BodyError::TooLarge`] when more than so many bytes come.
+    pub fn limit(mut self, bytes: u64) -> Self {
+        self.allowed = bytes;
+        self
     }
 
     /// Attaches a guard, which is dropped when the body ends or is dropped.
     pub fn guarded<G: Guard>(self, guard: G) -> Body<G> {
-        Body { content: self.content, guard: Some(guard) }
+        Body { content: self.content, guard: Some(guard), allowed: self.allowed }
     }
 
     /// Asks the body to note when it moves, if it is a stream.
@@ -81,9 +95,9 @@ impl Body {
         match self.content {
             Content::Streamed(incoming) => {
                 let sleep = Box::pin(tokio::time::sleep_until(deadline));
-                Self { content: Content::Limited(Box::new((incoming, sleep))), guard: None }
+                Self { content: Content::Limited(Box::new((incoming, sleep))), ..self }
             }
-            content => Self { content, guard: None },
+            content => Self { content, ..self },
         }
     }
 
@@ -101,14 +115,14 @@ impl From<Incoming> for Body {
     fn from(incoming: Incoming) -> Self {
         let is_empty = http_body::Body::is_end_stream(&incoming);
         let content = if is_empty { Content::Empty } else { Content::Streamed(incoming) };
-        Self { content, guard: None }
+        Self { content, guard: None, allowed: UNLIMITED }
     }
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         let content = if bytes.is_empty() { Content::Empty } else { Content::Whole(bytes) };
-        Self { content, guard: None }
+        Self { content, guard: None, allowed: UNLIMITED }
     }
 }
 
@@ -121,7 +135,7 @@ impl<G: Guard> http_body::Body for Body<G> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let polled = match &mut this.content {
+        let mut polled = match &mut this.content {
             Content::Empty => Poll::Ready(None),
             Content::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -144,6 +158,14 @@ impl<G: Guard> http_body::Body for Body<G> {
                 }
             }
         };
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            match this.allowed.checked_sub(data.len() as u64) {
+                Some(left) => this.allowed = left,
+                None => polled = Poll::Ready(Some(Err(BodyError::TooLarge))),
+            }
+        }
         match &polled {
             Poll::Ready(None) => this.guard = None,
             Poll::Ready(Some(Err(_))) => {

@@ -1,0 +1,132 @@
+//! A collection over REST: `/SERVICE/COLLECTION` and `/SERVICE/COLLECTION/ID`.
+//!
+//! The two resources choose by method here; [`read`], [`list`] and [`write`] answer. What every answer
+//! about one record looks like is in [`representation`].
+
+mod list;
+mod read;
+mod representation;
+mod write;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use cache::Cache;
+use database::Database;
+use http::header::{ALLOW, HeaderName};
+use http::{HeaderValue, Method, StatusCode};
+use process::Problem;
+use process::problem::kinds;
+
+use crate::body::MERGE_PATCH;
+use crate::config;
+use crate::follower::OwnWrites;
+use crate::schema::Schema;
+
+/// The methods of the whole collection.
+const COLLECTION_METHODS: &str = "GET, HEAD, POST, OPTIONS";
+
+/// The methods of one record.
+const RECORD_METHODS: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
+
+/// The field that says which patches are taken (RFC 5789 §3.1).
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+
+/// The longest name of a record, as the database has it.
+const ID_LIMIT: usize = 255;
+
+/// One collection with what it needs to answer.
+#[derive(Debug)]
+pub(crate) struct Collection {
+    /// The service's name, which is the namespace of its records.
+    pub(crate) namespace: String,
+    /// The collection's name.
+    pub(crate) name: String,
+    /// Where it is served.
+    pub(crate) path: String,
+    /// What it declares.
+    pub(crate) settings: config::Collection,
+    /// What its records follow.
+    pub(crate) schema: Schema,
+    /// Where its records lie.
+    pub(crate) database: Database,
+    /// What reads go through.
+    pub(crate) cache: Cache,
+    /// The writes of this instance, which it invalidated itself.
+    pub(crate) own_writes: Arc<OwnWrites>,
+}
+
+impl Collection {
+    /// Names a record of this collection in the shared cache.
+    fn cache_key(&self, id: &str) -> String {
+        cache::record_key(&self.namespace, &self.name, id)
+    }
+}
+
+/// Makes the routes of a collection.
+pub(crate) fn routes(collection: Arc<Collection>) -> Router {
+    let path = collection.path.clone();
+    Router::new()
+        .route(&format!("{path}/{{id}}"), any(serve_record))
+        .route(&path, any(serve_collection))
+        .with_state(collection)
+}
+
+async fn serve_collection(State(collection): State<Arc<Collection>>, request: Request) -> Response {
+    let answer = match request.method() {
+        &Method::GET | &Method::HEAD => list::list(&collection, request.uri().query()).await,
+        &Method::POST => write::create(&collection, request).await,
+        &Method::OPTIONS => return options(COLLECTION_METHODS),
+        _ => return method_not_allowed(COLLECTION_METHODS),
+    };
+    answer.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn serve_record(
+    State(collection): State<Arc<Collection>>,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    let Some(id) = id.ok().map(|Path(id)| id).filter(|id| is_record_name(id)) else {
+        return Problem::new(kinds::NOT_FOUND).into_response();
+    };
+    let is_patch = request.method() == Method::PATCH;
+    let answer = match request.method() {
+        &Method::GET | &Method::HEAD => read::read(&collection, &id, request.headers()).await,
+        &Method::PUT => write::replace(&collection, &id, request).await,
+        &Method::PATCH => write::patch(&collection, &id, request).await,
+        &Method::DELETE => write::delete(&collection, &id, request.headers()).await,
+        &Method::OPTIONS => return options(RECORD_METHODS),
+        _ => return method_not_allowed(RECORD_METHODS),
+    };
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    if is_patch && response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        response.headers_mut().insert(ACCEPT_PATCH, HeaderValue::from_static(MERGE_PATCH));
+    }
+    response
+}
+
+/// Tells whether a path segment can name a record; anything else names nothing.
+fn is_record_name(id: &str) -> bool {
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    (1..=ID_LIMIT).contains(&id.len()) && id.bytes().all(is_unreserved)
+}
+
+fn options(methods: &'static str) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    if methods.contains("PATCH") {
+        response.headers_mut().insert(ACCEPT_PATCH, HeaderValue::from_static(MERGE_PATCH));
+    }
+    response
+}
+
+fn method_not_allowed(methods: &'static str) -> Response {
+    let mut response = Problem::new(kinds::METHOD_NOT_ALLOWED).into_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}

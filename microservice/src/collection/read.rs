@@ -1,0 +1,120 @@
+//! Reading one record, cache-aside.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use cache::Found;
+use database::{Query, Record};
+use http::header::ETAG;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use process::problem::kinds;
+use process::{Problem, metrics};
+use prometheus::IntCounterVec;
+
+use super::Collection;
+use super::representation::Prepared;
+use crate::condition::{Conditions, ReadAnswer, entity_tag};
+use crate::fault::problem_of;
+
+/// The field that says how the cache was used (RFC 9211).
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Reads of one record, by what the cache did.
+static READS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::counter(
+        "sixfold_record_reads_total",
+        "Reads of one record.",
+        &["service", "collection", "cache"],
+    )
+});
+
+/// What the cache did for a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CacheUse {
+    /// It had the record.
+    Hit,
+    /// It had not, and has now.
+    Stored,
+    /// It was not reached.
+    Unavailable,
+    /// The collection does not use it.
+    Bypass,
+}
+
+/// Answers GET and HEAD of one record.
+pub(super) async fn read(collection: &Collection, id: &str, fields: &HeaderMap) -> Result<Response, Problem> {
+    let conditions = conditions(fields)?;
+    let (prepared, cache_use) = find(collection, id).await?;
+    READS.with_label_values(&[&collection.namespace, &collection.name, cache_use.label()]).inc();
+    let mut response = match conditions.decide_read(prepared.version()) {
+        ReadAnswer::Whole => prepared.into_response(StatusCode::OK),
+        ReadAnswer::NotModified => not_modified(prepared.version()),
+        ReadAnswer::Failed => return Err(Problem::new(kinds::PRECONDITION_FAILED)),
+    };
+    response.headers_mut().insert(CACHE_STATUS, cache_use.status());
+    Ok(response)
+}
+
+/// Reads the conditions of a request, or says that they cannot be read.
+pub(super) fn conditions(fields: &HeaderMap) -> Result<Conditions, Problem> {
+    Conditions::read(fields).ok_or_else(|| {
+        let detail = "If-Match and If-None-Match are `*` or a list of quoted entity tags";
+        Problem::new(kinds::MALFORMED_REQUEST).detail(detail)
+    })
+}
+
+/// Loads one record past the cache, or says that there is none.
+pub(super) async fn load(collection: &Collection, id: &str) -> Result<Record, Problem> {
+    let query = Query::Get { collection: collection.name.clone(), id: id.to_owned() };
+    let page =
+        collection.database.query(&collection.namespace, &query).await.map_err(|error| problem_of(&error))?;
+    page.records.into_iter().next().ok_or_else(|| Problem::new(kinds::NOT_FOUND))
+}
+
+async fn find(collection: &Collection, id: &str) -> Result<(Prepared, CacheUse), Problem> {
+    let ttl = collection.settings.cache_ttl;
+    if ttl == Duration::ZERO {
+        return Ok((Prepared::new(&load(collection, id).await?), CacheUse::Bypass));
+    }
+    match collection.cache.read(&collection.cache_key(id)).await {
+        Found::Hit(value) => match Prepared::from_cached(value) {
+            Some(prepared) => Ok((prepared, CacheUse::Hit)),
+            None => Ok((Prepared::new(&load(collection, id).await?), CacheUse::Bypass)),
+        },
+        Found::Miss(fill) => {
+            let prepared = Prepared::new(&load(collection, id).await?);
+            collection.cache.fill(fill, prepared.to_cached(), ttl).await;
+            Ok((prepared, CacheUse::Stored))
+        }
+        Found::Unavailable => Ok((Prepared::new(&load(collection, id).await?), CacheUse::Unavailable)),
+    }
+}
+
+fn not_modified(version: u64) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response.headers_mut().insert(ETAG, entity_tag(version));
+    response
+}
+
+impl CacheUse {
+    fn status(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Hit => "sixfold; hit",
+            Self::Stored => "sixfold; fwd=uri-miss; stored",
+            Self::Unavailable => "sixfold; fwd=bypass; detail=unavailable",
+            Self::Bypass => "sixfold; fwd=bypass",
+        })
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stored => "miss",
+            Self::Unavailable => "unavailable",
+            Self::Bypass => "bypass",
+        }
+    }
+}

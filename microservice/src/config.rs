@@ -1,0 +1,256 @@
+//! The section `[microservice]`: which services there are, and what each collection declares.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use process::{ConfigError, Secret, Services};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::schema::{self, Schema};
+
+/// The largest `max_body`: what the database takes as one record, less room for the fields of the server.
+const MAX_BODY_LIMIT: u64 = 1000 << 10;
+
+/// The section `[microservice]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What the accounts service goes by.
+    pub accounts: Accounts,
+    /// The services this program can be, by name; declaring any replaces catalog, orders and accounts.
+    pub services: BTreeMap<String, Service>,
+}
+
+/// One service: a namespace with collections, or the accounts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Service {
+    /// Where it listens; its first instance in `[services]` without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// Whether it is the accounts service, which has no other collections.
+    pub accounts: bool,
+    /// Its collections by name, served at `/SERVICE/COLLECTION`.
+    pub collections: BTreeMap<String, Collection>,
+}
+
+/// One collection of records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Collection {
+    /// The JSON Schema its records follow: a file relative to the config file, or `products` or `orders`
+    /// for the ones within the program. Without one any object is a record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// How long a read record may stay in the shared cache; `0s` reads past the cache.
+    #[serde(with = "process::duration")]
+    pub cache_ttl: Duration,
+    /// Whether changing a record asks for `If-Match` (428 without).
+    pub require_if_match: bool,
+    /// The largest body.
+    #[serde(with = "process::size")]
+    pub max_body: u64,
+    /// The most records of one page.
+    pub page_limit: u32,
+    /// Fields only the house sets, with the value a new record starts with; clients may not send them.
+    pub server_fields: BTreeMap<String, Value>,
+    /// Jobs put into a queue in the same transaction as a new record.
+    pub on_create: Vec<Enqueue>,
+}
+
+/// A job that a change causes; its payload names the record: `{"namespace","collection","id"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enqueue {
+    /// The queue.
+    pub queue: String,
+    /// What the worker is to do.
+    pub kind: String,
+}
+
+/// The section `[microservice.accounts]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Accounts {
+    /// Whether anyone may make an account of their own.
+    pub registration: bool,
+    /// The password of the first `admin`; a random one is made and shown once without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_password: Option<Secret>,
+    /// How long an access token is good for; it cannot be revoked sooner.
+    #[serde(with = "process::duration")]
+    pub access_ttl: Duration,
+    /// How long a login lasts, however often its tokens are refreshed.
+    #[serde(with = "process::duration")]
+    pub refresh_ttl: Duration,
+    /// How many passwords are hashed at a time; each takes one core and 19 MiB.
+    pub hashes: usize,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            registration: false,
+            admin_password: None,
+            access_ttl: Duration::from_secs(15 * 60),
+            refresh_ttl: Duration::from_secs(30 * 24 * 3600),
+            hashes: 2,
+        }
+    }
+}
+
+impl Default for Collection {
+    fn default() -> Self {
+        Self {
+            schema: None,
+            cache_ttl: Duration::from_secs(60),
+            require_if_match: false,
+            max_body: 256 << 10,
+            page_limit: 200,
+            server_fields: BTreeMap::new(),
+            on_create: Vec::new(),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let products = Collection { schema: Some("products".to_owned()), ..Collection::default() };
+        let orders = Collection {
+            schema: Some("orders".to_owned()),
+            server_fields: BTreeMap::from([("status".to_owned(), Value::from("pending"))]),
+            on_create: vec![Enqueue { queue: "orders".to_owned(), kind: "order.confirm".to_owned() }],
+            ..Collection::default()
+        };
+        let with = |name: &str, collection| Service {
+            collections: BTreeMap::from([(name.to_owned(), collection)]),
+            ..Service::default()
+        };
+        Self {
+            accounts: Accounts::default(),
+            services: BTreeMap::from([
+                ("accounts".to_owned(), Service { accounts: true, ..Service::default() }),
+                ("catalog".to_owned(), with("products", products)),
+                ("orders".to_owned(), with("orders", orders)),
+            ]),
+        }
+    }
+}
+
+impl Config {
+    /// Makes the schema files' paths relative to the folder of the config file.
+    pub fn resolve_paths(&mut self, folder: &Path) {
+        let collections = self.services.values_mut().flat_map(|service| service.collections.values_mut());
+        for schema in collections.filter_map(|collection| collection.schema.as_mut()) {
+            if !schema::is_built_in(schema) {
+                *schema = folder.join(&*schema).to_string_lossy().into_owned();
+            }
+        }
+    }
+
+    /// Checks that the settings go together, that every service has an address and every schema can be read.
+    pub fn validate(&self, services: &Services) -> Result<(), ConfigError> {
+        let accounts = &self.accounts;
+        if accounts.access_ttl.as_secs() == 0 || accounts.refresh_ttl < accounts.access_ttl {
+            return Err(ConfigError::inconsistent(
+                "microservice.accounts",
+                "refresh_ttl must be as long as access_ttl or longer, and access_ttl at least 1s",
+            ));
+        }
+        if accounts.hashes == 0 {
+            return Err(ConfigError::inconsistent("microservice.accounts.hashes", "must be at least 1"));
+        }
+        self.services.iter().try_for_each(|(name, service)| {
+            if service.listen_address(name, services).is_none() {
+                return Err(ConfigError::inconsistent(
+                    format!("microservice.services.{name}.listen"),
+                    format!("is missing, and [services.{name}] names no instance to take it from"),
+                ));
+            }
+            service.validate(name)
+        })
+    }
+}
+
+impl Service {
+    /// Gives the address the service listens at.
+    pub(crate) fn listen_address<'a>(&'a self, name: &str, services: &'a Services) -> Option<&'a str> {
+        let own = self.listen.as_deref();
+        own.or_else(|| Some(services.find(name)?.instances.first()?.as_str()))
+    }
+
+    fn validate(&self, name: &str) -> Result<(), ConfigError> {
+        let key = format!("microservice.services.{name}");
+        check_name(&key, name)?;
+        match (self.accounts, self.collections.is_empty()) {
+            (true, false) => Err(ConfigError::inconsistent(key, "the accounts service has no collections")),
+            (false, true) => Err(ConfigError::inconsistent(key, "a service needs a collection")),
+            _ => self.collections.iter().try_for_each(|(name, collection)| {
+                collection.validate(&format!("{key}.collections.{name}"), name)
+            }),
+        }
+    }
+}
+
+impl Collection {
+    fn validate(&self, key: &str, name: &str) -> Result<(), ConfigError> {
+        check_name(key, name)?;
+        if !(1..=database::record::PAGE_LIMIT).contains(&self.page_limit) {
+            let message = format!("must be 1 to {}", database::record::PAGE_LIMIT);
+            return Err(ConfigError::inconsistent(format!("{key}.page_limit"), message));
+        }
+        if !(1..=MAX_BODY_LIMIT).contains(&self.max_body) {
+            let message = format!("must be 1B to {}", process::size::format(MAX_BODY_LIMIT));
+            return Err(ConfigError::inconsistent(format!("{key}.max_body"), message));
+        }
+        Schema::load(self).map_err(|reason| ConfigError::inconsistent(format!("{key}.schema"), reason))?;
+        Ok(())
+    }
+}
+
+/// Refuses names that would need escaping in a path.
+fn check_name(key: &str, name: &str) -> Result<(), ConfigError> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    if name.bytes().next().is_some_and(|first| first.is_ascii_lowercase()) && name.bytes().all(fits) {
+        return Ok(());
+    }
+    let message = "a name is a lower-case letter and then lower-case letters, digits, `-` and `_`";
+    Err(ConfigError::inconsistent(key, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_read_back_as_written() {
+        let config = Config::default();
+        config.validate(&Services::default()).unwrap();
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_named() {
+        let fault = |change: &dyn Fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.validate(&Services::default()).unwrap_err().to_string()
+        };
+        let text =
+            fault(&|c| c.services.get_mut("accounts").unwrap().collections.extend([Default::default()]));
+        assert!(text.starts_with("microservice.services.accounts: "), "{text}");
+        let text = fault(&|c| {
+            let catalog = c.services.get_mut("catalog").unwrap();
+            catalog.collections.get_mut("products").unwrap().schema = Some("no/such.json".into());
+        });
+        assert!(text.contains("collections.products.schema: no/such.json"), "{text}");
+        let text = fault(&|c| {
+            let catalog = c.services.get_mut("catalog").unwrap();
+            catalog.collections.insert("Big Things".into(), Collection::default());
+        });
+        assert!(text.contains("a name is"), "{text}");
+    }
+}

@@ -1,0 +1,57 @@
+//! What a client is told when the database did not do what was asked.
+
+use std::time::Duration;
+
+use database::Error;
+use process::Problem;
+use process::problem::kinds;
+
+/// When to try again; the time a restarted database takes to open its file.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Turns an error of the database into a problem that tells what is known and nothing internal.
+pub(crate) fn problem_of(error: &Error) -> Problem {
+    match error {
+        Error::NotFound { .. } => Problem::new(kinds::NOT_FOUND),
+        Error::PreconditionFailed { .. } => Problem::new(kinds::PRECONDITION_FAILED),
+        Error::LeaseLost { .. } => Problem::new(kinds::LEASE_LOST),
+        Error::WrongState { .. } => Problem::new(kinds::CONFLICT),
+        Error::Overloaded => Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER),
+        // Logged by the health check once, instead of here for each request.
+        Error::Unavailable { .. } => {
+            Problem::new(kinds::UNAVAILABLE).detail("nothing was done").retry_after(RETRY_AFTER)
+        }
+        Error::Unknown { reason } => {
+            tracing::warn!(reason, "the database's answer was lost");
+            Problem::new(kinds::UNAVAILABLE)
+                .detail("a change may have been made or not: read before repeating it")
+                .retry_after(RETRY_AFTER)
+        }
+        Error::Invalid { .. } | Error::Forbidden | Error::Storage { .. } => {
+            tracing::error!(%error, "the database refused or failed");
+            Problem::new(kinds::INTERNAL)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_internal_leaks() {
+        let secret = "/var/lib/sixfold.db: disk I/O error";
+        let errors = [
+            Error::Storage { reason: secret.into() },
+            Error::Unavailable { reason: secret.into() },
+            Error::Unknown { reason: secret.into() },
+            Error::Invalid { reason: secret.into() },
+        ];
+        for error in errors {
+            let response = problem_of(&error).to_response();
+            let body = String::from_utf8_lossy(response.body()).into_owned();
+            assert!(!body.contains("sixfold.db"), "{body}");
+            assert_eq!(response.status() == 503, response.headers().contains_key("retry-after"));
+        }
+    }
+}

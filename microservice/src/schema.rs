@@ -1,0 +1,161 @@
+//! JSON Schemas of collections: loading them, and saying where a record does not follow one.
+
+use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
+use process::problem::Fault;
+use serde_json::{Map, Value, json};
+
+use crate::config;
+
+/// The schemas within the program.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("products", include_str!("../schemas/products.json")),
+    ("orders", include_str!("../schemas/orders.json")),
+];
+
+/// The fields every representation carries, which no client sends.
+const RESERVED: [&str; 3] = ["id", "created_at", "updated_at"];
+
+/// The most faults one answer lists; beyond it a person reads none.
+const FAULT_LIMIT: usize = 50;
+
+/// The longest text of one fault in characters; a fault quotes the value, which may be a whole body.
+const DETAIL_LIMIT: usize = 200;
+
+/// A schema ready to validate.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    document: Value,
+    validator: Validator,
+    /// The fields only the house sets.
+    server_fields: Vec<String>,
+}
+
+/// Tells whether a name is of a schema within the program.
+pub(crate) fn is_built_in(name: &str) -> bool {
+    BUILT_IN.iter().any(|(built_in, _)| *built_in == name)
+}
+
+impl Schema {
+    /// Loads and compiles the schema of a collection; the error is one line for the person at the terminal.
+    pub(crate) fn load(collection: &config::Collection) -> Result<Self, String> {
+        let Some(name) = &collection.schema else {
+            return Self::compile(json!({ "type": "object" }), collection);
+        };
+        let text = match BUILT_IN.iter().find(|(built_in, _)| built_in == name) {
+            Some((_, text)) => (*text).to_owned(),
+            None => std::fs::read_to_string(name).map_err(|error| format!("{name}: {error}"))?,
+        };
+        let document = serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))?;
+        Self::compile(document, collection).map_err(|error| format!("{name}: {error}"))
+    }
+
+    fn compile(document: Value, collection: &config::Collection) -> Result<Self, String> {
+        let validator = jsonschema::draft202012::options()
+            .should_validate_formats(true)
+            .build(&document)
+            .map_err(|error| error.to_string())?;
+        let server_fields = collection.server_fields.keys().cloned().collect();
+        Ok(Self { document, validator, server_fields })
+    }
+
+    /// Gives the schema as it was written.
+    pub(crate) fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// Finds everything that is wrong with what a client sent as a record; nothing when it is valid.
+    pub(crate) fn find_faults(&self, data: &Value) -> Vec<Fault> {
+        let owned = |name: &str| RESERVED.contains(&name) || self.server_fields.iter().any(|f| f == name);
+        let fields = data.as_object().into_iter().flat_map(Map::keys).filter(|name| owned(name));
+        let mut faults: Vec<Fault> = fields
+            .map(|name| Fault {
+                pointer: format!("/{}", escape(name)),
+                detail: "only the server sets this field".to_owned(),
+            })
+            .collect();
+        for error in self.validator.iter_errors(data) {
+            for fault in faults_of(&error) {
+                // A field of the server's is named once, also where the schema refuses it too.
+                if faults.len() < FAULT_LIMIT && faults.iter().all(|known| known.pointer != fault.pointer) {
+                    faults.push(fault);
+                }
+            }
+        }
+        faults
+    }
+}
+
+/// Turns one error of the validator into faults that point at the field itself, also at a missing one.
+fn faults_of(error: &jsonschema::ValidationError<'_>) -> Vec<Fault> {
+    let place = error.instance_path().as_str();
+    let fault = |pointer: String, detail: String| Fault { pointer, detail };
+    match error.kind() {
+        ValidationErrorKind::Required { property } => {
+            let name = property.as_str().unwrap_or_default();
+            vec![fault(format!("{place}/{}", escape(name)), "this field is required".to_owned())]
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected }
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => unexpected
+            .iter()
+            .map(|name| fault(format!("{place}/{}", escape(name)), "there is no such field".to_owned()))
+            .collect(),
+        _ => {
+            let mut detail = error.to_string();
+            if let Some((cut, _)) = detail.char_indices().nth(DETAIL_LIMIT) {
+                detail.truncate(cut);
+                detail.push('…');
+            }
+            vec![fault(place.to_owned(), detail)]
+        }
+    }
+}
+
+/// Escapes one reference token of a JSON Pointer (RFC 6901 §3).
+fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    fn schema(service: &str, collection: &str) -> Schema {
+        Schema::load(&Config::default().services[service].collections[collection]).unwrap()
+    }
+
+    fn pointers(schema: &Schema, data: Value) -> Vec<String> {
+        let mut pointers: Vec<_> = schema.find_faults(&data).into_iter().map(|fault| fault.pointer).collect();
+        pointers.sort();
+        pointers
+    }
+
+    #[test]
+    fn a_product_has_a_name_and_a_price_and_may_have_more() {
+        let products = schema("catalog", "products");
+        assert_eq!(pointers(&products, json!({"name": "Lamp", "price": 0, "watts": 5})), [""; 0]);
+        assert_eq!(pointers(&products, json!({})), ["/name", "/price"]);
+        assert_eq!(pointers(&products, json!({"name": 1, "price": -1})), ["/name", "/price"]);
+        assert_eq!(pointers(&products, json!({"name": "a", "price": 1, "tags": ["x", 2]})), ["/tags/1"]);
+        assert_eq!(pointers(&products, json!([])), [""]);
+    }
+
+    #[test]
+    fn an_order_s_status_and_what_names_a_record_are_the_server_s() {
+        let orders = schema("orders", "orders");
+        assert_eq!(pointers(&orders, json!({"product_id": "p", "quantity": 1})), [""; 0]);
+        let sent = json!({"product_id": "p", "quantity": 1, "status": "confirmed", "id": "x", "a/b": 1});
+        assert_eq!(pointers(&orders, sent), ["/a~1b", "/id", "/status"]);
+        assert_eq!(pointers(&orders, json!({"product_id": "p", "quantity": 0})), ["/quantity"]);
+        assert_eq!(pointers(&orders, json!({"product_id": "p", "quantity": 1.5})), ["/quantity"]);
+    }
+
+    #[test]
+    fn a_fault_quotes_no_more_than_a_line() {
+        let products = schema("catalog", "products");
+        let faults = products.find_faults(&json!({"name": "n".repeat(100_000), "price": 1}));
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].detail.chars().count() <= DETAIL_LIMIT + 1);
+    }
+}

@@ -1,1 +1,30 @@
-//! Placeholder.
+//! Picks the best backend for each request.
+//!
+//! As a library: a [`Cluster`] holds the backends of one name and what is known about them, shared by all
+//! threads as atomics; a [`Balancer`] is one thread's way to send a request to the best of them, and to
+//! another when that is safe; [`health::probe`] watches them from a thread of its own. As a role
+//! ([`bind`], [`run`]): a client's request enters `front`, which continues the trace, cleans the fields
+//! and hands it to a balancer over the configured backends.
+
+pub mod admin;
+pub mod backend;
+pub mod balancer;
+mod budget;
+mod clock;
+pub mod cluster;
+pub mod config;
+mod estimate;
+mod figures;
+mod front;
+pub mod health;
+mod histogram;
+mod idempotent;
+pub mod role;
+pub mod selection;
+
+pub use backend::{Backend, BackendReport, InFlight};
+pub use balancer::{Balancer, SendError};
+pub use cluster::Cluster;
+pub use config::Config;
+pub use role::{bind, run};
+pub use selection::Policy;

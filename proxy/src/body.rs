@@ -75,6 +75,11 @@ impl Body {
         Body { content: self.content, guard: Some(guard), allowed: self.allowed }
     }
 
+    /// Makes it the type of a guarded body, without a guard.
+    pub fn unguarded<G: Guard>(self) -> Body<G> {
+        Body { content: self.content, guard: None, allowed: self.allowed }
+    }
+
     /// Asks the body to note when it moves, if it is a stream.
     pub(crate) fn watch(&mut self) -> Option<Progress> {
         match std::mem::replace(&mut self.content, Content::Empty) {

@@ -9,6 +9,8 @@ use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::upgrade::OnUpgrade;
+use process::Problem;
+use process::problem::kinds;
 use tokio::time::{Instant, timeout_at};
 
 use crate::body::Progress;
@@ -81,6 +83,22 @@ impl ForwardError {
     /// Tells whether an idempotent request may be repeated elsewhere.
     pub fn is_broken(&self) -> bool {
         matches!(self, Self::Connect { .. } | Self::Broken { .. })
+    }
+
+    /// Gives the problem it is answered with, which does not tell where the backend is.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Connect { .. } => Problem::new(kinds::BAD_GATEWAY).detail("the backend cannot be reached"),
+            Self::Broken { .. } => Problem::new(kinds::BAD_GATEWAY)
+                .detail("the backend broke the connection off before it answered"),
+            Self::Malformed { .. } => {
+                Problem::new(kinds::BAD_GATEWAY).detail("the backend's answer is malformed")
+            }
+            Self::Timeout { .. } => Problem::new(kinds::TIMEOUT),
+            Self::Client { .. } => {
+                Problem::new(kinds::MALFORMED_REQUEST).detail("the request's body broke off")
+            }
+        }
     }
 }
 

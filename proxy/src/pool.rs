@@ -31,7 +31,8 @@ pub struct PoolOptions {
 
 impl Default for PoolOptions {
     fn default() -> Self {
-        Self { max_idle: 256, idle_timeout: Duration::from_secs(30) }
+        // A Node.js server closes an idle connection after 5 s, the shortest of common defaults.
+        Self { max_idle: 256, idle_timeout: Duration::from_secs(4) }
     }
 }
 

@@ -5,6 +5,8 @@ use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use process::Problem;
+use process::problem::kinds;
 
 use super::forwarded::{self, TrustedProxies};
 use super::hop_by_hop;
@@ -25,6 +27,17 @@ pub enum Refusal {
     /// The method `CONNECT`, for which this is not a proxy.
     #[error("this server does not open tunnels")]
     Connect,
+}
+
+impl Refusal {
+    /// Gives the problem it is answered with.
+    pub fn problem(self) -> Problem {
+        let kind = match self {
+            Self::Host | Self::Framing => kinds::MALFORMED_REQUEST,
+            Self::TransferCoding | Self::Connect => kinds::NOT_IMPLEMENTED,
+        };
+        Problem::new(kind).detail(self.to_string())
+    }
 }
 
 /// Prepares a client's request for a backend: removes what ends here, writes who asked, normalises the

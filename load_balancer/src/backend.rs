@@ -1,0 +1,310 @@
+//! One backend and what is known about it: atomics that every thread of the data plane writes.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::now_ns;
+use crate::estimate::{PeakEwma, Penalty};
+use crate::health::State;
+use crate::histogram::WindowedHistogram;
+use crate::selection::Candidate;
+
+/// So many failed connects in a row put a backend out until a probe succeeds; one may be a passing fault.
+const EJECT_AFTER: u32 = 2;
+
+/// One backend. Aligned to two cache lines, so that threads counting at neighbours do not disturb each other.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Backend {
+    in_flight: AtomicU32,
+    connect_failures: AtomicU32,
+    state: AtomicU8,
+    latency: PeakEwma,
+    penalty: Penalty,
+    requests: AtomicU64,
+    errors: AtomicU64,
+    /// Grows when the address changes, so that a thread sees it by one load.
+    generation: AtomicU64,
+    histogram: WindowedHistogram,
+    name: String,
+    address: Mutex<Option<SocketAddr>>,
+    uptime: Mutex<Uptime>,
+}
+
+#[derive(Debug)]
+struct Uptime {
+    started_ns: u64,
+    changed_ns: u64,
+    up_ns: u64,
+    is_up: bool,
+}
+
+/// What is known about a backend, as `GET /v1/backends` tells it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackendReport {
+    /// The address as configured.
+    pub address: String,
+    /// Where it stands.
+    pub state: State,
+    /// Requests it is working on.
+    pub in_flight: u32,
+    /// Estimated latency in milliseconds.
+    pub ewma_ms: f64,
+    /// Median latency of the last minute in milliseconds; null without requests.
+    pub p50_ms: Option<f64>,
+    /// 90th percentile of the last minute in milliseconds.
+    pub p90_ms: Option<f64>,
+    /// 99th percentile of the last minute in milliseconds.
+    pub p99_ms: Option<f64>,
+    /// Requests sent to it.
+    pub requests: u64,
+    /// Requests that failed or were answered with 500 to 599.
+    pub errors: u64,
+    /// The share of the time since the start in which it could be used, 0 to 1.
+    pub availability: f64,
+}
+
+impl Backend {
+    /// Makes a backend that is tried although nothing is known about it.
+    pub(crate) fn new(name: &str) -> Self {
+        let now = now_ns();
+        let backend = Self {
+            in_flight: AtomicU32::new(0),
+            connect_failures: AtomicU32::new(0),
+            state: AtomicU8::new(State::Unknown as u8),
+            latency: PeakEwma::default(),
+            penalty: Penalty::default(),
+            requests: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+            histogram: WindowedHistogram::default(),
+            name: name.to_owned(),
+            address: Mutex::new(None),
+            uptime: Mutex::new(Uptime { started_ns: now, changed_ns: now, up_ns: 0, is_up: true }),
+        };
+        backend.resolve();
+        backend
+    }
+
+    /// Gives the address as configured.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Gives the address requests go to; `None` while the name has none.
+    pub fn address(&self) -> Option<SocketAddr> {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a number that changes with the address.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Relaxed)
+    }
+
+    /// Looks the name up; blocks while the resolver does, so it belongs on the probing thread.
+    pub(crate) fn resolve(&self) {
+        let found = match self.name.parse() {
+            Ok(address) => Some(address),
+            Err(_) => self.name.to_socket_addrs().ok().and_then(|mut found| found.next()),
+        };
+        let mut address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        // A resolver that fails for a moment takes no backend away.
+        if found.is_some() && *address != found {
+            *address = found;
+            self.generation.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Gives where it stands.
+    pub fn state(&self) -> State {
+        State::from_number(self.state.load(Relaxed))
+    }
+
+    /// Moves it from one state to another, if it still is in the first.
+    pub(crate) fn change_state(&self, from: State, to: State) -> bool {
+        let changed =
+            from != to && self.state.compare_exchange(from as u8, to as u8, Relaxed, Relaxed).is_ok();
+        if changed {
+            let now = now_ns();
+            self.connect_failures.store(0, Relaxed);
+            let mut uptime = self.uptime.lock().unwrap_or_else(PoisonError::into_inner);
+            if uptime.is_up {
+                uptime.up_ns += now.saturating_sub(uptime.changed_ns);
+            }
+            uptime.changed_ns = now;
+            uptime.is_up = to.is_available();
+            tracing::info!(backend = self.name, from = %from, to = %to, "a backend changed its state");
+        }
+        changed
+    }
+
+    /// Counts a request in; dropping what it gives counts it out.
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.requests.fetch_add(1, Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// Takes in a response: its latency, and whether it was one below 500.
+    pub(crate) fn note_response(&self, latency_ns: u64, is_good: bool, now_ns: u64) {
+        self.latency.observe(latency_ns, now_ns);
+        self.histogram.record(latency_ns, now_ns);
+        if !is_good {
+            self.note_error(now_ns);
+        }
+        // Read first: a write to a line all threads share costs more than a look.
+        if self.connect_failures.load(Relaxed) != 0 {
+            self.connect_failures.store(0, Relaxed);
+        }
+    }
+
+    /// Takes in a request that got no response, or one that broke off.
+    pub(crate) fn note_error(&self, now_ns: u64) {
+        self.errors.fetch_add(1, Relaxed);
+        self.penalty.add(now_ns);
+    }
+
+    /// Takes in a connect that failed; several in a row put the backend out.
+    pub(crate) fn note_connect_failure(&self, now_ns: u64) {
+        self.note_error(now_ns);
+        let state = self.state();
+        if self.connect_failures.fetch_add(1, Relaxed) + 1 >= EJECT_AFTER && state.is_available() {
+            self.change_state(state, State::Ejected);
+        }
+    }
+
+    /// Takes in a probe's latency, of a backend that had no other requests.
+    pub(crate) fn note_probe_latency(&self, latency_ns: u64, now_ns: u64) {
+        self.latency.observe(latency_ns, now_ns);
+    }
+
+    /// Gives the requests sent to it.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// Tells what is known.
+    pub fn report(&self) -> BackendReport {
+        let now = now_ns();
+        let quantiles = self.histogram.quantiles([0.5, 0.9, 0.99], now);
+        let milliseconds = |index: usize| quantiles.map(|all| round(all[index] / 1e6));
+        BackendReport {
+            address: self.name.clone(),
+            state: self.state(),
+            in_flight: self.in_flight.load(Relaxed),
+            ewma_ms: round(self.latency.get(now) / 1e6),
+            p50_ms: milliseconds(0),
+            p90_ms: milliseconds(1),
+            p99_ms: milliseconds(2),
+            requests: self.requests(),
+            errors: self.errors.load(Relaxed),
+            availability: self.availability(now),
+        }
+    }
+
+    fn availability(&self, now_ns: u64) -> f64 {
+        let uptime = self.uptime.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = if uptime.is_up { now_ns.saturating_sub(uptime.changed_ns) } else { 0 };
+        let total = now_ns.saturating_sub(uptime.started_ns).max(1);
+        ((uptime.up_ns + present) as f64 / total as f64).min(1.0)
+    }
+}
+
+impl Candidate for Backend {
+    fn is_available(&self) -> bool {
+        // A backend whose name was never resolved has generation 0.
+        self.state().is_available() && self.generation() != 0
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    fn latency_ns(&self, now_ns: u64) -> f64 {
+        self.latency.get(now_ns)
+    }
+
+    fn penalty_ns(&self, now_ns: u64) -> f64 {
+        self.penalty.get(now_ns)
+    }
+}
+
+/// A request a backend is working on; it ends when this is dropped.
+#[derive(Debug)]
+pub struct InFlight(Arc<Backend>);
+
+impl InFlight {
+    /// Gives the backend.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.0
+    }
+}
+
+impl proxy::Guard for InFlight {
+    fn note_broken(&mut self) {
+        self.0.note_error(now_ns());
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Rounds to thousandths: nobody reads more.
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+impl Backend {
+    pub(crate) fn for_tests(name: &str) -> Self {
+        Self::new(name)
+    }
+
+    pub(crate) fn begin_for_tests(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn end_for_tests(&self, latency_ns: u64, is_good: bool, now_ns: u64) {
+        self.in_flight.fetch_sub(1, Relaxed);
+        self.note_response(latency_ns, is_good, now_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_connects_in_a_row_put_a_backend_out() {
+        let backend = Backend::new("127.0.0.1:1");
+        backend.note_connect_failure(1);
+        backend.note_response(1, true, 2);
+        backend.note_connect_failure(3);
+        assert!(backend.is_available(), "an answer in between forgives the first");
+        backend.note_connect_failure(4);
+        assert_eq!(backend.state(), State::Ejected);
+        assert!(!backend.is_available());
+        assert_eq!(backend.report().errors, 3);
+    }
+
+    #[test]
+    fn a_request_counts_as_in_flight_until_its_guard_is_dropped() {
+        let backend = Arc::new(Backend::new("127.0.0.1:1"));
+        let guard = backend.begin();
+        assert_eq!(backend.report().in_flight, 1);
+        drop(guard);
+        assert_eq!((backend.report().in_flight, backend.requests()), (0, 1));
+    }
+
+    #[test]
+    fn a_name_without_an_address_is_not_available() {
+        assert!(!Backend::new("no-such-host.invalid:80").is_available());
+        assert!(Backend::new("localhost:80").is_available());
+    }
+}

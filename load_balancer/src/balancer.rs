@@ -1,0 +1,197 @@
+//! One thread's way to a cluster: choose, send, and send elsewhere when that is safe.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use process::Problem;
+use process::problem::kinds;
+use proxy::{Body, Failure, ForwardError, Pool, Timeouts, Upstream};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use crate::budget::RetryBudget;
+use crate::clock::now_ns;
+use crate::idempotent::{Copy, Fields};
+use crate::selection::choose_backend;
+use crate::{Backend, Cluster, InFlight};
+
+/// When a client should try again after there was no backend: probes need about as long to bring one back.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Why a request got no response from a cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No backend is available; nothing was sent.
+    #[error("no backend is available")]
+    NoBackend,
+    /// The last backend tried failed.
+    #[error(transparent)]
+    Failed(#[from] ForwardError),
+}
+
+impl SendError {
+    /// Gives the problem it is answered with.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::NoBackend => Problem::new(kinds::NO_BACKEND).retry_after(RETRY_AFTER),
+            Self::Failed(error) => error.problem(),
+        }
+    }
+}
+
+/// One thread's way to the backends of a cluster.
+#[derive(Debug)]
+pub struct Balancer {
+    cluster: Arc<Cluster>,
+    pool: Pool,
+    upstreams: RefCell<Vec<Known>>,
+    rng: RefCell<SmallRng>,
+    turn: Cell<usize>,
+    budget: RetryBudget,
+    spare: RefCell<Fields>,
+}
+
+/// Connections to a backend, and which of its addresses they go to.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    generation: u64,
+    upstream: Option<Rc<Upstream>>,
+}
+
+impl Balancer {
+    /// Makes the present thread's way to a cluster.
+    pub fn new(cluster: Arc<Cluster>, pool: Pool) -> Self {
+        let upstreams = RefCell::new(vec![Known::default(); cluster.backends().len()]);
+        Self {
+            cluster,
+            pool,
+            upstreams,
+            rng: RefCell::new(SmallRng::from_os_rng()),
+            turn: Cell::new(0),
+            budget: RetryBudget::default(),
+            spare: RefCell::default(),
+        }
+    }
+
+    /// Gives the cluster.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// Sends a prepared request ([`proxy::fields::prepare_request`]) to the best backend; on failure up to
+    /// `retries` times to another one.
+    ///
+    /// A request is repeated when nothing of it was sent, or when it is idempotent, has a body that can be
+    /// sent twice, and the connection broke before the head of a response; and only within the budget of a
+    /// repeat for every fifth request. What is repeated keeps its time limits for each attempt.
+    pub async fn send(
+        &self,
+        request: Request<Body>,
+        timeouts: &Timeouts,
+        retries: u32,
+    ) -> Result<Response<Body<InFlight>>, SendError> {
+        self.budget.earn();
+        let copy = if retries > 0 { Copy::of(&request, &self.spare) } else { None };
+        let first = self.choose(&[]).ok_or(SendError::NoBackend)?;
+        let result = match self.attempt(first, request, timeouts).await {
+            Ok(response) => Ok(response),
+            Err(failure) => self.send_elsewhere(first, failure, copy.as_ref(), timeouts, retries).await,
+        };
+        if let Some(copy) = copy {
+            self.spare.replace(copy.into_list());
+        }
+        result
+    }
+
+    /// Repeats a request that failed, for as long as that is safe and allowed.
+    ///
+    /// Boxed: it is rare, and would make the future of every request larger.
+    #[allow(clippy::type_complexity, reason = "a boxed future and nothing more")]
+    fn send_elsewhere<'a>(
+        &'a self,
+        first: usize,
+        failure: Failure,
+        copy: Option<&'a Copy>,
+        timeouts: &'a Timeouts,
+        retries: u32,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<Body<InFlight>>, SendError>> + 'a>> {
+        Box::pin(async move {
+            let mut tried = vec![first];
+            let mut failure = failure;
+            for _ in 0..retries {
+                let Failure { error, request } = failure;
+                let again = match request {
+                    Some(unsent) => Some(*unsent),
+                    None if error.is_broken() => copy.and_then(Copy::request),
+                    None => None,
+                };
+                let Some(again) = again else { return Err(error.into()) };
+                // A connection can break between two requests; a backend that refuses one is not asked twice.
+                let anyone = || if error.is_unsent() { None } else { self.choose(&[]) };
+                let next = self.choose(&tried).or_else(anyone);
+                let Some(next) = next else { return Err(error.into()) };
+                if !self.budget.spend() {
+                    return Err(error.into());
+                }
+                tracing::debug!(%error, backend = self.cluster.backends()[next].name(), "sent elsewhere");
+                tried.push(next);
+                match self.attempt(next, again, timeouts).await {
+                    Ok(response) => return Ok(response),
+                    Err(next_failure) => failure = next_failure,
+                }
+            }
+            Err(failure.error.into())
+        })
+    }
+
+    fn choose(&self, excluded: &[usize]) -> Option<usize> {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let mut rng = self.rng.borrow_mut();
+        choose_backend(self.cluster.backends(), self.cluster.policy(), excluded, turn, now_ns(), &mut *rng)
+    }
+
+    async fn attempt(
+        &self,
+        index: usize,
+        request: Request<Body>,
+        timeouts: &Timeouts,
+    ) -> Result<Response<Body<InFlight>>, Failure> {
+        let backend = &self.cluster.backends()[index];
+        let Some(upstream) = self.upstream(index, backend) else {
+            let reason = std::io::ErrorKind::AddrNotAvailable.into();
+            let backend = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+            let error = ForwardError::Connect { backend, reason };
+            return Err(Failure { error, request: Some(Box::new(request)) });
+        };
+        let started = now_ns();
+        let in_flight = backend.begin();
+        let result = upstream.forward(request, timeouts).await;
+        let now = now_ns();
+        match &result {
+            Ok(response) => {
+                let is_good = response.status().as_u16() < 500 || response.status().as_u16() == 501;
+                backend.note_response(now.saturating_sub(started), is_good, now);
+            }
+            Err(failure) => match failure.error {
+                ForwardError::Connect { .. } => backend.note_connect_failure(now),
+                ForwardError::Client { .. } => {}
+                _ => backend.note_error(now),
+            },
+        }
+        result.map(|response| response.map(|body| body.guarded(in_flight)))
+    }
+
+    fn upstream(&self, index: usize, backend: &Backend) -> Option<Rc<Upstream>> {
+        let generation = backend.generation();
+        let mut upstreams = self.upstreams.borrow_mut();
+        let known = upstreams.get_mut(index)?;
+        if known.generation != generation {
+            *known = Known { generation, upstream: backend.address().map(|to| self.pool.upstream(to)) };
+        }
+        known.upstream.clone()
+    }
+}

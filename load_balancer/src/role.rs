@@ -1,0 +1,47 @@
+//! The role: bound, then run.
+
+use process::{Bound, ClusterToken, Health, RoleError, Shutdown};
+use proxy::fields::TrustedProxies;
+use proxy::server::{self, Listeners};
+
+use crate::front::{Front, Plan};
+use crate::{Cluster, Config, admin, health};
+
+/// The role's name.
+const NAME: &str = "load balancer";
+
+/// The cluster's name in figures.
+const CLUSTER: &str = "gateways";
+
+/// Binds the load balancer's address.
+///
+/// The address is public and asks for no token: the gateways behind it authenticate.
+pub fn bind(config: &Config, _token: &ClusterToken) -> Result<Bound, RoleError> {
+    config.validate().map_err(|error| RoleError::start(NAME, error))?;
+    let trusted = TrustedProxies::parse(&config.trusted_proxies).map_err(|e| RoleError::start(NAME, e))?;
+    let listeners = Listeners::bind(NAME, &config.listen, config.threads)?;
+    let cluster = Cluster::new(CLUSTER, &config.backends, config.policy, config.health.clone());
+    let routes = admin::routes(cluster.clone());
+    let own_health = Health::new(NAME);
+    let listening = vec![listeners.listening()];
+    let (role_health, limits) = (own_health.clone(), config.limits());
+    let plan = Plan::new(cluster.clone(), trusted, config);
+    let run = async move |shutdown: Shutdown| {
+        role_health.set_ready();
+        let drain = async {
+            shutdown.requested().await;
+            role_health.set_draining();
+            Ok(())
+        };
+        let serving = server::serve(NAME, listeners, limits, &shutdown, move || Front::new(&plan));
+        let probing = health::probe(vec![cluster], &shutdown);
+        let (served, probed, drained) = tokio::join!(serving, probing, drain);
+        served.and(probed).and(drained)
+    };
+    Ok(Bound::new(listening, NAME, own_health, run).with_admin(routes))
+}
+
+/// Runs the load balancer until the shutdown is requested.
+pub async fn run(config: &Config, token: &ClusterToken, shutdown: Shutdown) -> Result<(), RoleError> {
+    bind(config, token)?.run(shutdown).await
+}

@@ -2,79 +2,45 @@
 
 use std::time::Duration;
 
-use http::Method;
-use process::{CallError, HttpClient, Secret};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use process::Secret;
 
+use crate::engine::Engine;
 use crate::job::{JobFilter, JobPage, QueueFigures};
-use crate::{Change, Committed, Error, Job, JobCommand, Page, Query, Transaction};
-
-/// How long a call to the database role may take; longer than any commit on a healthy disk.
-const CALL_DEADLINE: Duration = Duration::from_secs(5);
+use crate::{Change, Committed, Config, Error, Job, JobCommand, Page, Query, Remote, Transaction};
 
 /// The database as a role sees it; clones share connections.
 #[derive(Debug, Clone)]
 pub enum Database {
     /// The database role, over HTTP.
     Remote(Remote),
-}
-
-/// The database role, over HTTP.
-#[derive(Debug, Clone)]
-pub struct Remote {
-    base: String,
-    client: HttpClient,
-}
-
-impl Remote {
-    /// Makes a client of the role at `address` (`host:port`) with the cluster token or a namespace's credential.
-    pub fn new(address: &str, credential: Option<Secret>) -> Self {
-        Self {
-            base: format!("http://{address}"),
-            client: HttpClient::with_credential(credential, CALL_DEADLINE),
-        }
-    }
-
-    async fn call<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
-        let url = format!("{}{path}", self.base);
-        let answer = self.client.send_json(Method::POST, &url, body).await?;
-        if answer.status.is_success() {
-            return Ok(answer.json(&url)?);
-        }
-        Err(answer
-            .json::<Error>(&url)
-            .unwrap_or_else(|_| Error::Unavailable { reason: format!("{url} answered {}", answer.status) }))
-    }
-}
-
-impl From<CallError> for Error {
-    fn from(error: CallError) -> Self {
-        let reason = error.to_string();
-        match error.is_safe_to_repeat() {
-            true => Self::Unavailable { reason },
-            false => Self::Unknown { reason },
-        }
-    }
+    /// An engine in this process.
+    Local(Engine),
 }
 
 impl Database {
+    /// Makes a client of the configured database role with the cluster token or a namespace's credential.
+    pub fn connect(config: &Config, credential: Option<Secret>) -> Self {
+        Self::Remote(Remote::new(config.address(), credential))
+    }
+
     /// Does all operations of a transaction durably, or none.
     pub async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
         match self {
-            Self::Remote(remote) => remote.call("/v1/transact", transaction).await,
+            Self::Remote(remote) => remote.transact(transaction).await,
+            Self::Local(engine) => engine.transact(transaction).await,
         }
     }
 
     /// Answers a question about the records of a namespace from what is durable.
     pub async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
         match self {
-            Self::Remote(remote) => remote.call(&format!("/v1/query?namespace={namespace}"), query).await,
+            Self::Remote(remote) => remote.query(namespace, query).await,
+            Self::Local(engine) => engine.query(namespace, query).await,
         }
     }
 
     /// Lists changes of a namespace (of all, without one) after a sequence, oldest first; waits up to
-    /// `wait` while there are none.
+    /// `wait` (at most 20 s) while there are none.
     pub async fn changes(
         &self,
         namespace: Option<&str>,
@@ -83,38 +49,47 @@ impl Database {
         wait: Duration,
     ) -> Result<Vec<Change>, Error> {
         match self {
-            Self::Remote(_remote) => {
-                let _ = (namespace, after, limit, wait);
-                Err(Error::Unavailable { reason: "not built yet".into() })
-            }
+            Self::Remote(remote) => remote.changes(namespace, after, limit, wait).await,
+            Self::Local(engine) => engine.changes(namespace, after, limit, wait).await,
         }
     }
 
     /// Does something to jobs and answers with the jobs it moved.
+    ///
+    /// A claim that is dropped while it waits may still lease jobs; their leases then run out.
     pub async fn command(&self, command: &JobCommand) -> Result<Vec<Job>, Error> {
         match self {
-            Self::Remote(remote) => remote.call("/v1/jobs/command", command).await,
+            Self::Remote(remote) => remote.command(command).await,
+            Self::Local(engine) => engine.command(command).await,
         }
     }
 
     /// Finds a job.
     pub async fn job(&self, id: &str) -> Result<Job, Error> {
+        self.job_when_final(id, Duration::ZERO).await
+    }
+
+    /// Finds a job once it has reached a final state, or as it stands when the wait (at most 20 s) ends.
+    pub async fn job_when_final(&self, id: &str, wait: Duration) -> Result<Job, Error> {
         match self {
-            Self::Remote(remote) => remote.call("/v1/jobs/get", &id).await,
+            Self::Remote(remote) => remote.job_when_final(id, wait).await,
+            Self::Local(engine) => engine.job_when_final(id, wait).await,
         }
     }
 
     /// Lists jobs, newest first.
     pub async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, Error> {
         match self {
-            Self::Remote(remote) => remote.call("/v1/jobs/list", filter).await,
+            Self::Remote(remote) => remote.jobs(filter).await,
+            Self::Local(engine) => engine.jobs(filter).await,
         }
     }
 
     /// Tells how full each queue is.
     pub async fn queues(&self) -> Result<Vec<QueueFigures>, Error> {
         match self {
-            Self::Remote(remote) => remote.call("/v1/queues", &()).await,
+            Self::Remote(remote) => remote.queues().await,
+            Self::Local(engine) => engine.queues().await,
         }
     }
 }

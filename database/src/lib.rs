@@ -1,20 +1,36 @@
 //! Records, jobs and changes, durable: a positive answer means that an fsync has happened.
 //!
 //! A [`Transaction`] enters through [`Database::transact`]. With [`Database::Remote`] it travels to the
-//! database role as `POST /v1/transact`; there, and with [`Database::Local`], it joins the channel of the
-//! one writer thread, which gives each caller a savepoint, commits all of them with one fsync and answers.
-//! Jobs are rows beside the records, so a record and the job it causes commit together.
+//! database role as `POST /v1/transact` (`routes`); there, and with [`Database::Local`], it joins the
+//! channel of the one writer thread (`engine::sqlite::writer`), which gives each caller a savepoint,
+//! commits all of them with one fsync and answers. Jobs are rows beside the records, so a record and the
+//! job it causes commit together; how a job moves is decided in `job::lease`.
 
+mod access;
+pub mod backup;
 pub mod change;
+mod config;
+pub mod engine;
 mod error;
+mod figures;
 mod handle;
 pub mod job;
+mod limits;
+mod merge_patch;
 pub mod record;
+mod remote;
+mod role;
+mod routes;
+mod time;
 pub mod transaction;
 
 pub use change::Change;
+pub use config::Config;
+pub use engine::{Engine, OpenError};
 pub use error::Error;
-pub use handle::{Database, Remote};
+pub use handle::Database;
 pub use job::{Job, JobCommand, JobState, NewJob};
 pub use record::{Page, Query, Record};
+pub use remote::Remote;
+pub use role::{bind, run};
 pub use transaction::{Committed, Operation, Outcome, Precondition, Transaction};

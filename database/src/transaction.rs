@@ -78,7 +78,20 @@ pub enum Precondition {
     Version(u64),
 }
 
+impl Precondition {
+    /// Tells whether it holds for a record of this version, or for one that does not exist.
+    pub(crate) fn holds(self, current: Option<u64>) -> bool {
+        match self {
+            Self::None => true,
+            Self::Absent => current.is_none(),
+            Self::Present => current.is_some(),
+            Self::Version(version) => current == Some(version),
+        }
+    }
+}
+
 /// What one operation did.
+#[allow(clippy::large_enum_variant, reason = "most outcomes are the large one")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {

@@ -4,11 +4,17 @@
 //! until its attempts are spent. A lease carries a fencing token that grows with every lease of the job, so
 //! that a worker which lost its lease cannot finish what another one has taken over.
 
+pub(crate) mod backoff;
+pub(crate) mod lease;
+
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::time;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,8 +41,27 @@ impl JobState {
     }
 }
 
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scheduled => "scheduled",
+            Self::Ready => "ready",
+            Self::Leased => "leased",
+            Self::Succeeded => "succeeded",
+            Self::Dead => "dead",
+            Self::Canceled => "canceled",
+        })
+    }
+}
+
 /// How many attempts a job has unless it says otherwise.
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 5;
+
+/// The most attempts a job may ask for; a job that fails this often needs a person.
+pub const MAX_ATTEMPTS_LIMIT: u32 = 1000;
+
+/// The longest a claim, a listing of changes or a look at a job may wait, in milliseconds.
+pub const WAIT_LIMIT_MS: u64 = 20_000;
 
 /// A job to be put into a queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,6 +97,30 @@ impl NewJob {
             run_at: None,
             max_attempts: None,
             traceparent,
+        }
+    }
+
+    /// Makes the job as it stands when it enters its queue.
+    pub(crate) fn into_job(self, namespace: &str, now: Timestamp) -> Job {
+        let run_at = self.run_at.map_or(now, |run_at| time::from_stored(time::to_stored(run_at)));
+        Job {
+            id: uuid::Uuid::now_v7().to_string(),
+            namespace: namespace.to_owned(),
+            queue: self.queue,
+            kind: self.kind,
+            state: if run_at > now { JobState::Scheduled } else { JobState::Ready },
+            attempt: 0,
+            max_attempts: self.max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS),
+            payload: self.payload,
+            result: None,
+            error: None,
+            progress: None,
+            lease_token: 0,
+            lease_until: None,
+            run_at,
+            created_at: now,
+            updated_at: now,
+            traceparent: self.traceparent,
         }
     }
 }

@@ -1,0 +1,267 @@
+//! Backup, verification and restore of a SQLite database.
+//!
+//! A backup is made with SQLite's backup API on a read-only connection of the process that owns the data
+//! directory, in one step: one read snapshot, so it is consistent and holds up no writer. The owner does
+//! it, through `POST /v1/backup`, because a second process at the file would end the rule that exactly one
+//! has it open. When nobody owns the directory, whoever asks takes the lock and is the owner meanwhile.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use process::{ClusterToken, Secret};
+use rusqlite::{Connection, OpenFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::sqlite::{Owner, check_library, database_file, open_reader, open_writer, schema};
+use crate::{Config, Engine, Error, OpenError, Remote};
+
+/// How far a restored database's sequence jumps. What was written after the backup is lost, but its
+/// versions were seen; they are not given out again. More than any backup interval writes, and 2^23
+/// restores fit under JSON's 2^53.
+const SEQUENCE_JUMP: i64 = 1 << 30;
+
+/// How far the fencing tokens of a restored database jump, so that no lease given before is valid after.
+const TOKEN_JUMP: i64 = 1 << 20;
+
+/// What a backup holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The file.
+    pub file: PathBuf,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Its schema's version.
+    pub schema: u32,
+    /// How many records it holds.
+    pub records: u64,
+    /// How many jobs it holds, ended ones included.
+    pub jobs: u64,
+    /// The sequence of its last change.
+    pub sequence: u64,
+}
+
+/// What `POST /v1/backup` takes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Request {
+    /// An absolute path on the role's host.
+    pub(crate) file: PathBuf,
+}
+
+/// Why a backup, a verification or a restore did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The data directory cannot be used, or the file is not one of our databases.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// There is something already.
+    #[error("{} exists already", file.display())]
+    Exists {
+        /// What exists.
+        file: PathBuf,
+    },
+    /// There is no database to back up.
+    #[error("there is no database in {}", data.display())]
+    Missing {
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The file is damaged.
+    #[error("{} is damaged: {reason}", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// The first fault found.
+        reason: String,
+    },
+    /// The database role refused or was not reached.
+    #[error("the database role: {0}")]
+    Role(Error),
+    /// Reading or writing failed.
+    #[error("{}: {reason}", file.display())]
+    Storage {
+        /// The file.
+        file: PathBuf,
+        /// What SQLite or the system said.
+        reason: String,
+    },
+}
+
+/// Writes a consistent copy of the database to a new file, whether or not its role is running.
+///
+/// With a running role, the role writes the file, on its own host.
+pub async fn backup(
+    config: &Config,
+    data: &Path,
+    token: &ClusterToken,
+    file: &Path,
+) -> Result<Report, BackupError> {
+    let file = std::path::absolute(file).map_err(|error| fault(file, error))?;
+    match Owner::take(data) {
+        Ok(owner) => {
+            let data = data.to_owned();
+            blocking(file.clone(), move || {
+                let _owner = owner;
+                let source = database_file(&data);
+                // Asking for the metadata opens nothing.
+                if !source.exists() {
+                    return Err(BackupError::Missing { data });
+                }
+                // As the owner it may also have to recover a log that a crash left.
+                copy(&open_writer(&source).map_err(|error| fault(&source, error))?, &file)
+            })
+            .await
+        }
+        Err(OpenError::InUse { .. }) => {
+            let credential: Option<Secret> = token.secret().cloned();
+            Remote::new(config.address(), credential).backup(&file).await.map_err(BackupError::Role)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes a consistent copy of an open database to a new file.
+pub async fn of_engine(engine: &Engine, file: PathBuf) -> Result<Report, BackupError> {
+    let Engine::Sqlite(sqlite) = engine;
+    let source = sqlite.file().to_owned();
+    blocking(file.clone(), move || copy(&open_reader(&source).map_err(|error| fault(&source, error))?, &file))
+        .await
+}
+
+/// Checks a backup from end to end: its pages, its indexes, its schema.
+///
+/// Never to be pointed at a database that is in use: it reads the file as one that does not change.
+pub fn verify(file: &Path) -> Result<Report, BackupError> {
+    check_library()?;
+    let storage = |error: rusqlite::Error| damaged(file, error);
+    let size_bytes = fs::metadata(file).map_err(|error| fault(file, error))?.len();
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags).map_err(storage)?;
+    let found: String =
+        connection.pragma_query_value(None, "integrity_check", |row| row.get(0)).map_err(storage)?;
+    if found != "ok" {
+        return Err(BackupError::Damaged { file: file.to_owned(), reason: found });
+    }
+    let version = schema::check(&connection)?;
+    if version == 0 {
+        return Err(BackupError::Damaged { file: file.to_owned(), reason: "it is empty".into() });
+    }
+    let count = |sql: &str| {
+        let counted: i64 = connection.query_row(sql, (), |row| row.get(0)).map_err(storage)?;
+        Ok::<u64, BackupError>(u64::try_from(counted).unwrap_or(0))
+    };
+    Ok(Report {
+        file: file.to_owned(),
+        size_bytes,
+        schema: version,
+        records: count("SELECT count(*) FROM records")?,
+        jobs: count("SELECT count(*) FROM jobs")?,
+        sequence: count("SELECT coalesce(max(sequence), 0) FROM changes")?,
+    })
+}
+
+/// Puts a backup into a data directory that nobody has open; replaces a database there only with `force`,
+/// and then keeps the old one beside it.
+pub fn restore(file: &Path, data: &Path, force: bool) -> Result<Report, BackupError> {
+    let report = verify(file)?;
+    let _owner = Owner::take(data)?;
+    let target = database_file(data);
+    if target.exists() && !force {
+        return Err(BackupError::Exists { file: target });
+    }
+    let partial = data.join("sixfold.db.partial");
+    fs::copy(file, &partial).map_err(|error| fault(&partial, error))?;
+    let jumped = begin_anew(&partial);
+    jumped.map_err(|error| fault(&partial, error))?;
+    sync(&partial)?;
+    if target.exists() {
+        set_aside(&target)?;
+    }
+    fs::rename(&partial, &target).map_err(|error| fault(&target, error))?;
+    sync(data)?;
+    Ok(report)
+}
+
+fn copy(source: &Connection, file: &Path) -> Result<Report, BackupError> {
+    if file.exists() {
+        return Err(BackupError::Exists { file: file.to_owned() });
+    }
+    let partial = beside(file, ".partial");
+    // What an earlier, broken attempt left.
+    let _ = fs::remove_file(&partial);
+    let copied = copy_pages(source, &partial).map_err(|error| fault(file, error));
+    let verified = copied.and_then(|()| sync(&partial)).and_then(|()| verify(&partial));
+    let finish = |report: Report| {
+        // Unlike a rename, a hard link never replaces what appeared meanwhile.
+        fs::hard_link(&partial, file).map_err(|error| fault(file, error))?;
+        sync(file.parent().unwrap_or(Path::new("/")))?;
+        Ok(Report { file: file.to_owned(), ..report })
+    };
+    let finished = verified.and_then(finish);
+    let _ = fs::remove_file(&partial);
+    finished
+}
+
+fn copy_pages(source: &Connection, target: &Path) -> rusqlite::Result<()> {
+    let mut target = Connection::open(target)?;
+    {
+        let backup = rusqlite::backup::Backup::new(source, &mut target)?;
+        // All pages in one step, hence of one snapshot.
+        backup.step(-1)?;
+    }
+    // A backup is one file: it must not ask for a log beside it.
+    target.pragma_update(None, "journal_mode", "delete")?;
+    target.close().map_err(|(_, error)| error)
+}
+
+/// Makes sure that nothing given out after the backup is given out again with another meaning.
+fn begin_anew(file: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open(file)?;
+    connection
+        .execute("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'changes'", [SEQUENCE_JUMP])?;
+    connection.execute("UPDATE jobs SET lease_token = lease_token + ?1", [TOKEN_JUMP])?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+/// Renames a database and what belongs to it, so that a restore by mistake can be undone.
+fn set_aside(target: &Path) -> Result<(), BackupError> {
+    // Closing the only connection writes the log back, so the file is whole; a damaged one stays as it is.
+    if let Ok(connection) = Connection::open(target) {
+        let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+    }
+    let suffix = format!(".replaced-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ"));
+    // The log first: a new database must never meet an old one's log.
+    for part in ["-wal", "-shm", ""] {
+        let old = beside(target, part);
+        if old.exists() {
+            let aside = beside(target, &format!("{suffix}{part}"));
+            fs::rename(&old, &aside).map_err(|error| fault(&old, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn sync(path: &Path) -> Result<(), BackupError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| fault(path, error))
+}
+
+fn fault(file: &Path, error: impl ToString) -> BackupError {
+    BackupError::Storage { file: file.to_owned(), reason: error.to_string() }
+}
+
+fn damaged(file: &Path, error: impl ToString) -> BackupError {
+    BackupError::Damaged { file: file.to_owned(), reason: error.to_string() }
+}
+
+async fn blocking(
+    file: PathBuf,
+    work: impl FnOnce() -> Result<Report, BackupError> + Send + 'static,
+) -> Result<Report, BackupError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(fault(&file, error)))
+}

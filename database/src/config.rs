@@ -1,0 +1,131 @@
+//! The section `[database]`: where the database role listens, what it stores in, and how much may wait.
+
+use std::time::Duration;
+
+use process::ConfigError;
+use serde::{Deserialize, Serialize};
+
+/// The section `[database]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the database role listens.
+    pub listen: String,
+    /// Where other roles find it, as `host:port`; where it listens, without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// What it stores in: `sqlite`, a file in the data directory.
+    pub url: String,
+    /// The most writes that may wait; one more is answered with 503.
+    pub queue: usize,
+    /// The most callers that share one commit.
+    pub batch: usize,
+    /// How many threads read.
+    pub readers: usize,
+    /// The most reads that may wait; one more is answered with 503.
+    pub read_queue: usize,
+    /// The largest body of a request.
+    #[serde(with = "process::size")]
+    pub body_limit: u64,
+    /// How long the write-ahead log grows before it is written back into the database file.
+    #[serde(with = "process::size")]
+    pub checkpoint: u64,
+    /// The longest pause before a job's second attempt; it doubles with every further one.
+    #[serde(with = "process::duration")]
+    pub backoff_base: Duration,
+    /// The longest pause between two attempts of a job.
+    #[serde(with = "process::duration")]
+    pub backoff_limit: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:5002".to_owned(),
+            address: None,
+            url: SQLITE.to_owned(),
+            queue: 1024,
+            batch: 256,
+            readers: 2,
+            read_queue: 1024,
+            body_limit: 16 << 20,
+            checkpoint: 4 << 20,
+            backoff_base: Duration::from_secs(1),
+            backoff_limit: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// The one engine there is so far.
+const SQLITE: &str = "sqlite";
+
+/// The smallest body limit: a record of the largest size, quoted, still enters.
+const BODY_LIMIT_FLOOR: u64 = 64 << 10;
+
+impl Config {
+    /// Gives the address at which other roles find the database.
+    pub fn address(&self) -> &str {
+        self.address.as_deref().unwrap_or(&self.listen)
+    }
+
+    /// Checks what no single value shows.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.url.starts_with("postgres:") || self.url.starts_with("postgresql:") {
+            // The URL may hold a password, so it is not repeated.
+            return Err(fault("url", "PostgreSQL comes in a later version; write \"sqlite\""));
+        }
+        if self.url != SQLITE {
+            return Err(fault("url", "the only engine of this version is \"sqlite\""));
+        }
+        let numbers = [
+            ("queue", self.queue),
+            ("batch", self.batch),
+            ("readers", self.readers),
+            ("read_queue", self.read_queue),
+        ];
+        for (key, number) in numbers {
+            if number == 0 {
+                return Err(fault(key, "it must be at least 1"));
+            }
+        }
+        if self.body_limit < BODY_LIMIT_FLOOR {
+            return Err(fault("body_limit", "it must be at least 64KiB"));
+        }
+        if self.checkpoint < 64 << 10 {
+            return Err(fault("checkpoint", "it must be at least 64KiB"));
+        }
+        if self.backoff_base > self.backoff_limit {
+            return Err(fault("backoff_base", "it must not be longer than backoff_limit"));
+        }
+        Ok(())
+    }
+}
+
+fn fault(key: &str, message: &str) -> ConfigError {
+    ConfigError::inconsistent(format!("database.{key}"), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_the_address_is_where_it_listens() {
+        let config = Config::default();
+        config.validate().unwrap();
+        assert_eq!(config.address(), "127.0.0.1:5002");
+    }
+
+    #[test]
+    fn postgres_is_refused_without_repeating_its_password() {
+        let config = Config { url: "postgres://user:hunter2@host/db".into(), ..Config::default() };
+        let message = config.validate().unwrap_err().to_string();
+        assert!(message.contains("later version") && !message.contains("hunter2"), "{message}");
+    }
+
+    #[test]
+    fn an_unbounded_or_empty_queue_is_refused() {
+        let config = Config { queue: 0, ..Config::default() };
+        assert!(config.validate().unwrap_err().to_string().starts_with("database.queue"));
+    }
+}

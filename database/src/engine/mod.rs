@@ -1,0 +1,116 @@
+//! The engines: a closed set, so an enum. PostgreSQL becomes its second case.
+
+mod error;
+pub(crate) mod sqlite;
+
+use std::path::Path;
+use std::time::Duration;
+
+pub use self::error::OpenError;
+pub use self::sqlite::Sqlite;
+use crate::job::{JobFilter, JobPage, QueueFigures};
+use crate::{Change, Committed, Config, Error, Job, JobCommand, Page, Query, Transaction, limits};
+
+/// A database engine in this process; clones share it.
+#[derive(Debug, Clone)]
+pub enum Engine {
+    /// SQLite in a data directory that this process owns.
+    Sqlite(Sqlite),
+}
+
+impl Engine {
+    /// Opens the configured engine; it is the data directory's only owner until it is closed.
+    pub fn open(config: &Config, data: &Path) -> Result<Self, OpenError> {
+        config.validate().map_err(|error| OpenError::Config { reason: error.to_string() })?;
+        Sqlite::open(config, data).map(Self::Sqlite)
+    }
+
+    /// See [`crate::Database::transact`].
+    pub async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
+        limits::check_transaction(transaction)?;
+        match self {
+            Self::Sqlite(sqlite) => sqlite.transact(transaction).await,
+        }
+    }
+
+    /// See [`crate::Database::query`].
+    pub async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
+        limits::check_query(namespace, query)?;
+        match self {
+            Self::Sqlite(sqlite) => sqlite.query(namespace, query).await,
+        }
+    }
+
+    /// See [`crate::Database::changes`].
+    pub async fn changes(
+        &self,
+        namespace: Option<&str>,
+        after: u64,
+        limit: u32,
+        wait: Duration,
+    ) -> Result<Vec<Change>, Error> {
+        namespace.map_or(Ok(()), |namespace| limits::check_name("namespace", namespace))?;
+        limits::check_page(limit)?;
+        match self {
+            Self::Sqlite(sqlite) => sqlite.changes(namespace, after, limit, wait).await,
+        }
+    }
+
+    /// See [`crate::Database::command`].
+    pub async fn command(&self, command: &JobCommand) -> Result<Vec<Job>, Error> {
+        limits::check_command(command)?;
+        match self {
+            Self::Sqlite(sqlite) => sqlite.command(command).await,
+        }
+    }
+
+    /// See [`crate::Database::job`].
+    pub async fn job(&self, id: &str) -> Result<Job, Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.job(id).await,
+        }
+    }
+
+    /// See [`crate::Database::job_when_final`].
+    pub async fn job_when_final(&self, id: &str, wait: Duration) -> Result<Job, Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.job_when_final(id, wait).await,
+        }
+    }
+
+    /// See [`crate::Database::jobs`].
+    pub async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, Error> {
+        limits::check_filter(filter)?;
+        match self {
+            Self::Sqlite(sqlite) => sqlite.jobs(filter).await,
+        }
+    }
+
+    /// See [`crate::Database::queues`].
+    pub async fn queues(&self) -> Result<Vec<QueueFigures>, Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.queues().await,
+        }
+    }
+
+    /// Sends those who wait for jobs or changes away with what there is; the first step of a shutdown.
+    pub fn end_waits(&self) {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.end_waits(),
+        }
+    }
+
+    /// Waits until the engine cannot write any more: it was closed, or it failed for good.
+    pub async fn ended(&self) {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.ended().await,
+        }
+    }
+
+    /// Finishes the writes that wait, then gives up the data directory; blocks, and may be called again.
+    pub fn close(&self) {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.close(),
+        }
+    }
+}

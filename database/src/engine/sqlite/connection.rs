@@ -1,0 +1,59 @@
+//! Opening the database file: who may write, what a commit promises, and where the files lie.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::engine::OpenError;
+
+/// The oldest SQLite that is safe here: earlier ones can corrupt a WAL that several connections use
+/// (the "WAL-reset bug", fixed in 3.51.3).
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// How long a connection waits for a lock; only a checkpoint that restarts the log ever holds one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many prepared statements a connection keeps: more than there are.
+const STATEMENTS: usize = 128;
+
+/// Gives the database file of a data directory.
+pub(crate) fn database_file(data: &Path) -> PathBuf {
+    data.join("sixfold.db")
+}
+
+/// Checks that the SQLite we are linked with is a safe one.
+pub(crate) fn check_library() -> Result<(), OpenError> {
+    match rusqlite::version_number() >= OLDEST_SQLITE {
+        true => Ok(()),
+        false => Err(OpenError::Library { found: rusqlite::version() }),
+    }
+}
+
+/// Opens a connection that writes: write-ahead log, and an fsync in every commit.
+pub(crate) fn open_writer(file: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(
+        file,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(rusqlite::Error::InvalidParameterName(format!("journal mode {mode} instead of wal")));
+    }
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // Checkpoints belong to the upkeep thread, so that no caller's commit pays for one.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+/// Opens a connection that only reads.
+pub(crate) fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}

@@ -1,0 +1,222 @@
+//! Jobs as rows: one job read and written back, and the listings.
+
+use jiff::Timestamp;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use serde::de::DeserializeOwned;
+
+use super::records::{number, stored};
+use super::writer::Moment;
+use crate::job::{JobFilter, JobPage, QueueFigures};
+use crate::limits::ANSWER_BYTES;
+use crate::{Error, Job, JobState, time};
+
+macro_rules! columns {
+    () => {
+        "id, namespace, queue, kind, state, attempt, max_attempts, payload, result, error, progress, \
+         lease_token, lease_until, run_at, created_at, updated_at, traceparent"
+    };
+}
+
+pub(super) const INSERT: &str = concat!(
+    "INSERT INTO jobs (",
+    columns!(),
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+);
+pub(super) const GET: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE id = ?1");
+pub(super) const UPDATE: &str = "UPDATE jobs SET state = ?2, attempt = ?3, result = ?4, error = ?5, \
+    progress = ?6, lease_token = ?7, lease_until = ?8, run_at = ?9, updated_at = ?10 WHERE id = ?1";
+pub(super) const FIGURES_WAITING: &str = "SELECT queue, sum(run_at > ?1), sum(run_at <= ?1), min(run_at) \
+    FROM jobs WHERE state = 'waiting' GROUP BY queue";
+pub(super) const FIGURES_LEASED: &str =
+    "SELECT queue, count(*) FROM jobs WHERE state = 'leased' GROUP BY queue";
+pub(super) const FIGURES_DEAD: &str = "SELECT queue, count(*) FROM jobs WHERE state = 'dead' GROUP BY queue";
+
+/// Jobs of a page that does not say how many.
+const DEFAULT_PAGE: u32 = 100;
+
+/// Puts a new job into its queue.
+pub(super) fn insert(moment: &mut Moment<'_>, job: &Job) -> Result<(), Error> {
+    moment.connection.prepare_cached(INSERT)?.execute(params![
+        job.id,
+        job.namespace,
+        job.queue,
+        job.kind,
+        state_text(job.state),
+        job.attempt,
+        job.max_attempts,
+        job.payload.to_string(),
+        job.result.as_ref().map(ToString::to_string),
+        job.error,
+        job.progress,
+        stored(job.lease_token),
+        job.lease_until.map(time::to_stored),
+        time::to_stored(job.run_at),
+        time::to_stored(job.created_at),
+        time::to_stored(job.updated_at),
+        job.traceparent,
+    ])?;
+    moment.effects.moved(job);
+    Ok(())
+}
+
+/// Writes back a job that was moved.
+pub(super) fn update(moment: &mut Moment<'_>, job: &Job) -> Result<(), Error> {
+    moment.connection.prepare_cached(UPDATE)?.execute(params![
+        job.id,
+        state_text(job.state),
+        job.attempt,
+        job.result.as_ref().map(ToString::to_string),
+        job.error,
+        job.progress,
+        stored(job.lease_token),
+        job.lease_until.map(time::to_stored),
+        time::to_stored(job.run_at),
+        time::to_stored(job.updated_at),
+    ])?;
+    moment.effects.moved(job);
+    Ok(())
+}
+
+/// Finds a job.
+pub(super) fn get(connection: &Connection, id: &str, now: Timestamp) -> Result<Job, Error> {
+    let found = connection.prepare_cached(GET)?.query_row([id], |row| read(row, now)).optional()?;
+    found.map(|(job, _)| job).ok_or_else(|| Error::NotFound { what: format!("job {id}") })
+}
+
+/// Lists jobs, newest first.
+pub(super) fn list(connection: &Connection, filter: &JobFilter, now: Timestamp) -> Result<JobPage, Error> {
+    let limit = filter.limit.unwrap_or(DEFAULT_PAGE) as usize;
+    let (now_stored, one_more) = (time::to_stored(now), stored(limit as u64 + 1));
+    // Conditions are written out only where they apply, so that each combination finds its index.
+    let mut conditions: Vec<&str> = Vec::new();
+    let mut values: Vec<(&str, &dyn ToSql)> = vec![(":limit", &one_more)];
+    if let Some(namespace) = &filter.namespace {
+        conditions.push("namespace = :namespace");
+        values.push((":namespace", namespace));
+    }
+    if let Some(queue) = &filter.queue {
+        conditions.push("queue = :queue");
+        values.push((":queue", queue));
+    }
+    if let Some(after) = &filter.after {
+        conditions.push("id < :after");
+        values.push((":after", after));
+    }
+    if let Some(state) = filter.state {
+        conditions.push(match state {
+            JobState::Scheduled => "state = 'waiting' AND run_at > :now",
+            JobState::Ready => "state = 'waiting' AND run_at <= :now",
+            JobState::Leased => "state = 'leased'",
+            JobState::Succeeded => "state = 'succeeded'",
+            JobState::Dead => "state = 'dead'",
+            JobState::Canceled => "state = 'canceled'",
+        });
+        if matches!(state, JobState::Scheduled | JobState::Ready) {
+            values.push((":now", &now_stored));
+        }
+    }
+    let condition = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
+    let sql = format!("SELECT {} FROM jobs WHERE {condition} ORDER BY id DESC LIMIT :limit", columns!());
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(values.as_slice())?;
+    let mut page = JobPage::default();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let (job, size) = read(row, now)?;
+        bytes += size;
+        if page.jobs.len() == limit || (bytes > ANSWER_BYTES && !page.jobs.is_empty()) {
+            page.next = page.jobs.last().map(|job| job.id.clone());
+            break;
+        }
+        page.jobs.push(job);
+    }
+    Ok(page)
+}
+
+/// Tells how full each queue is that holds a job which has not ended well.
+pub(super) fn figures(connection: &Connection, now: Timestamp) -> Result<Vec<QueueFigures>, Error> {
+    let mut all = std::collections::BTreeMap::<String, QueueFigures>::new();
+    let mut of = |queue: String, note: &dyn Fn(&mut QueueFigures)| {
+        let empty = QueueFigures {
+            queue: queue.clone(),
+            scheduled: 0,
+            ready: 0,
+            leased: 0,
+            dead: 0,
+            oldest_ready: None,
+        };
+        note(all.entry(queue).or_insert(empty));
+    };
+    let mut waiting = connection.prepare_cached(FIGURES_WAITING)?;
+    let mut rows = waiting.query([time::to_stored(now)])?;
+    while let Some(row) = rows.next()? {
+        let (scheduled, ready) = (number(row.get(1)?), number(row.get(2)?));
+        let oldest = time::from_stored(row.get(3)?);
+        let oldest_ready = (ready > 0).then(|| time::until(oldest, now));
+        of(row.get(0)?, &|queue| {
+            (queue.scheduled, queue.ready, queue.oldest_ready) = (scheduled, ready, oldest_ready);
+        });
+    }
+    for (sql, is_dead) in [(FIGURES_LEASED, false), (FIGURES_DEAD, true)] {
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            let count = number(row.get(1)?);
+            of(row.get(0)?, &|queue| *(if is_dead { &mut queue.dead } else { &mut queue.leased }) = count);
+        }
+    }
+    Ok(all.into_values().collect())
+}
+
+/// Reads a job and how many bytes its documents have.
+pub(super) fn read(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<(Job, usize)> {
+    let run_at = time::from_stored(row.get(13)?);
+    let state = match row.get_ref(4)?.as_str()? {
+        "waiting" if run_at > now => JobState::Scheduled,
+        "waiting" => JobState::Ready,
+        "leased" => JobState::Leased,
+        "succeeded" => JobState::Succeeded,
+        "canceled" => JobState::Canceled,
+        _ => JobState::Dead,
+    };
+    let size = row.get_ref(7)?.as_str()?.len() + row.get_ref(8)?.as_str_or_null()?.map_or(0, str::len);
+    let job = Job {
+        id: row.get(0)?,
+        namespace: row.get(1)?,
+        queue: row.get(2)?,
+        kind: row.get(3)?,
+        state,
+        attempt: row.get(5)?,
+        max_attempts: row.get(6)?,
+        payload: document(row, 7)?.unwrap_or_default(),
+        result: document(row, 8)?,
+        error: row.get(9)?,
+        progress: row.get(10)?,
+        lease_token: number(row.get(11)?),
+        lease_until: row.get::<_, Option<i64>>(12)?.map(time::from_stored),
+        run_at,
+        created_at: time::from_stored(row.get(14)?),
+        updated_at: time::from_stored(row.get(15)?),
+        traceparent: row.get(16)?,
+    };
+    Ok((job, size))
+}
+
+fn document<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+    let Some(text) = row.get_ref(column)?.as_str_or_null()? else { return Ok(None) };
+    serde_json::from_str(text)
+        .map(Some)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into()))
+}
+
+/// Gives the stored state: whether a waiting job is scheduled or ready is told by its time.
+fn state_text(state: JobState) -> &'static str {
+    match state {
+        JobState::Scheduled | JobState::Ready => "waiting",
+        JobState::Leased => "leased",
+        JobState::Succeeded => "succeeded",
+        JobState::Dead => "dead",
+        JobState::Canceled => "canceled",
+    }
+}

@@ -1,0 +1,210 @@
+//! The SQLite engine: one writer thread, a few readers, and the owner's lock on the data directory.
+
+mod connection;
+mod job_moves;
+mod job_rows;
+mod owner;
+mod readers;
+mod records;
+pub(crate) mod schema;
+mod upkeep;
+mod waits;
+mod wakes;
+mod writer;
+
+use std::path::Path;
+use std::sync::atomic::AtomicU32;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::connection::{check_library, database_file, open_reader, open_writer};
+pub(crate) use self::owner::Owner;
+use self::readers::Readers;
+use self::upkeep::Upkeep;
+use self::wakes::Wakes;
+use self::writer::{Done, Task, Work, Writer};
+use crate::engine::OpenError;
+use crate::job::backoff::Backoff;
+use crate::job::{JobFilter, JobPage, QueueFigures};
+use crate::{Change, Committed, Config, Error, Job, JobCommand, Page, Query, Transaction, figures, time};
+
+/// A SQLite database that this process owns; clones share it.
+#[derive(Debug, Clone)]
+pub struct Sqlite(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    outbox: SyncSender<writer::Message>,
+    readers: Readers,
+    wakes: Arc<Wakes>,
+    upkeep: SyncSender<upkeep::Message>,
+    threads: Mutex<Option<Threads>>,
+    file: std::path::PathBuf,
+    /// Cancelled when those who wait are to go.
+    no_waiting: CancellationToken,
+    /// Cancelled when the writer has ended, asked or not.
+    ended: CancellationToken,
+}
+
+/// What ends with the engine, in the order of its ending.
+#[derive(Debug)]
+struct Threads {
+    writer: JoinHandle<()>,
+    upkeep: JoinHandle<()>,
+    _owner: Owner,
+}
+
+impl Sqlite {
+    /// Takes the data directory and opens its database, making it where it is missing.
+    pub(crate) fn open(config: &Config, data: &Path) -> Result<Self, OpenError> {
+        check_library()?;
+        let owner = Owner::take(data)?;
+        let file = database_file(data);
+        let log_pages = Arc::new(AtomicU32::new(0));
+        let mut connection = writer::open_counted(&file, &log_pages)?;
+        schema::migrate(&mut connection)?;
+        let readers = Readers::start(&file, config.readers, config.read_queue)?;
+        let (log_upkeep, upkeep, upkeep_thread) = Upkeep::start(&file, config.checkpoint)?;
+        let (outbox, inbox) = sync_channel(config.queue);
+        let wakes = Arc::new(Wakes::default());
+        let ended = CancellationToken::new();
+        let writer = Writer {
+            file: file.clone(),
+            connection: Some(connection),
+            inbox,
+            batch: config.batch,
+            backoff: Backoff { base: config.backoff_base, limit: config.backoff_limit },
+            rng: StdRng::from_os_rng(),
+            wakes: Arc::clone(&wakes),
+            upkeep: log_upkeep,
+            log_pages,
+            last_now: Timestamp::MIN,
+            next_expiry: None,
+        };
+        let end = ended.clone().drop_guard();
+        let writer_thread = std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || {
+            let _end = end;
+            writer.run();
+        })?;
+        let threads = Threads { writer: writer_thread, upkeep: upkeep_thread, _owner: owner };
+        let no_waiting = CancellationToken::new();
+        let threads = Mutex::new(Some(threads));
+        Ok(Self(Arc::new(Inner { outbox, readers, wakes, upkeep, threads, file, no_waiting, ended })))
+    }
+
+    pub(super) async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
+        match self.write(Work::Transact(transaction.clone())).await? {
+            Done::Committed(committed) => Ok(committed),
+            Done::Jobs(_) => Err(mixed_up()),
+        }
+    }
+
+    pub(super) async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
+        figures::count("query");
+        let (namespace, query) = (namespace.to_owned(), query.clone());
+        self.0.readers.ask(move |connection| records::query(connection, &namespace, &query)).await
+    }
+
+    pub(super) async fn job(&self, id: &str) -> Result<Job, Error> {
+        let id = id.to_owned();
+        self.0.readers.ask(move |connection| job_rows::get(connection, &id, time::now())).await
+    }
+
+    pub(super) async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, Error> {
+        let filter = filter.clone();
+        self.0.readers.ask(move |connection| job_rows::list(connection, &filter, time::now())).await
+    }
+
+    pub(super) async fn queues(&self) -> Result<Vec<QueueFigures>, Error> {
+        self.0.readers.ask(|connection| job_rows::figures(connection, time::now())).await
+    }
+
+    /// Does a command that does not wait.
+    async fn move_jobs(&self, command: JobCommand) -> Result<Vec<Job>, Error> {
+        match self.write(Work::Command(command)).await? {
+            Done::Jobs(jobs) => Ok(jobs),
+            Done::Committed(_) => Err(mixed_up()),
+        }
+    }
+
+    async fn changes_now(
+        &self,
+        namespace: Option<&str>,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Change>, Error> {
+        let namespace = namespace.map(ToOwned::to_owned);
+        self.0
+            .readers
+            .ask(move |connection| records::changes(connection, namespace.as_deref(), after, limit))
+            .await
+    }
+
+    async fn write(&self, work: Work) -> Result<Done, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.0.outbox.try_send(writer::Message::Write(Task { work, answer })).map_err(
+            |error| match error {
+                TrySendError::Full(_) => Error::Overloaded,
+                TrySendError::Disconnected(_) => Error::Unavailable { reason: "it is stopped".into() },
+            },
+        )?;
+        answered.await.unwrap_or_else(|_| Err(Error::Unknown { reason: "the writer ended".into() }))
+    }
+
+    /// Gives the database file, for a backup from a connection of its own.
+    pub(crate) fn file(&self) -> &Path {
+        &self.0.file
+    }
+
+    /// Sends those who wait for jobs or changes away with what there is.
+    pub(super) fn end_waits(&self) {
+        self.0.no_waiting.cancel();
+    }
+
+    /// Waits until the writer has ended, by [`Sqlite::close`] or by a fault.
+    pub(super) async fn ended(&self) {
+        self.0.ended.cancelled().await;
+    }
+
+    /// Finishes the writes that wait, writes the log back into the file, and gives up the directory.
+    pub(super) fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.no_waiting.cancel();
+        let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        let _ = self.outbox.send(writer::Message::Stop);
+        let _ = threads.writer.join();
+        self.readers.stop();
+        let _ = self.upkeep.send(upkeep::Message::Stop);
+        let _ = threads.upkeep.join();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn mixed_up() -> Error {
+    Error::Unknown { reason: "the writer answered something else".into() }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Storage { reason: error.to_string() }
+    }
+}

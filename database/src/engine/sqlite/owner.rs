@@ -1,0 +1,51 @@
+//! The one owner of a data directory: a lock on a file of its own.
+//!
+//! Never on the database file itself: closing any descriptor of it would drop SQLite's own POSIX locks.
+
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::engine::OpenError;
+
+/// The lock on a data directory; dropping it, or the end of the process, releases it.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    _lock: File,
+}
+
+impl Owner {
+    /// Takes the directory, making it where it is missing.
+    pub(crate) fn take(data: &Path) -> Result<Self, OpenError> {
+        let fault =
+            |error: std::io::Error| OpenError::Directory { data: data.to_owned(), reason: error.to_string() };
+        std::fs::create_dir_all(data).map_err(fault)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(data.join("database.lock"))
+            .map_err(fault)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { _lock: lock }),
+            Err(Errno::WOULDBLOCK) => Err(OpenError::InUse { data: data.to_owned() }),
+            Err(error) => Err(fault(error.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_owner_at_a_time() {
+        let data = tempfile::tempdir().unwrap();
+        let owner = Owner::take(data.path()).unwrap();
+        assert!(matches!(Owner::take(data.path()), Err(OpenError::InUse { .. })));
+        drop(owner);
+        Owner::take(data.path()).unwrap();
+    }
+}

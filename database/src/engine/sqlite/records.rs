@@ -1,0 +1,269 @@
+//! Records and their changes as rows.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::{Map, Value};
+
+use super::writer::Moment;
+use crate::change::ChangeKind;
+use crate::limits::{self, ANSWER_BYTES};
+use crate::{
+    Change, Committed, Error, NewJob, Operation, Outcome, Page, Precondition, Query, Record, Transaction,
+    figures, merge_patch, time,
+};
+
+pub(super) const FIND: &str = "SELECT number, version, created_at FROM records \
+    WHERE namespace = ?1 AND collection = ?2 AND id = ?3";
+pub(super) const DATA: &str = "SELECT data FROM records WHERE number = ?1";
+pub(super) const INSERT: &str = "INSERT INTO records \
+    (namespace, collection, id, version, created_at, updated_at, data) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)";
+pub(super) const UPDATE: &str =
+    "UPDATE records SET version = ?2, updated_at = ?3, data = ?4 WHERE number = ?1";
+pub(super) const DELETE: &str = "DELETE FROM records WHERE number = ?1";
+pub(super) const APPEND: &str =
+    "INSERT INTO changes (namespace, collection, id, kind, at) VALUES (?1, ?2, ?3, ?4, ?5)";
+pub(super) const GET: &str = "SELECT id, version, created_at, updated_at, data FROM records \
+    WHERE namespace = ?1 AND collection = ?2 AND id = ?3";
+pub(super) const LIST: &str = "SELECT id, version, created_at, updated_at, data FROM records \
+    WHERE namespace = ?1 AND collection = ?2 AND id > ?3 ORDER BY id LIMIT ?4";
+pub(super) const CHANGES: &str = "SELECT sequence, namespace, collection, id, kind, at FROM changes \
+    WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+pub(super) const CHANGES_OF_NAMESPACE: &str = "SELECT sequence, namespace, collection, id, kind, at \
+    FROM changes WHERE sequence > ?1 AND namespace = ?3 ORDER BY sequence LIMIT ?2";
+
+/// Does a transaction's operations within the writer's present savepoint.
+pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Result<Committed, Error> {
+    let namespace = &transaction.namespace;
+    let mut sequence = 0;
+    let mut outcomes = Vec::with_capacity(transaction.operations.len());
+    for (operation, wanted) in transaction.operations.iter().enumerate() {
+        let place =
+            |collection, id, precondition| Place { namespace, collection, id, precondition, operation };
+        let outcome = match wanted {
+            Operation::Put { collection, id, data, precondition } => {
+                figures::count("put");
+                put(moment, &place(collection, id, *precondition), data)?
+            }
+            Operation::Patch { collection, id, patch: change, precondition } => {
+                figures::count("patch");
+                patch(moment, &place(collection, id, *precondition), change)?
+            }
+            Operation::Delete { collection, id, precondition } => {
+                figures::count("delete");
+                delete(moment, &place(collection, id, *precondition))?
+            }
+            Operation::Enqueue { job } => enqueue(moment, namespace, job)?,
+        };
+        match &outcome {
+            Outcome::Written { record, .. } => sequence = record.version,
+            Outcome::Deleted { version } => sequence = *version,
+            Outcome::Enqueued { .. } => {}
+        }
+        outcomes.push(outcome);
+    }
+    Ok(Committed { sequence, at: moment.now, outcomes })
+}
+
+/// Which record an operation is about, and what must hold for it.
+struct Place<'a> {
+    namespace: &'a str,
+    collection: &'a str,
+    id: &'a str,
+    precondition: Precondition,
+    operation: usize,
+}
+
+/// What is needed of a record that exists in order to change it.
+struct Present {
+    number: i64,
+    version: u64,
+    created_at: Timestamp,
+}
+
+fn put(moment: &mut Moment<'_>, place: &Place<'_>, data: &Map<String, Value>) -> Result<Outcome, Error> {
+    let present = find(moment, place)?;
+    write(moment, place, present, data.clone())
+}
+
+fn patch(moment: &mut Moment<'_>, place: &Place<'_>, change: &Map<String, Value>) -> Result<Outcome, Error> {
+    let present = find(moment, place)?.ok_or_else(|| missing(place))?;
+    let text: String =
+        moment.connection.prepare_cached(DATA)?.query_row([present.number], |row| row.get(0))?;
+    let mut data = parse(&text)?;
+    merge_patch::apply(&mut data, change);
+    limits::check_size("the patched record", &data)?;
+    write(moment, place, Some(present), data)
+}
+
+fn delete(moment: &mut Moment<'_>, place: &Place<'_>) -> Result<Outcome, Error> {
+    let present = find(moment, place)?.ok_or_else(|| missing(place))?;
+    moment.connection.prepare_cached(DELETE)?.execute([present.number])?;
+    let version = append(moment, place, ChangeKind::Delete)?;
+    Ok(Outcome::Deleted { version })
+}
+
+fn enqueue(moment: &mut Moment<'_>, namespace: &str, job: &NewJob) -> Result<Outcome, Error> {
+    figures::count("enqueue");
+    let job = job.clone().into_job(namespace, moment.now);
+    super::job_rows::insert(moment, &job)?;
+    Ok(Outcome::Enqueued { job })
+}
+
+/// Finds an operation's record and checks its precondition.
+fn find(moment: &Moment<'_>, place: &Place<'_>) -> Result<Option<Present>, Error> {
+    let mut statement = moment.connection.prepare_cached(FIND)?;
+    let present = statement
+        .query_row([place.namespace, place.collection, place.id], |row| {
+            let version = number(row.get(1)?);
+            Ok(Present { number: row.get(0)?, version, created_at: time::from_stored(row.get(2)?) })
+        })
+        .optional()?;
+    let current = present.as_ref().map(|present| present.version);
+    match place.precondition.holds(current) {
+        true => Ok(present),
+        false => Err(Error::PreconditionFailed { operation: place.operation, current }),
+    }
+}
+
+fn write(
+    moment: &mut Moment<'_>,
+    place: &Place<'_>,
+    present: Option<Present>,
+    data: Map<String, Value>,
+) -> Result<Outcome, Error> {
+    let created = present.is_none();
+    let kind = if created { ChangeKind::Create } else { ChangeKind::Update };
+    let version = append(moment, place, kind)?;
+    let text = serde_json::to_string(&data).map_err(|error| Error::Invalid { reason: error.to_string() })?;
+    let (connection, now) = (moment.connection, time::to_stored(moment.now));
+    let created_at = match present {
+        Some(present) => {
+            connection.prepare_cached(UPDATE)?.execute(params![
+                present.number,
+                stored(version),
+                now,
+                text
+            ])?;
+            present.created_at
+        }
+        None => {
+            let row = params![place.namespace, place.collection, place.id, stored(version), now, text];
+            connection.prepare_cached(INSERT)?.execute(row)?;
+            moment.now
+        }
+    };
+    let (collection, id) = (place.collection.to_owned(), place.id.to_owned());
+    let record = Record { collection, id, version, created_at, updated_at: moment.now, data };
+    Ok(Outcome::Written { record, created })
+}
+
+fn append(moment: &mut Moment<'_>, place: &Place<'_>, kind: ChangeKind) -> Result<u64, Error> {
+    let kind = match kind {
+        ChangeKind::Create => "create",
+        ChangeKind::Update => "update",
+        ChangeKind::Delete => "delete",
+    };
+    let now = time::to_stored(moment.now);
+    let row = params![place.namespace, place.collection, place.id, kind, now];
+    let sequence = moment.connection.prepare_cached(APPEND)?.insert(row)?;
+    moment.effects.changed(place.namespace);
+    Ok(number(sequence))
+}
+
+/// Answers a question about records.
+pub(super) fn query(connection: &Connection, namespace: &str, query: &Query) -> Result<Page, Error> {
+    let (collection, after, limit) = match query {
+        Query::Get { collection, id } => {
+            let mut statement = connection.prepare_cached(GET)?;
+            let found = statement.query_row([namespace, collection, id], |row| read(row, collection));
+            let records = found.optional()?.map(|(record, _)| record).into_iter().collect();
+            return Ok(Page { records, next: None });
+        }
+        Query::List { collection, after, limit } => (collection, after.as_deref().unwrap_or(""), *limit),
+    };
+    let mut statement = connection.prepare_cached(LIST)?;
+    // One more than asked for tells whether there is a next page.
+    let mut rows = statement.query(params![namespace, collection, after, i64::from(limit) + 1])?;
+    let mut page = Page::default();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let (record, size) = read(row, collection)?;
+        bytes += size;
+        if page.records.len() == limit as usize || (bytes > ANSWER_BYTES && !page.records.is_empty()) {
+            page.next = page.records.last().map(|record: &Record| record.id.clone());
+            break;
+        }
+        page.records.push(record);
+    }
+    Ok(page)
+}
+
+/// Lists changes after a sequence, oldest first.
+pub(super) fn changes(
+    connection: &Connection,
+    namespace: Option<&str>,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<Change>, Error> {
+    let after = stored(after);
+    match namespace {
+        None => {
+            let mut statement = connection.prepare_cached(CHANGES)?;
+            statement.query_map(params![after, limit], read_change)?.collect::<Result<_, _>>()
+        }
+        Some(namespace) => {
+            let mut statement = connection.prepare_cached(CHANGES_OF_NAMESPACE)?;
+            statement.query_map(params![after, limit, namespace], read_change)?.collect()
+        }
+    }
+    .map_err(Error::from)
+}
+
+fn read(row: &Row<'_>, collection: &str) -> rusqlite::Result<(Record, usize)> {
+    let text = row.get_ref(4)?.as_str()?;
+    let data = serde_json::from_str(text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, error.into())
+    })?;
+    let record = Record {
+        collection: collection.to_owned(),
+        id: row.get(0)?,
+        version: number(row.get(1)?),
+        created_at: time::from_stored(row.get(2)?),
+        updated_at: time::from_stored(row.get(3)?),
+        data,
+    };
+    Ok((record, text.len()))
+}
+
+fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
+    let kind = match row.get_ref(4)?.as_str()? {
+        "create" => ChangeKind::Create,
+        "delete" => ChangeKind::Delete,
+        _ => ChangeKind::Update,
+    };
+    Ok(Change {
+        sequence: number(row.get(0)?),
+        namespace: row.get(1)?,
+        collection: row.get(2)?,
+        id: row.get(3)?,
+        kind,
+        at: time::from_stored(row.get(5)?),
+    })
+}
+
+fn parse(text: &str) -> Result<Map<String, Value>, Error> {
+    serde_json::from_str(text).map_err(|error| Error::Storage { reason: format!("a stored record: {error}") })
+}
+
+fn missing(place: &Place<'_>) -> Error {
+    Error::NotFound { what: format!("record {} in {}", place.id, place.collection) }
+}
+
+/// SQLite's integers are signed; a sequence never reaches the sign bit.
+pub(super) fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn number(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or(0)
+}

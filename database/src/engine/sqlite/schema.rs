@@ -1,0 +1,66 @@
+//! The schema and its steps: forward only, each in a transaction of its own.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::engine::OpenError;
+
+/// The steps in order; a released one is never changed, only followed by another.
+const STEPS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
+
+/// The version of the schema this program reads and writes.
+pub(crate) const VERSION: u32 = STEPS.len() as u32;
+
+/// Marks a file as ours (`PRAGMA application_id`): the letters "Sixf".
+pub(crate) const APPLICATION_ID: i32 = 0x5369_7866;
+
+/// Brings a database up to this program's schema, or refuses a newer one or a foreign file.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    let found = check(connection)?;
+    for (version, sql) in (1..=VERSION).zip(STEPS).skip(found as usize) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+        tracing::info!(version, "the database's schema was brought up");
+    }
+    Ok(())
+}
+
+/// Reads which version of the schema a database has; 0 when it is empty.
+pub(crate) fn check(connection: &Connection) -> Result<u32, OpenError> {
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    if application != APPLICATION_ID && (tables > 0 || application != 0) {
+        return Err(OpenError::Foreign);
+    }
+    if found > VERSION {
+        return Err(OpenError::TooNew { found, known: VERSION });
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_database_is_brought_up_once() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        migrate(&mut connection).unwrap();
+        assert_eq!(check(&connection).unwrap(), VERSION);
+    }
+
+    #[test]
+    fn a_newer_schema_and_a_foreign_file_are_refused() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        connection.pragma_update(None, "user_version", VERSION + 1).unwrap();
+        assert!(matches!(migrate(&mut connection), Err(OpenError::TooNew { .. })));
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE other (id)").unwrap();
+        assert!(matches!(migrate(&mut connection), Err(OpenError::Foreign)));
+    }
+}

@@ -1,0 +1,103 @@
+//! What goes on beside reading and writing: checkpoints of the log, and the figures of the queues.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::{connection, job_rows};
+use crate::engine::OpenError;
+use crate::{figures, time};
+
+/// How often the figures of the queues are taken.
+const FIGURES_EVERY: Duration = Duration::from_secs(5);
+
+/// A log this many times its due length is restarted even if writers must wait for the readers.
+const OVERDUE: u32 = 16;
+
+/// SQLite's page size, in bytes; the default, and we set no other.
+const PAGE_BYTES: u64 = 4096;
+
+/// What the thread is asked.
+#[derive(Debug)]
+pub(super) enum Message {
+    Checkpoint { overdue: bool },
+    Stop,
+}
+
+/// The writer's side: it tells how long the log is.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    outbox: SyncSender<Message>,
+    threshold: u32,
+    due_at: u32,
+    last: u32,
+}
+
+impl Upkeep {
+    /// Opens a connection of its own and starts the thread.
+    pub(super) fn start(
+        file: &Path,
+        checkpoint_bytes: u64,
+    ) -> Result<(Self, SyncSender<Message>, JoinHandle<()>), OpenError> {
+        let connection = connection::open_writer(file)?;
+        let (outbox, inbox) = sync_channel(2);
+        let thread = std::thread::Builder::new()
+            .name("db-upkeep".to_owned())
+            .spawn(move || run(&connection, &inbox))?;
+        let threshold = u32::try_from(checkpoint_bytes / PAGE_BYTES).unwrap_or(u32::MAX).max(1);
+        let upkeep = Self { outbox: outbox.clone(), threshold, due_at: threshold, last: 0 };
+        Ok((upkeep, outbox, thread))
+    }
+
+    /// Asks for a checkpoint when the log has grown enough since the last one.
+    pub(super) fn note_log(&mut self, pages: u32) {
+        if pages < self.last {
+            self.due_at = self.threshold; // the log began anew
+        }
+        self.last = pages;
+        if pages >= self.due_at {
+            self.due_at = pages.saturating_add(self.threshold);
+            // A full channel means that one is asked for already.
+            let overdue = pages / OVERDUE >= self.threshold;
+            let _ = self.outbox.try_send(Message::Checkpoint { overdue });
+        }
+    }
+}
+
+fn run(connection: &Connection, inbox: &Receiver<Message>) {
+    let mut figures_at = Instant::now();
+    loop {
+        match inbox.recv_timeout(figures_at.saturating_duration_since(Instant::now())) {
+            Ok(Message::Checkpoint { overdue }) => {
+                checkpoint(connection, if overdue { "RESTART" } else { "PASSIVE" });
+            }
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                match job_rows::figures(connection, time::now()) {
+                    Ok(queues) => figures::show_queues(&queues),
+                    Err(error) => tracing::warn!(%error, "the figures of the queues are not known"),
+                }
+                figures_at = Instant::now() + FIGURES_EVERY;
+            }
+        }
+    }
+    checkpoint(connection, "TRUNCATE");
+}
+
+fn checkpoint(connection: &Connection, mode: &str) {
+    let started = Instant::now();
+    let done = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    });
+    match done {
+        Ok((busy, log, written)) => {
+            let (busy, log, written): (i64, i64, i64) = (busy, log, written);
+            let took_us = started.elapsed().as_micros();
+            tracing::debug!(mode, busy, log, written, took_us, "checkpoint");
+        }
+        Err(error) => tracing::warn!(%error, mode, "a checkpoint failed; the log keeps everything"),
+    }
+}

@@ -1,0 +1,228 @@
+//! The one writer: it drains its channel, gives each caller a savepoint, commits once and answers everyone.
+//!
+//! So many callers share one fsync, and one caller's refusal leaves the others. Nothing is answered before
+//! the commit: also a refusal may rest on what another caller of the same batch wrote.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rand::rngs::StdRng;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::upkeep::Upkeep;
+use super::wakes::{Effects, Wakes};
+use super::{connection, job_moves, records};
+use crate::job::backoff::Backoff;
+use crate::{Committed, Error, Job, JobCommand, Transaction, figures, time};
+
+/// The longest the writer sleeps while leases are held: a clock that was set is noticed after this.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// How long the writer pauses when the database cannot be opened again after a failure.
+const REOPEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the writer is asked.
+pub(super) enum Message {
+    /// Do this and answer.
+    Write(Task),
+    /// Finish what came before and end.
+    Stop,
+}
+
+/// One caller's work and where its answer goes.
+pub(super) struct Task {
+    pub(super) work: Work,
+    pub(super) answer: oneshot::Sender<Result<Done, Error>>,
+}
+
+/// What a caller wants written.
+pub(super) enum Work {
+    Transact(Transaction),
+    Command(JobCommand),
+}
+
+/// What was written.
+pub(super) enum Done {
+    Committed(Committed),
+    Jobs(Vec<Job>),
+}
+
+/// What one operation needs: the open transaction, the time, a random source, and where effects are noted.
+pub(super) struct Moment<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) now: Timestamp,
+    pub(super) backoff: Backoff,
+    pub(super) rng: &'a mut StdRng,
+    pub(super) effects: &'a mut Effects,
+}
+
+/// The state of the writer thread.
+pub(super) struct Writer {
+    pub(super) file: PathBuf,
+    /// `None` after a failure, until it is opened again.
+    pub(super) connection: Option<Connection>,
+    pub(super) inbox: Receiver<Message>,
+    pub(super) batch: usize,
+    pub(super) backoff: Backoff,
+    pub(super) rng: StdRng,
+    pub(super) wakes: Arc<Wakes>,
+    pub(super) upkeep: Upkeep,
+    /// Pages in the write-ahead log, told by SQLite's hook after each commit.
+    pub(super) log_pages: Arc<AtomicU32>,
+    pub(super) last_now: Timestamp,
+    pub(super) next_expiry: Option<Timestamp>,
+}
+
+impl Writer {
+    /// Works until it is told to stop or nobody can ask any more.
+    pub(super) fn run(mut self) {
+        self.next_expiry = self.connection.as_ref().and_then(|c| job_moves::next_expiry(c).ok().flatten());
+        loop {
+            let first = match self.next_expiry {
+                None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(expiry) => {
+                    let wait = time::until(time::now(), expiry).min(LONGEST_SLEEP);
+                    self.inbox.recv_timeout(wait)
+                }
+            };
+            let mut stop = matches!(first, Err(RecvTimeoutError::Disconnected));
+            let mut tasks = Vec::new();
+            let mut next = first.ok();
+            while let Some(message) = next {
+                match message {
+                    Message::Write(task) => tasks.push(task),
+                    Message::Stop => stop = true,
+                }
+                next = if tasks.len() < self.batch && !stop { self.inbox.try_recv().ok() } else { None };
+            }
+            self.write(tasks);
+            if stop {
+                break;
+            }
+        }
+        // Callers that asked after the stop: nothing of theirs was done.
+        while let Ok(message) = self.inbox.try_recv() {
+            if let Message::Write(task) = message {
+                let _ = task.answer.send(Err(Error::Unavailable { reason: "it is stopping".into() }));
+            }
+        }
+    }
+
+    /// Writes a batch with one commit and answers everyone.
+    fn write(&mut self, tasks: Vec<Task>) {
+        let started = Instant::now();
+        let now = time::now().max(self.last_now);
+        self.last_now = now;
+        if tasks.is_empty() && self.next_expiry.is_none_or(|expiry| expiry > now) {
+            return;
+        }
+        let (work, answers): (Vec<Work>, Vec<_>) =
+            tasks.into_iter().map(|task| (task.work, task.answer)).unzip();
+        let mut effects = Effects::default();
+        match self.commit(&work, now, &mut effects) {
+            Ok(results) => {
+                for (answer, result) in answers.into_iter().zip(results) {
+                    let _ = answer.send(result);
+                }
+                self.wakes.wake(&effects.topics);
+                self.upkeep.note_log(self.log_pages.load(Ordering::Relaxed));
+            }
+            Err(error) => {
+                tracing::error!(%error, callers = answers.len(), "a commit failed; nothing of it is promised");
+                // Whatever state the connection is in, a fresh one is in none.
+                self.connection = None;
+                for answer in answers {
+                    let _ = answer.send(Err(Error::Storage { reason: error.to_string() }));
+                }
+                if self.open().is_err() {
+                    std::thread::sleep(REOPEN_PAUSE);
+                }
+            }
+        }
+        figures::COMMIT_SECONDS.with_label_values::<&str>(&[]).observe(started.elapsed().as_secs_f64());
+        figures::BATCH_SIZE.observe(work.len() as f64);
+    }
+
+    fn commit(
+        &mut self,
+        work: &[Work],
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> rusqlite::Result<Vec<Result<Done, Error>>> {
+        self.open()?;
+        let Self { connection: Some(connection), backoff, rng, next_expiry, .. } = self else {
+            return Err(rusqlite::Error::InvalidQuery);
+        };
+        let connection: &Connection = connection;
+        let changes_before = connection.total_changes();
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
+        let mut moment = Moment { connection, now, backoff: *backoff, rng, effects };
+        if next_expiry.is_some_and(|expiry| expiry <= now) {
+            within_savepoint(&mut moment, job_moves::expire)?.unwrap_or_else(|error| {
+                tracing::error!(%error, "leases that ran out could not be taken back");
+            });
+            moment.effects.leases = true;
+        }
+        let mut results = Vec::with_capacity(work.len());
+        for one in work {
+            results.push(within_savepoint(&mut moment, |moment| match one {
+                Work::Transact(transaction) => records::transact(moment, transaction).map(Done::Committed),
+                Work::Command(command) => job_moves::perform(moment, command).map(Done::Jobs),
+            })?);
+        }
+        if effects.leases {
+            *next_expiry = job_moves::next_expiry(connection)?;
+        }
+        let started = Instant::now();
+        connection.prepare_cached("COMMIT")?.execute(())?;
+        if connection.total_changes() != changes_before {
+            figures::FSYNC_SECONDS.with_label_values::<&str>(&[]).observe(started.elapsed().as_secs_f64());
+        }
+        Ok(results)
+    }
+
+    /// Opens the database unless it is open.
+    fn open(&mut self) -> rusqlite::Result<()> {
+        if self.connection.is_none() {
+            let connection = open_counted(&self.file, &self.log_pages)?;
+            self.next_expiry = job_moves::next_expiry(&connection)?;
+            self.connection = Some(connection);
+        }
+        Ok(())
+    }
+}
+
+/// Opens the writer's connection and has SQLite tell how long the log is after each commit.
+pub(super) fn open_counted(
+    file: &std::path::Path,
+    log_pages: &Arc<AtomicU32>,
+) -> rusqlite::Result<Connection> {
+    let mut connection = connection::open_writer(file)?;
+    let log_pages = Arc::clone(log_pages);
+    connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
+        log_pages.store(pages.unsigned_abs(), Ordering::Relaxed);
+        Ok(())
+    }))?;
+    Ok(connection)
+}
+
+/// Does one caller's work in a savepoint: an inner error undoes just that, an outer one the whole batch.
+fn within_savepoint<T>(
+    moment: &mut Moment<'_>,
+    work: impl FnOnce(&mut Moment<'_>) -> Result<T, Error>,
+) -> rusqlite::Result<Result<T, Error>> {
+    let connection = moment.connection;
+    connection.prepare_cached("SAVEPOINT caller")?.execute(())?;
+    let result = work(moment);
+    if result.is_err() {
+        // A full disk or a failing one may have made SQLite undo the whole transaction: then this fails too.
+        connection.prepare_cached("ROLLBACK TO caller")?.execute(())?;
+    }
+    connection.prepare_cached("RELEASE caller")?.execute(())?;
+    Ok(result)
+}

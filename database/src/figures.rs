@@ -1,0 +1,105 @@
+//! The database's figures for Prometheus.
+
+use std::sync::LazyLock;
+
+use process::metrics;
+use prometheus::{GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
+
+use crate::job::QueueFigures;
+
+/// Upper bounds of the callers that share a commit, in powers of two up to the default batch.
+const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// Seconds from taking a batch to its commit, fsync included.
+pub(crate) static COMMIT_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    metrics::latency("sixfold_database_commit_seconds", "Seconds to write and commit a batch.", &[])
+});
+
+/// Seconds of the commit itself, which is the fsync.
+pub(crate) static FSYNC_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    metrics::latency("sixfold_database_fsync_seconds", "Seconds of a commit's COMMIT, its fsync.", &[])
+});
+
+/// Callers that shared a commit.
+#[allow(clippy::expect_used, reason = "the name and buckets are constants; a test touches them")]
+pub(crate) static BATCH_SIZE: LazyLock<Histogram> = LazyLock::new(|| {
+    let options = HistogramOpts::new("sixfold_database_batch_size", "Callers that shared one commit.");
+    let batch_size = Histogram::with_opts(options.buckets(BATCH_BUCKETS.to_vec())).expect("it is valid");
+    metrics::register_collector(batch_size.clone());
+    batch_size
+});
+
+static OPERATIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::counter("sixfold_database_operations_total", "Operations asked for.", &["operation"])
+});
+
+static QUEUE_JOBS: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| metrics::gauge("sixfold_queue_jobs", "Jobs by queue and state.", &["queue", "state"]));
+
+#[allow(clippy::expect_used, reason = "the name and label are constants; a test touches them")]
+static QUEUE_OLDEST: LazyLock<GaugeVec> = LazyLock::new(|| {
+    let options =
+        Opts::new("sixfold_queue_oldest_ready_seconds", "How long the oldest ready job has waited.");
+    let oldest = GaugeVec::new(options, &["queue"]).expect("it is valid");
+    metrics::register_collector(oldest.clone());
+    oldest
+});
+
+/// Counts an operation.
+pub(crate) fn count(operation: &str) {
+    OPERATIONS.with_label_values(&[operation]).inc();
+}
+
+/// Shows how full the queues are; one that emptied is no longer shown.
+pub(crate) fn show_queues(queues: &[QueueFigures]) {
+    QUEUE_JOBS.reset();
+    QUEUE_OLDEST.reset();
+    for queue in queues {
+        let states = [
+            ("scheduled", queue.scheduled),
+            ("ready", queue.ready),
+            ("leased", queue.leased),
+            ("dead", queue.dead),
+        ];
+        for (state, count) in states {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            QUEUE_JOBS.with_label_values(&[queue.queue.as_str(), state]).set(count);
+        }
+        let oldest = queue.oldest_ready.unwrap_or_default().as_secs_f64();
+        QUEUE_OLDEST.with_label_values(&[queue.queue.as_str()]).set(oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_figures_are_rendered_under_their_names() {
+        count("put");
+        BATCH_SIZE.observe(3.0);
+        COMMIT_SECONDS.with_label_values::<&str>(&[]).observe(0.001);
+        FSYNC_SECONDS.with_label_values::<&str>(&[]).observe(0.001);
+        show_queues(&[QueueFigures {
+            queue: "mail".into(),
+            scheduled: 0,
+            ready: 2,
+            leased: 0,
+            dead: 0,
+            oldest_ready: Some(Duration::from_millis(1500)),
+        }]);
+        let text = String::from_utf8(metrics::render()).unwrap();
+        for line in [
+            r#"sixfold_queue_jobs{queue="mail",state="ready"} 2"#,
+            r#"sixfold_queue_oldest_ready_seconds{queue="mail"} 1.5"#,
+            "sixfold_database_commit_seconds_count",
+            "sixfold_database_fsync_seconds_count",
+            "sixfold_database_batch_size_count",
+            r#"sixfold_database_operations_total{operation="put"}"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in {text}");
+        }
+    }
+}

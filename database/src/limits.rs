@@ -1,0 +1,191 @@
+//! What a request may look like, whatever the engine: names, sizes, numbers.
+
+use serde::Serialize;
+
+use crate::job::{JobFilter, MAX_ATTEMPTS_LIMIT};
+use crate::record::PAGE_LIMIT;
+use crate::transaction::OPERATION_LIMIT;
+use crate::{Error, JobCommand, NewJob, Operation, Query, Transaction};
+
+/// The longest namespace, collection, queue or kind, in bytes.
+const NAME_LIMIT: usize = 64;
+
+/// The longest name of a record, in bytes; well under what an index page of SQLite holds.
+const ID_LIMIT: usize = 255;
+
+/// The largest record, payload or result, in bytes of JSON.
+const DOCUMENT_LIMIT: usize = 1 << 20;
+
+/// The longest error text that is kept of an attempt, in bytes.
+const ERROR_LIMIT: usize = 8 << 10;
+
+/// The most bytes of documents in one answer; a page ends early rather than exceed a caller's memory.
+pub(crate) const ANSWER_BYTES: usize = 8 << 20;
+
+/// The most queues one claim may name.
+const CLAIM_QUEUES: usize = 64;
+
+/// The most jobs of one claim.
+const CLAIM_LIMIT: u32 = 1000;
+
+/// The longest lease, in milliseconds: a day.
+const LEASE_LIMIT_MS: u64 = 86_400_000;
+
+/// Checks a transaction.
+pub(crate) fn check_transaction(transaction: &Transaction) -> Result<(), Error> {
+    check_name("namespace", &transaction.namespace)?;
+    let count = transaction.operations.len();
+    if count == 0 || count > OPERATION_LIMIT {
+        return invalid(format!("a transaction has 1 to {OPERATION_LIMIT} operations, not {count}"));
+    }
+    transaction.operations.iter().try_for_each(|operation| match operation {
+        Operation::Put { collection, id, data, .. } => {
+            check_record(collection, id)?;
+            check_size("the record", data)
+        }
+        Operation::Patch { collection, id, patch, .. } => {
+            check_record(collection, id)?;
+            check_size("the patch", patch)
+        }
+        Operation::Delete { collection, id, .. } => check_record(collection, id),
+        Operation::Enqueue { job } => check_job(job),
+    })
+}
+
+/// Checks a question about records.
+pub(crate) fn check_query(namespace: &str, query: &Query) -> Result<(), Error> {
+    check_name("namespace", namespace)?;
+    match query {
+        Query::Get { collection, id } => check_record(collection, id),
+        Query::List { collection, limit, .. } => {
+            check_name("collection", collection)?;
+            check_page(*limit)
+        }
+    }
+}
+
+/// Checks the limit of a page.
+pub(crate) fn check_page(limit: u32) -> Result<(), Error> {
+    match limit {
+        1..=PAGE_LIMIT => Ok(()),
+        _ => invalid(format!("a page has 1 to {PAGE_LIMIT} entries, not {limit}")),
+    }
+}
+
+/// Checks a listing of jobs.
+pub(crate) fn check_filter(filter: &JobFilter) -> Result<(), Error> {
+    filter.limit.map_or(Ok(()), check_page)
+}
+
+/// Checks a command on jobs.
+pub(crate) fn check_command(command: &JobCommand) -> Result<(), Error> {
+    match command {
+        JobCommand::Claim { queues, limit, lease_ms, .. } => {
+            if queues.is_empty() || queues.len() > CLAIM_QUEUES {
+                return invalid(format!("a claim names 1 to {CLAIM_QUEUES} queues"));
+            }
+            queues.iter().try_for_each(|queue| check_name("queue", queue))?;
+            if !(1..=CLAIM_LIMIT).contains(limit) {
+                return invalid(format!("a claim takes 1 to {CLAIM_LIMIT} jobs"));
+            }
+            check_lease(*lease_ms)
+        }
+        JobCommand::Extend { lease_ms, progress, .. } => {
+            if progress.is_some_and(|progress| !(0.0..=1.0).contains(&progress)) {
+                return invalid("progress is from 0 to 1");
+            }
+            check_lease(*lease_ms)
+        }
+        JobCommand::Succeed { result, .. } => check_size("the result", result),
+        JobCommand::Fail { error, .. } if error.len() > ERROR_LIMIT => {
+            invalid(format!("the error has more than {ERROR_LIMIT} bytes"))
+        }
+        JobCommand::Fail { .. } | JobCommand::Cancel { .. } | JobCommand::Retry { .. } => Ok(()),
+    }
+}
+
+fn check_lease(lease_ms: u64) -> Result<(), Error> {
+    match lease_ms {
+        1..=LEASE_LIMIT_MS => Ok(()),
+        _ => invalid(format!("a lease holds 1 to {LEASE_LIMIT_MS} ms")),
+    }
+}
+
+fn check_job(job: &NewJob) -> Result<(), Error> {
+    check_name("queue", &job.queue)?;
+    check_name("kind", &job.kind)?;
+    if job.max_attempts.is_some_and(|most| !(1..=MAX_ATTEMPTS_LIMIT).contains(&most)) {
+        return invalid(format!("a job has 1 to {MAX_ATTEMPTS_LIMIT} attempts"));
+    }
+    if job.traceparent.as_ref().is_some_and(|trace| trace.len() > ID_LIMIT) {
+        return invalid("the traceparent is too long");
+    }
+    check_size("the payload", &job.payload)
+}
+
+fn check_record(collection: &str, id: &str) -> Result<(), Error> {
+    check_name("collection", collection)?;
+    if id.is_empty() || id.len() > ID_LIMIT || id.chars().any(char::is_control) {
+        return invalid(format!("a record's name has 1 to {ID_LIMIT} bytes and no control characters"));
+    }
+    Ok(())
+}
+
+/// Checks a namespace, collection, queue or kind: letters, digits, `_`, `-` and `.`, so that it needs no
+/// quoting in paths, field values and metrics.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if name.is_empty() || name.len() > NAME_LIMIT || !name.bytes().all(is_plain) {
+        return invalid(format!("a {what} has 1 to {NAME_LIMIT} letters, digits, `_`, `-` or `.`"));
+    }
+    Ok(())
+}
+
+/// Checks how large a document is once written.
+pub(crate) fn check_size(what: &str, document: &impl Serialize) -> Result<(), Error> {
+    let mut size = Count(0);
+    match serde_json::to_writer(&mut size, document) {
+        Ok(()) if size.0 <= DOCUMENT_LIMIT => Ok(()),
+        Ok(()) => invalid(format!("{what} has more than {DOCUMENT_LIMIT} bytes")),
+        Err(error) => invalid(format!("{what} cannot be written: {error}")),
+    }
+}
+
+/// Counts bytes without keeping them.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn invalid<T>(reason: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Invalid { reason: reason.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain_and_short() {
+        for name in ["orders", "order.confirm", "A-b_9"] {
+            check_name("queue", name).unwrap();
+        }
+        for name in ["", "a b", "a/b", "ä", &"x".repeat(65), "a\n", "a&b=c"] {
+            assert!(check_name("queue", name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_more_than_a_mebibyte_is_refused() {
+        check_size("the record", &"x".repeat(DOCUMENT_LIMIT - 2)).unwrap();
+        assert!(check_size("the record", &"x".repeat(DOCUMENT_LIMIT - 1)).is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! The database role: the engine behind HTTP, for as long as the process lives.
+
+use std::path::Path;
+
+use process::http::{Limits, serve};
+use process::{Bound, ClusterToken, Health, Listening, RoleError, Shutdown, listen};
+
+use crate::Config;
+use crate::engine::Engine;
+use crate::routes::{self, Served};
+
+/// The role's name.
+const ROLE: &str = "database";
+
+/// Opens the data directory and binds the role's listener; nothing is served yet.
+pub fn bind(config: &Config, data: &Path, token: &ClusterToken) -> Result<Bound, RoleError> {
+    let listener = listen::bind_internal(ROLE, &config.listen, token)?;
+    let address = listener.local_addr().map_err(|error| RoleError::start(ROLE, error))?;
+    let engine = Engine::open(config, data).map_err(|error| RoleError::start(ROLE, error))?;
+    let health = Health::new(ROLE);
+    let router = routes::router(Served { engine: engine.clone(), token: token.clone() }, &health, config);
+    let own_health = health.clone();
+    let run = async move |shutdown: Shutdown| {
+        own_health.set_ready();
+        let serving = serve(listener, router, &shutdown, Limits::default());
+        let draining = async {
+            shutdown.requested().await;
+            own_health.set_draining();
+            engine.end_waits();
+        };
+        let served = async { tokio::join!(serving, draining) };
+        let result = tokio::select! {
+            _ = served => Ok(()),
+            () = engine.ended() => Err(RoleError::stopped(ROLE, "its writer ended; the log says why")),
+        };
+        // Closing waits for the disk, so it has a thread of its own.
+        let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+        result.and(closed.map_err(|error| RoleError::stopped(ROLE, error)))
+    };
+    Ok(Bound::new(vec![Listening { protocol: "http", address }], ROLE, health, run))
+}
+
+/// Runs the role until the shutdown is requested.
+pub async fn run(
+    config: &Config,
+    data: &Path,
+    token: &ClusterToken,
+    shutdown: Shutdown,
+) -> Result<(), RoleError> {
+    bind(config, data, token)?.run(shutdown).await
+}

@@ -1,0 +1,48 @@
+//! The problem a client is told when the database does not do what was asked.
+
+use std::time::Duration;
+
+use database::Error;
+use process::Problem;
+use process::problem::{Fault, kinds};
+
+/// When to come back while the database is away; long enough not to hammer it as it starts.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Says a database's refusal as a problem; what is internal goes to the log.
+pub(super) fn refuse(error: Error) -> Problem {
+    match error {
+        Error::NotFound { .. } => Problem::new(kinds::NOT_FOUND).detail("there is no such job"),
+        Error::LeaseLost { .. } => Problem::new(kinds::LEASE_LOST)
+            .detail("the lease ran out, the job was leased again, or it was canceled or ended"),
+        Error::WrongState { state, .. } => {
+            Problem::new(kinds::CONFLICT).detail(format!("the job is {state}"))
+        }
+        Error::PreconditionFailed { .. } => Problem::new(kinds::CONFLICT),
+        Error::Invalid { reason } => Problem::new(kinds::INVALID_BODY).detail(reason),
+        Error::Overloaded => Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER),
+        Error::Unavailable { .. } => {
+            tracing::warn!(%error, "a request could not be done");
+            Problem::new(kinds::UNAVAILABLE).detail("the database is away").retry_after(RETRY_AFTER)
+        }
+        Error::Unknown { .. } => {
+            tracing::warn!(%error, "a request may have been done");
+            Problem::new(kinds::BAD_GATEWAY)
+                .detail("the database's answer was lost: it may have been done; look before repeating")
+        }
+        Error::Forbidden | Error::Storage { .. } => {
+            tracing::error!(%error, "a request could not be done");
+            Problem::new(kinds::INTERNAL)
+        }
+    }
+}
+
+/// Says which members of a body are not valid.
+pub(super) fn invalid(errors: Vec<Fault>) -> Problem {
+    Problem::new(kinds::INVALID_BODY).errors(errors)
+}
+
+/// Says that one member of a body is not valid.
+pub(super) fn invalid_at(pointer: &str, detail: impl Into<String>) -> Problem {
+    invalid(vec![Fault { pointer: pointer.to_owned(), detail: detail.into() }])
+}

@@ -1,0 +1,42 @@
+//! Reading a payload so that its faults can be named by JSON Pointer.
+
+use process::problem::Fault;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::Segment;
+
+/// Reads JSON as what is expected; a fault carries its JSON Pointer (RFC 6901).
+pub fn read_payload<T: DeserializeOwned>(payload: Value) -> Result<T, Vec<Fault>> {
+    serde_path_to_error::deserialize(payload).map_err(|error| {
+        let pointer = error.path().iter().map(pointer_part).collect();
+        vec![Fault { pointer, detail: error.inner().to_string() }]
+    })
+}
+
+fn pointer_part(segment: &Segment) -> String {
+    match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { .. } | Segment::Unknown => String::new(),
+    }
+}
+
+/// A fault at one member of a payload.
+pub(crate) fn fault_at(pointer: &str, detail: impl Into<String>) -> Vec<Fault> {
+    vec![Fault { pointer: pointer.to_owned(), detail: detail.into() }]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_is_named_by_its_pointer() {
+        let faults = read_payload::<BTreeMap<String, Vec<u8>>>(json!({"a/b": [1, "two"]})).unwrap_err();
+        assert_eq!(faults[0].pointer, "/a~1b/1");
+    }
+}

@@ -1,9 +1,20 @@
 //! The shared cache: a RESP and HTTP server, and the library the other tiers read through.
 //!
-//! The library speaks RESP, so the same code talks to our server, to Valkey and to Redis.
+//! The server keeps keys and values in a bounded [`store`]; `resp` and `api` are two ways in, and [`bind`] puts
+//! them together. The library, [`handle`], speaks RESP, so the same code talks to our server, to Valkey and
+//! to Redis. A read goes [`Cache::read`] → one multiplexed connection → `resp` → [`store::Store::get`].
 
+mod api;
+mod clock;
+mod config;
+mod figures;
 pub mod handle;
 mod record_key;
+mod resp;
+mod role;
+pub mod store;
 
-pub use handle::{Cache, Found};
+pub use config::Config;
+pub use handle::{Cache, Fill, Found, Source};
 pub use record_key::record_key;
+pub use role::{bind, run};

@@ -1,0 +1,34 @@
+//! A cache role on free ports, stopped with the test.
+
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use process::{ClusterToken, Secret, Shutdown};
+use tokio::task::JoinSet;
+
+pub struct Running {
+    pub http: SocketAddr,
+    pub resp: SocketAddr,
+    pub shutdown: Shutdown,
+    pub tasks: JoinSet<Result<(), process::RoleError>>,
+}
+
+pub fn token(secret: &str) -> ClusterToken {
+    ClusterToken::new(Some(Secret::new(secret)))
+}
+
+pub fn config() -> cache::Config {
+    let free = "127.0.0.1:0".to_owned();
+    cache::Config { listen: free.clone(), resp_listen: free, ..cache::Config::default() }
+}
+
+pub fn start(config: &cache::Config, token: &ClusterToken) -> Running {
+    let bound = cache::bind(config, token).unwrap();
+    let addresses: Vec<_> = bound.listening.iter().map(|listening| listening.address).collect();
+    let shutdown = Shutdown::new(Duration::from_secs(5));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(bound.run(shutdown.clone()));
+    Running { http: addresses[0], resp: addresses[1], shutdown, tasks }
+}

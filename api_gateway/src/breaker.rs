@@ -30,6 +30,24 @@ impl BreakerState {
             Self::HalfOpen => "half-open",
         }
     }
+
+    /// Gives the state as a number for figures: the larger, the worse.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Closed => 0,
+            Self::HalfOpen => 1,
+            Self::Open => 2,
+        }
+    }
+
+    /// Gives the state a number stands for.
+    pub(crate) fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Closed,
+            1 => Self::HalfOpen,
+            _ => Self::Open,
+        }
+    }
 }
 
 /// How a request that passed ended.

@@ -1,14 +1,30 @@
 //! The API gateway: guards in front of services, and the way to them.
-#![allow(dead_code, unused_imports)]
+//!
+//! A request enters one thread's `gateway` and passes, in this order: the route table (`routes`),
+//! authentication (`token`), roles, the client's rate (`rate`), the body's size, the schema of the service
+//! (`schema`), and the circuit of the service (`breaker`); then the load balancer's library sends it to the
+//! best instance. The first guard that does not let it pass answers with a problem. What guards need from
+//! services, keys and schemas, is fetched in the background (`published`) and read without a lock.
+
 mod address;
+mod admin;
+mod answer;
 mod breaker;
 mod clock;
 pub mod config;
+mod figures;
+mod gateway;
 mod path;
 mod published;
 mod rate;
 mod refusal;
+mod role;
 mod routes;
 mod schema;
+mod service;
+mod shared;
 mod token;
+mod upstream;
+
 pub use config::Config;
+pub use role::{bind, run};

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
-use process::{ConfigError, Services};
+use process::problem::kinds;
+use process::{ConfigError, Problem, Services};
 
 use crate::config::{Config, RouteConfig, check_rate, unknown_service};
 use crate::rate::Rate;
+use crate::refusal::Refusal;
 
 /// A route ready for use.
 #[derive(Debug)]
@@ -20,10 +22,19 @@ pub(crate) struct Route {
     pub(crate) roles: Vec<String>,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    pub(crate) total_timeout: Option<Duration>,
     pub(crate) body_limit: u64,
     pub(crate) rate: Option<Rate>,
     pub(crate) validates: bool,
     pub(crate) strip_prefix: Option<String>,
+}
+
+impl Route {
+    /// Refuses a body over the limit.
+    pub(crate) fn refuse_size(&self) -> Refusal {
+        let limit = process::size::format(self.body_limit);
+        Problem::new(kinds::BODY_TOO_LARGE).detail(format!("at most {limit} are taken here")).into()
+    }
 }
 
 /// What the table says about a request.
@@ -160,6 +171,7 @@ impl RouteTable {
             roles: config.roles.clone(),
             timeout: config.timeout.unwrap_or(gateway.timeout),
             connect_timeout: config.connect_timeout.unwrap_or(gateway.connect_timeout),
+            total_timeout: config.total_timeout,
             body_limit: config.body_limit.unwrap_or(gateway.body_limit),
             rate: config.rate.map(Rate::from),
             validates: config.validate,

@@ -50,7 +50,7 @@ impl Schemas {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, String> {
         let document: Document = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         let compile = |(path, collection): (String, Collection)| {
-            let validator = jsonschema::options()
+            let validator = jsonschema::draft202012::options()
                 .should_validate_formats(true)
                 .build(&collection.schema)
                 .map_err(|error| format!("the schema of {path} is not valid: {error}"))?;

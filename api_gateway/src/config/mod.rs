@@ -5,6 +5,7 @@ mod route;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use load_balancer::health;
 use process::{ConfigError, Services};
 use proxy::fields::TrustedProxies;
 use serde::{Deserialize, Serialize};
@@ -40,8 +41,8 @@ pub struct Config {
     /// How long a service may take to send its response head, unless the route says otherwise.
     #[serde(with = "process::duration")]
     pub timeout: Duration,
-    /// How many more instances are tried when connecting to one fails.
-    pub retries: usize,
+    /// How many more instances are tried when a request fails and may be repeated.
+    pub retries: u32,
     /// Requests a client may make: a user with a token, else an address (of IPv6 its /64).
     pub rate: RateConfig,
     /// How many clients' rates are remembered; beyond that those that have been quiet longest are forgotten.
@@ -175,7 +176,7 @@ impl Default for BreakerConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProbeConfig {
-    /// The path that answers 2xx when an instance can serve.
+    /// What a probe asks for; any answer below 500 is good. Empty: opening a connection is enough.
     pub path: String,
     /// The time between two probes of an instance.
     #[serde(with = "process::duration")]
@@ -183,11 +184,33 @@ pub struct ProbeConfig {
     /// How long an answer may take.
     #[serde(with = "process::duration")]
     pub timeout: Duration,
+    /// So many good probes in a row bring an instance back.
+    pub rise: u32,
+    /// So many bad probes in a row put an instance out.
+    pub fall: u32,
 }
 
 impl Default for ProbeConfig {
     fn default() -> Self {
-        Self { path: "/health".to_owned(), interval: Duration::from_secs(2), timeout: Duration::from_secs(1) }
+        Self {
+            path: "/health".to_owned(),
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 1,
+            fall: 3,
+        }
+    }
+}
+
+impl From<&ProbeConfig> for health::Config {
+    fn from(config: &ProbeConfig) -> Self {
+        Self {
+            path: config.path.clone(),
+            interval: config.interval,
+            timeout: config.timeout,
+            rise: config.rise,
+            fall: config.fall,
+        }
     }
 }
 
@@ -226,9 +249,7 @@ impl Config {
         if breaker.trials == 0 || breaker.window.is_zero() || breaker.open_for.is_zero() {
             return fault("api_gateway.breaker", "trials, window and open_for must be more than nothing");
         }
-        if self.probe.interval.is_zero() || self.probe.timeout.is_zero() {
-            return fault("api_gateway.probe", "interval and timeout must be longer than nothing");
-        }
+        health::Config::from(&self.probe).validate("api_gateway.probe")?;
         TrustedProxies::parse(&self.trusted_proxies)
             .map_err(|error| ConfigError::inconsistent("api_gateway.trusted_proxies", error.to_string()))?;
         crate::routes::RouteTable::build(self, services).map(drop)

@@ -32,6 +32,9 @@ pub struct RouteConfig {
     /// How long the service may take to send its response head.
     #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// How long the whole exchange may take, with both bodies; without it a stream may last.
+    #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
+    pub total_timeout: Option<Duration>,
     /// How long connecting to the service may take.
     #[serde(default, with = "optional_duration", skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Duration>,

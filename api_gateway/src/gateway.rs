@@ -1,0 +1,303 @@
+//! One thread's way of a request: through the guards in order, to a service, and back.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use process::health::HealthState;
+use process::problem::kinds;
+use process::{Identity, Problem, identity, trace};
+use proxy::fields;
+use proxy::server::Handler;
+use proxy::{Body, BodyError, Client, Pool};
+
+use crate::address::find_client;
+use crate::answer::Answer;
+use crate::clock::unix_now;
+use crate::figures::Figures;
+use crate::path::has_dot_segment;
+use crate::rate::{Client as RateClient, Rate};
+use crate::refusal::Refusal;
+use crate::routes::{Found, Route};
+use crate::schema::{Check, check_body};
+use crate::shared::Shared;
+use crate::token::{self, Remembered, Verified};
+use crate::upstream::{Upstream, refuse_broken_body};
+
+/// One thread of a gateway.
+pub(crate) struct Gateway {
+    shared: Arc<Shared>,
+    pool: Pool,
+    upstreams: Vec<Upstream>,
+    remembered: Remembered,
+    figures: Figures,
+}
+
+impl Handler for Gateway {
+    type Body = Answer;
+
+    async fn handle(&self, request: Request<Incoming>, client: &Rc<Client>) -> Response<Self::Body> {
+        let started = Instant::now();
+        let context = trace::continue_or_start(request.headers(), &mut rand::rng());
+        let logged = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| (request.method().clone(), request.uri().path().to_owned()));
+        let answered = trace::within(context, async {
+            match self.answer(request, client, started).await {
+                Ok(response) => response,
+                Err(refusal) => {
+                    self.figures.count_refusal(refusal.kind());
+                    whole(refusal.to_response())
+                }
+            }
+        });
+        let mut response = answered.await;
+        response.headers_mut().insert(trace::REQUEST_ID, context.request_id());
+        let elapsed = started.elapsed();
+        self.figures.count_request(response.status(), elapsed);
+        if let Some((method, path)) = logged {
+            tracing::debug!(
+                role = "gateway",
+                trace_id = context.trace_id(),
+                %method,
+                path,
+                status = response.status().as_u16(),
+                duration_us = elapsed.as_micros(),
+                "answered"
+            );
+        }
+        response
+    }
+
+    fn tick(&self) {
+        self.pool.close_idle();
+        self.figures.publish();
+    }
+}
+
+impl Gateway {
+    /// Makes one thread's part of a gateway; runs on that thread.
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let pool = Pool::default();
+        let thread = shared.enter_thread();
+        let upstreams =
+            (0..shared.services.len()).map(|index| Upstream::new(&shared, index, thread, &pool)).collect();
+        let remembered = Remembered::new(shared.config.token.remembered);
+        let figures = Figures::new(&shared.label);
+        Self { shared, pool, upstreams, remembered, figures }
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        client: &Rc<Client>,
+        now: Instant,
+    ) -> Result<Response<Answer>, Refusal> {
+        let shared = &*self.shared;
+        if let Some(answer) = self.answer_health(&request) {
+            return answer;
+        }
+        let path = request.uri().path();
+        if has_dot_segment(path) {
+            let detail = "the path has a dot segment; send it resolved";
+            return Err(Problem::new(kinds::MALFORMED_REQUEST).detail(detail).into());
+        }
+        let route = match shared.routes.find(find_host(&request), path, request.method()) {
+            Found::Route(route) => route,
+            Found::OtherMethods(allow) => {
+                let problem = Problem::new(kinds::METHOD_NOT_ALLOWED);
+                return Err(Refusal::from(problem).with_field(header::ALLOW, allow.clone()));
+            }
+            Found::Nothing => return Err(Problem::new(kinds::NOT_FOUND).into()),
+        };
+        let address = find_client(&shared.trusted, client.ip(), request.headers());
+        let user = self.authenticate(route, request.headers(), address, now).await?;
+        self.charge(route, user.as_deref().map(|user| &user.identity), address, now)?;
+        let upstream = &self.upstreams[route.service];
+        let request = self.prepare(request, client, route, upstream, user.as_deref())?;
+        let request = self.limit_and_check(request, route, upstream).await?;
+        upstream.send(request, route).await
+    }
+
+    /// Answers `/health`, `/readyz` and `/livez`, which are the gateway's own whatever the routes say.
+    fn answer_health(&self, request: &Request<Incoming>) -> Option<Result<Response<Answer>, Refusal>> {
+        let is_live = match request.uri().path() {
+            "/health" | "/readyz" => false,
+            "/livez" => true,
+            _ => return None,
+        };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let allow = http::HeaderValue::from_static("GET, HEAD");
+            let refusal = Refusal::from(Problem::new(kinds::METHOD_NOT_ALLOWED));
+            return Some(Err(refusal.with_field(header::ALLOW, allow)));
+        }
+        let report = self.shared.health.report();
+        let (status, media_type, body) = if is_live {
+            (200, "text/plain; charset=utf-8", Bytes::from_static(b"ok\n"))
+        } else {
+            let status = if report.state == HealthState::Ready { 200 } else { 503 };
+            (status, "application/json", Bytes::from(serde_json::to_vec(&report).unwrap_or_default()))
+        };
+        let response = Response::builder().status(status).header(header::CONTENT_TYPE, media_type).body(body);
+        response.ok().map(|response| Ok(whole(response)))
+    }
+
+    /// Finds who the request is from, and whether they may use the route.
+    async fn authenticate(
+        &self,
+        route: &Route,
+        fields: &http::HeaderMap,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<Option<Rc<Verified>>, Refusal> {
+        let shared = &*self.shared;
+        let checked = match (token::find_token(fields), &shared.keys) {
+            (Ok(None), _) if route.is_public => return Ok(None),
+            (Ok(None), _) => Err(token::ask_for_token()),
+            // A service of one's own without accounts of ours understands its own credentials.
+            (_, None) => return Ok(None),
+            (Err(refusal), _) => Err(refusal),
+            (Ok(Some(presented)), Some(keys)) => {
+                token::authenticate(presented, keys, &self.remembered, &shared.rules, unix_now()).await
+            }
+        };
+        match checked {
+            Ok(user) if user.identity.has_any_role(&route.roles) => Ok(Some(user)),
+            Ok(_) => Err(token::ask_for_role()),
+            Err(refusal) => {
+                // Guessing tokens is counted too, by the address, since there is no user to count.
+                self.charge_rate(0, address.into(), shared.rate, now)?;
+                Err(refusal)
+            }
+        }
+    }
+
+    fn charge(
+        &self,
+        route: &Route,
+        user: Option<&Identity>,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let client = user.map_or(RateClient::from(address), |user| RateClient::Subject(&user.subject));
+        self.charge_rate(0, client, self.shared.rate, now)?;
+        match route.rate {
+            None => Ok(()),
+            Some(rate) => self.charge_rate(route.number, client, rate, now),
+        }
+    }
+
+    fn charge_rate(
+        &self,
+        number: u32,
+        client: RateClient<'_>,
+        rate: Rate,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.shared
+            .limiter
+            .charge(number, client, rate, now)
+            .map_err(|wait| Problem::new(kinds::RATE_LIMITED).retry_after(wait).into())
+    }
+
+    /// Makes the request one the service may see.
+    fn prepare(
+        &self,
+        request: Request<Incoming>,
+        client: &Rc<Client>,
+        route: &Route,
+        upstream: &Upstream,
+        user: Option<&Verified>,
+    ) -> Result<Request<Body>, Refusal> {
+        let mut request = fields::prepare_request(request, client, &self.shared.trusted)
+            .map_err(|refusal| refusal.problem())?;
+        if let Some(prefix) = &route.strip_prefix {
+            strip_prefix(&mut request, prefix)?;
+        }
+        let fields = request.headers_mut();
+        identity::strip(fields);
+        if let Some(context) = trace::current() {
+            fields.insert(trace::TRACEPARENT, context.header_value());
+        }
+        if upstream.service().is_internal {
+            if let Some(token) = &self.shared.token_field {
+                fields.insert(process::token::TOKEN_FIELD, token.clone());
+            }
+            if let Some(user) = user {
+                user.write(fields);
+            }
+        }
+        Ok(request)
+    }
+
+    /// Limits the body, and reads and checks it where the route asks for that.
+    async fn limit_and_check(
+        &self,
+        request: Request<Body>,
+        route: &Route,
+        upstream: &Upstream,
+    ) -> Result<Request<Body>, Refusal> {
+        let size = http_body::Body::size_hint(request.body());
+        if size.lower() > route.body_limit {
+            return Err(route.refuse_size());
+        }
+        if route.validates
+            && let Some(schemas) = &upstream.service().schemas
+            && let Some(current) = schemas.load().as_ref()
+            && let Some(check) =
+                current.content.find_check(request.method(), request.uri().path(), request.headers())
+        {
+            return read_and_check(request, route, check).await;
+        }
+        // A length that was announced was looked at above, and hyper holds the client to it.
+        Ok(if size.exact().is_none() { request.map(|body| body.limit(route.body_limit)) } else { request })
+    }
+}
+
+/// Reads the whole body, checks it, and gives the request with the body in one piece.
+async fn read_and_check(
+    request: Request<Body>,
+    route: &Route,
+    check: Check<'_>,
+) -> Result<Request<Body>, Refusal> {
+    let (mut head, body) = request.into_parts();
+    let reading = tokio::time::timeout(route.timeout, body.limit(route.body_limit).collect());
+    let bytes = match reading.await {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(BodyError::TooLarge)) => return Err(route.refuse_size()),
+        Ok(Err(_)) => return Err(refuse_broken_body()),
+        Err(_) => return Err(Problem::new(kinds::REQUEST_TIMEOUT).into()),
+    };
+    check_body(check, &bytes)?;
+    head.headers.remove(header::TRANSFER_ENCODING);
+    head.headers.insert(header::CONTENT_LENGTH, bytes.len().into());
+    Ok(Request::from_parts(head, Body::from(bytes)))
+}
+
+/// Gives the host a request asks for.
+fn find_host<B>(request: &Request<B>) -> Option<&str> {
+    request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str())
+        .or_else(|| request.headers().get(header::HOST)?.to_str().ok())
+}
+
+fn strip_prefix(request: &mut Request<Body>, prefix: &str) -> Result<(), Refusal> {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    if let Some(rest) = target.strip_prefix(prefix) {
+        *request.uri_mut() = rest
+            .parse()
+            .map_err(|_| Problem::new(kinds::MALFORMED_REQUEST).detail("the path is malformed"))?;
+    }
+    Ok(())
+}
+
+/// Makes an answer that is there already one for the data plane.
+fn whole(response: Response<Bytes>) -> Response<Answer> {
+    response.map(Answer::from)
+}

@@ -1,0 +1,103 @@
+//! The gateway as a role: bound, then serving with its background part beside it.
+
+use std::sync::Arc;
+
+use process::{Bound, ClusterToken, RoleError, Services, Shutdown};
+use proxy::server::{self, Limits, Listeners};
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::schema::Schemas;
+use crate::shared::Shared;
+use crate::token::KeySet;
+use crate::{admin, service};
+
+/// Binds one gateway at an address.
+///
+/// It asks for no cluster token, since it guards itself; beyond loopback the services of the house it leads
+/// to do ask for one.
+pub fn bind(
+    config: &Config,
+    listen: &str,
+    services: &Services,
+    token: &ClusterToken,
+) -> Result<Bound, RoleError> {
+    let listeners = Listeners::bind("gateway", listen, config.threads)?;
+    let port = listeners.address().port();
+    let name = format!("gateway {port}");
+    let shared = Shared::build(config, &name, port, listeners.threads(), services, token)?;
+    let listening = vec![listeners.listening()];
+    let admin = admin::routes(&shared);
+    let run = {
+        let (shared, name) = (Arc::clone(&shared), name.clone());
+        async move |shutdown: Shutdown| serve(shared, name, listeners, shutdown).await
+    };
+    Ok(Bound::new(listening, name, shared.health.clone(), run).with_admin(admin))
+}
+
+/// Binds one gateway and serves until the shutdown.
+pub async fn run(
+    config: &Config,
+    listen: &str,
+    services: &Services,
+    token: &ClusterToken,
+    shutdown: Shutdown,
+) -> Result<(), RoleError> {
+    bind(config, listen, services, token)?.run(shutdown).await
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    name: String,
+    listeners: Listeners,
+    shutdown: Shutdown,
+) -> Result<(), RoleError> {
+    let mut background = start_background(&shared, &shutdown);
+    shared.health.set_ready();
+    let limits = Limits {
+        header_timeout: shared.config.header_timeout,
+        idle_timeout: shared.config.idle_timeout,
+        max_header_size: usize::try_from(shared.config.header_limit).unwrap_or(usize::MAX),
+        ..Limits::default()
+    };
+    let make_handler = {
+        let shared = Arc::clone(&shared);
+        move || Gateway::new(Arc::clone(&shared))
+    };
+    let served = server::serve(&name, listeners, limits, &shutdown, make_handler).await;
+    background.shutdown().await;
+    served
+}
+
+/// Starts what goes on beside requests: keeping keys and schemas fresh, probing instances, saying it drains.
+fn start_background(shared: &Arc<Shared>, shutdown: &Shutdown) -> JoinSet<()> {
+    let mut background = JoinSet::new();
+    if shared.keys.is_some() {
+        let shared = Arc::clone(shared);
+        background.spawn(async move {
+            let parse = |body: &[u8]| KeySet::parse(body).map_err(|error| error.to_string());
+            if let Some(keys) = &shared.keys {
+                keys.keep_fresh("the keys of tokens", parse).await;
+            }
+        });
+    }
+    for (index, service) in shared.services.iter().enumerate() {
+        if service.schemas.is_some() {
+            let shared = Arc::clone(shared);
+            background.spawn(async move {
+                let service = &shared.services[index];
+                if let Some(schemas) = &service.schemas {
+                    schemas.keep_fresh(&service.name, Schemas::parse).await;
+                }
+            });
+        }
+    }
+    service::start_probes(shared, shutdown, &mut background);
+    let (health, shutdown) = (shared.health.clone(), shutdown.clone());
+    background.spawn(async move {
+        shutdown.requested().await;
+        health.set_draining();
+    });
+    background
+}

@@ -1,0 +1,81 @@
+//! One service as all threads of a gateway see it: its instances, its schemas, where its circuits stand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use load_balancer::{Cluster, Policy, health};
+use process::{RoleError, Services, Shutdown};
+use tokio::task::JoinSet;
+
+use crate::breaker::BreakerState;
+use crate::config::Config;
+use crate::published::Published;
+use crate::schema::Schemas;
+use crate::shared::Shared;
+
+/// One service.
+pub(crate) struct Service {
+    pub(crate) name: String,
+    /// Whether it is part of the house.
+    pub(crate) is_internal: bool,
+    pub(crate) cluster: Arc<Cluster>,
+    /// What it publishes, where a route asks for checks.
+    pub(crate) schemas: Option<Published<Schemas>>,
+    /// Where each thread's circuit stands.
+    circuits: Vec<AtomicU8>,
+}
+
+impl Service {
+    /// Puts together what the threads share of a service; `gateway` tells its figures from other gateways'.
+    pub(crate) fn build(
+        config: &Config,
+        gateway: &str,
+        threads: usize,
+        name: &str,
+        services: &Services,
+        schemas: Option<Published<Schemas>>,
+    ) -> Result<Self, RoleError> {
+        let Some(service) = services.find(name) else {
+            return Err(RoleError::start(gateway, format!("there is no service `{name}`")));
+        };
+        let cluster = Cluster::new(
+            format!("{gateway}: {name}"),
+            &service.instances,
+            Policy::default(),
+            (&config.probe).into(),
+        );
+        Ok(Self {
+            name: name.to_owned(),
+            is_internal: service.internal,
+            cluster,
+            schemas,
+            circuits: (0..threads).map(|_| AtomicU8::new(0)).collect(),
+        })
+    }
+
+    /// Notes where a thread's circuit stands.
+    pub(crate) fn note_circuit(&self, thread: usize, state: BreakerState) {
+        if let Some(circuit) = self.circuits.get(thread) {
+            circuit.store(state.number(), Ordering::Relaxed);
+        }
+    }
+
+    /// Tells where each thread's circuit stands.
+    pub(crate) fn circuits(&self) -> Vec<BreakerState> {
+        self.circuits
+            .iter()
+            .map(|circuit| BreakerState::from_number(circuit.load(Ordering::Relaxed)))
+            .collect()
+    }
+}
+
+/// Starts probing the instances of all services, on a thread of its own.
+pub(crate) fn start_probes(shared: &Shared, shutdown: &Shutdown, background: &mut JoinSet<()>) {
+    let clusters = shared.services.iter().map(|service| Arc::clone(&service.cluster)).collect();
+    let shutdown = shutdown.clone();
+    background.spawn(async move {
+        if let Err(error) = health::probe(clusters, &shutdown).await {
+            tracing::error!(%error, "instances of services are no longer probed");
+        }
+    });
+}

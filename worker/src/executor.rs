@@ -14,9 +14,6 @@ use crate::lease::Lease;
 use crate::pace::{ClaimFound, Pace};
 use crate::{Config, Kinds, figures};
 
-/// How long a claim waits for jobs at the database; the most [`JobCommand::Claim`] takes.
-const CLAIM_WAIT: Duration = Duration::from_secs(20);
-
 /// The part of the grace kept for writing down that attempts were cut short.
 const RESERVE_PART: u32 = 5;
 
@@ -36,6 +33,7 @@ pub(crate) async fn run_jobs(
     shutdown: &Shutdown,
 ) {
     if config.queues.is_empty() {
+        health.set_ready();
         return;
     }
     let places = usize::try_from(config.concurrency).unwrap_or(usize::MAX);
@@ -51,14 +49,14 @@ pub(crate) async fn run_jobs(
 
 /// Claims and starts attempts for ever; cancellation leaves the attempts running in their set.
 async fn claim_jobs(around: &Arc<Surroundings>, places: usize, attempts: &mut JoinSet<()>, health: &Health) {
-    let mut pace = Pace::default();
+    let mut pace = Pace::new();
     loop {
         while attempts.try_join_next().is_some() {}
         while attempts.len() >= places {
             attempts.join_next().await;
         }
         let asked = Instant::now();
-        let claimed = claim(around, places - attempts.len()).await;
+        let claimed = claim(around, places - attempts.len(), pace.claim_wait()).await;
         let found = match claimed {
             Ok(jobs) => {
                 health.set_ready();
@@ -86,12 +84,12 @@ async fn claim_jobs(around: &Arc<Surroundings>, places: usize, attempts: &mut Jo
     }
 }
 
-async fn claim(around: &Surroundings, limit: usize) -> Result<Vec<Job>, Error> {
+async fn claim(around: &Surroundings, limit: usize, wait: Duration) -> Result<Vec<Job>, Error> {
     let command = JobCommand::Claim {
         queues: around.config.queues.clone(),
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
         lease_ms: millis(around.config.lease),
-        wait_ms: millis(CLAIM_WAIT),
+        wait_ms: millis(wait),
     };
     around.database.command(&command).await
 }

@@ -13,6 +13,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// An empty answer sooner than this did not wait for jobs, so asking again at once would spin.
 const HASTY: Duration = Duration::from_millis(100);
 
+/// How long a claim waits for jobs at the database; the most [`database::JobCommand::Claim`] takes.
+const CLAIM_WAIT: Duration = Duration::from_secs(20);
+
 /// What a claim found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClaimFound {
@@ -24,20 +27,35 @@ pub(crate) enum ClaimFound {
     Error,
 }
 
-/// Exponential pauses with full jitter after errors, none after jobs.
-#[derive(Debug, Default)]
+/// Long waits at the database while it answers; exponential pauses with jitter while it does not.
+#[derive(Debug)]
 pub(crate) struct Pace {
     faults: u32,
+    /// Whether the database is known to answer; asked without waiting until it is, so that a worker is
+    /// ready as soon as its database is, and not when the first long wait ends.
+    answers: bool,
 }
 
 impl Pace {
+    /// The pace of a worker that starts.
+    pub(crate) fn new() -> Self {
+        Self { faults: 0, answers: false }
+    }
+
+    /// Gives how long the next claim waits for jobs.
+    pub(crate) fn claim_wait(&self) -> Duration {
+        if self.answers { CLAIM_WAIT } else { Duration::ZERO }
+    }
+
     /// Notes what a claim found and gives the pause before the next one.
     pub(crate) fn after(&mut self, found: ClaimFound, rng: &mut impl Rng) -> Duration {
-        match found {
-            ClaimFound::Jobs => self.faults = 0,
-            ClaimFound::Nothing(waited) if waited >= HASTY => self.faults = 0,
-            ClaimFound::Nothing(_) | ClaimFound::Error => self.faults = self.faults.saturating_add(1),
-        }
+        let is_fault = match found {
+            ClaimFound::Jobs => false,
+            ClaimFound::Nothing(waited) => self.answers && waited < HASTY,
+            ClaimFound::Error => true,
+        };
+        self.faults = if is_fault { self.faults.saturating_add(1) } else { 0 };
+        self.answers = found != ClaimFound::Error;
         match self.faults {
             0 => Duration::ZERO,
             faults => {
@@ -60,7 +78,7 @@ mod tests {
     #[test]
     fn errors_are_followed_by_growing_bounded_pauses() {
         let mut rng = StdRng::seed_from_u64(1);
-        let mut pace = Pace::default();
+        let mut pace = Pace::new();
         let first = pace.after(ClaimFound::Error, &mut rng);
         assert!(first <= FIRST_PAUSE && first >= FIRST_PAUSE / 2, "{first:?}");
         let last = (0..100).map(|_| pace.after(ClaimFound::Error, &mut rng)).last().unwrap();
@@ -69,9 +87,26 @@ mod tests {
     }
 
     #[test]
+    fn after_an_error_the_first_answer_is_not_waited_for() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut pace = Pace::new();
+        assert_eq!(pace.claim_wait(), Duration::ZERO);
+        pace.after(ClaimFound::Jobs, &mut rng);
+        assert_eq!(pace.claim_wait(), CLAIM_WAIT);
+        pace.after(ClaimFound::Error, &mut rng);
+        assert_eq!(pace.claim_wait(), Duration::ZERO);
+    }
+
+    #[test]
     fn an_empty_answer_that_did_not_wait_does_not_spin() {
         let mut rng = StdRng::seed_from_u64(1);
-        let mut pace = Pace::default();
+        let mut pace = Pace::new();
+        assert_eq!(
+            pace.after(ClaimFound::Nothing(Duration::ZERO), &mut rng),
+            Duration::ZERO,
+            "it was not asked to"
+        );
+        assert_eq!(pace.claim_wait(), CLAIM_WAIT);
         assert!(pace.after(ClaimFound::Nothing(Duration::ZERO), &mut rng) > Duration::ZERO);
         assert_eq!(pace.after(ClaimFound::Nothing(Duration::from_secs(20)), &mut rng), Duration::ZERO);
     }

@@ -41,7 +41,6 @@ pub fn bind_with_kinds(
             shutdown: shutdown.clone(),
         };
         let router = api::router(api, &own_health, &token);
-        own_health.set_ready();
         let draining = async {
             shutdown.requested().await;
             own_health.set_draining();

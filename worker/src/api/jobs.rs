@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Api;
-use super::refusal::{invalid, invalid_at, refuse};
+use super::refusal::{invalid, invalid_at, refuse, refuse_question};
 use super::request::{Body, Parameters, Segment, Span, check_id, check_name, read_body};
 use super::view::{JobView, JobsView, QueuesView};
 
@@ -127,7 +127,7 @@ pub(super) async fn find_job(
         Some(job) => job,
         None => api.database.job(&id).await,
     };
-    found.map(|job| Json(JobView::watched(job))).map_err(refuse)
+    found.map(|job| Json(JobView::watched(job))).map_err(refuse_question)
 }
 
 /// Waits in turns, because the database grants less than [`LONGEST_WAIT`] at once.
@@ -172,14 +172,14 @@ pub(super) async fn list_jobs(
         after: parameters.after,
         limit: parameters.limit,
     };
-    let page = api.database.jobs(&filter).await.map_err(refuse)?;
+    let page = api.database.jobs(&filter).await.map_err(refuse_question)?;
     let jobs = page.jobs.into_iter().map(JobView::watched).collect();
     Ok(Json(JobsView { jobs, next: page.next }))
 }
 
 /// `GET /queues`
 pub(super) async fn list_queues(State(api): State<Api>) -> Result<Json<QueuesView>, Problem> {
-    let figures = api.database.queues().await.map_err(refuse)?;
+    let figures = api.database.queues().await.map_err(refuse_question)?;
     Ok(Json(QueuesView { queues: figures.into_iter().map(Into::into).collect() }))
 }
 

@@ -37,6 +37,14 @@ pub(super) fn refuse(error: Error) -> Problem {
     }
 }
 
+/// Says a database's refusal of a mere question, which is safe to repeat also when its answer was lost.
+pub(super) fn refuse_question(error: Error) -> Problem {
+    match error {
+        Error::Unknown { reason } => refuse(Error::Unavailable { reason }),
+        error => refuse(error),
+    }
+}
+
 /// Says which members of a body are not valid.
 pub(super) fn invalid(errors: Vec<Fault>) -> Problem {
     Problem::new(kinds::INVALID_BODY).errors(errors)

@@ -20,6 +20,8 @@ use crate::house::{GRACE, House, Worker, id_of, quick};
 /// How long a test's cache entry would live.
 const TTL: Duration = Duration::from_secs(600);
 
+const COLORS: [&str; 3] = ["red", "green", "blue"];
+
 /// A worker with the built-in kinds, no cache server and no services.
 pub(crate) fn worker_with_kinds(house: &mut House, config: &Config) -> Worker {
     let cache = cache_at(house);
@@ -70,8 +72,7 @@ async fn a_report_counts_and_sums_a_collection_of_several_pages() {
     let worker = worker_with_kinds(&mut house, &quick());
     let records: Vec<Operation> = (0..2500)
         .map(|n| {
-            let data =
-                json!({"name": format!("product {n}"), "color": ["red", "green", "blue"][n % 3], "price": n});
+            let data = json!({"name": format!("product {n}"), "color": COLORS[n % 3], "price": n});
             put("products", &format!("{n:04}"), data)
         })
         .collect();
@@ -148,11 +149,14 @@ async fn a_job_enqueued_with_its_record_runs() {
     assert_eq!(worker.final_job(&job.id).await["result"]["status"], "confirmed");
 }
 
+/// A status and a `Retry-After`.
+type Planned = (u16, Option<&'static str>);
+
 /// What a small service was sent, and what it answers next; 200 when nothing is planned.
 #[derive(Clone, Default)]
 struct Shop {
     seen: Arc<Mutex<Vec<(String, HeaderMap, String)>>>,
-    planned: Arc<Mutex<Vec<(u16, Option<&'static str>)>>>,
+    planned: Arc<Mutex<Vec<Planned>>>,
 }
 
 async fn answer(State(shop): State<Shop>, request: Request) -> impl IntoResponse {
@@ -206,7 +210,8 @@ async fn a_delivery_is_repeated_when_the_service_says_and_names_its_job() {
     for (line, fields, body) in seen.iter() {
         assert_eq!((line.as_str(), body.as_str()), ("POST /buy?n=1", r#"{"n":1}"#));
         assert_eq!(fields["idempotency-key"], id_of(&job).as_str());
-        assert_eq!((&fields["x-shop"], &fields["content-type"]), (&"yes", &"application/json"));
+        assert_eq!(fields["x-shop"], "yes");
+        assert_eq!(fields["content-type"], "application/json");
         assert!(fields["traceparent"].to_str().unwrap().contains(ended["trace_id"].as_str().unwrap()));
     }
     assert_eq!(seen.len(), 3);
@@ -249,7 +254,8 @@ async fn only_a_service_of_the_house_is_told_the_user_and_the_token() {
         assert_eq!(crate::house::json_of(&ended)["state"], "succeeded");
     }
     let (_, told, _) = inside.seen.lock().unwrap().remove(0);
-    assert_eq!((&told["sixfold-subject"], &told["sixfold-token"]), (&"ada", &"right"));
+    assert_eq!(told["sixfold-subject"], "ada");
+    assert_eq!(told["sixfold-token"], "right");
     let (_, told, _) = outside.seen.lock().unwrap().remove(0);
     assert!(told.keys().all(|name| !name.as_str().starts_with("sixfold-")), "{told:?}");
 }

@@ -1,0 +1,96 @@
+//! Probes put backends out and bring them back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use load_balancer::health::State;
+use tokio::net::TcpListener;
+
+use crate::support::{Backend, config, dead_address, start, start_over};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[tokio::test]
+async fn a_backend_that_says_it_is_unwell_is_put_out_and_brought_back() {
+    let well = Arc::new(AtomicBool::new(true));
+    let asked = Arc::clone(&well);
+    let backend = Backend::start(move |head, mut client| {
+        let is_well = asked.load(Ordering::SeqCst) || !head.starts_with("GET /health ");
+        async move {
+            client.send(if is_well { OK } else { "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n" }).await;
+            Some(client)
+        }
+    })
+    .await;
+    let balancer = start_over(&backend);
+    balancer.wait_until(|backends| backends[0].state == State::Up).await;
+    well.store(false, Ordering::SeqCst);
+    balancer.wait_until(|backends| backends[0].state == State::Down).await;
+    let response = balancer.exchange(GET).await;
+    assert_eq!((response.status(), response.problem().as_str()), (503, "no-backend"));
+    assert_eq!(response.head.get("retry-after").as_deref(), Some("1"));
+    assert_eq!(backend.count(), 0);
+    well.store(true, Ordering::SeqCst);
+    balancer.wait_until(|backends| backends[0].state == State::Up).await;
+    assert_eq!(balancer.exchange(GET).await.status(), 200);
+    let availability = balancer.report().await[0].availability;
+    assert!(availability > 0.0 && availability < 1.0, "{availability}");
+}
+
+#[tokio::test]
+async fn somebody_s_own_server_without_a_health_path_is_up() {
+    let backend = Backend::answering("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
+    let balancer = start_over(&backend);
+    balancer.wait_until(|backends| backends[0].state == State::Up).await;
+}
+
+#[tokio::test]
+async fn without_a_path_a_connection_is_enough() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = config(&[listener.local_addr().unwrap(), dead_address().await]);
+    config.health.path = String::new();
+    let balancer = start(&config);
+    balancer.wait_until(|backends| backends[0].state == State::Up && backends[1].state == State::Down).await;
+}
+
+#[tokio::test]
+async fn requests_put_a_dead_backend_out_before_probes_do() {
+    let mut config = config(&[dead_address().await]);
+    config.health.interval = Duration::from_secs(3600);
+    let balancer = start(&config);
+    for _ in 0..3 {
+        balancer.exchange(GET).await;
+    }
+    assert_eq!(balancer.report().await[0].state, State::Ejected);
+    assert_eq!(balancer.exchange(GET).await.problem(), "no-backend");
+}
+
+#[tokio::test]
+async fn a_backend_that_starts_late_is_found() {
+    let address = dead_address().await;
+    let balancer = start(&config(&[address]));
+    balancer.wait_until(|backends| backends[0].state == State::Down).await;
+    let listener = TcpListener::bind(address).await.unwrap();
+    let serving = async {
+        loop {
+            let mut client = crate::support::Client::new(listener.accept().await.unwrap().0);
+            client.read_head().await;
+            client.send(OK).await;
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        () = balancer.wait_until(|backends| backends[0].state == State::Up) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_looked_up() {
+    let backend = Backend::answering(OK).await;
+    let mut config = config(&[backend.address]);
+    config.backends = vec![format!("localhost:{}", backend.address.port())];
+    let balancer = start(&config);
+    assert_eq!(balancer.exchange(GET).await.status(), 200);
+}

@@ -1,0 +1,73 @@
+//! Stopping: what is in flight is finished, what is idle is closed.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::support::{Backend, config, start};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[tokio::test]
+async fn stopping_finishes_what_is_in_flight_and_closes_what_is_idle() {
+    let (arrived, goes_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tell, wait) = (Arc::clone(&arrived), Arc::clone(&goes_on));
+    let backend = Backend::start(move |head, mut client| {
+        let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
+        async move {
+            if head.starts_with("GET / ") {
+                tell.notify_one();
+                wait.notified().await;
+            }
+            client.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await;
+            Some(client)
+        }
+    })
+    .await;
+    let mut config = config(&[backend.address]);
+    config.threads = 2;
+    let balancer = start(&config);
+    let mut idle = balancer.connect().await;
+    idle.exchange("GET /quick HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut silent = balancer.connect().await;
+    let mut busy = balancer.connect().await;
+    busy.send(GET).await;
+    arrived.notified().await;
+    balancer.shutdown.request();
+    assert!(idle.is_closed().await);
+    assert!(silent.is_closed().await);
+    goes_on.notify_one();
+    let response = busy.read_response(false).await;
+    assert_eq!((response.status(), response.body.as_str()), (200, "done"));
+    assert!(busy.is_closed().await);
+    let address = balancer.address;
+    balancer.ended().await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn the_grace_is_the_end_of_waiting() {
+    let backend = Backend::start(|_, client| async move {
+        let _open = client;
+        std::future::pending().await
+    })
+    .await;
+    let mut config = config(&[backend.address]);
+    config.health.path = String::new();
+    let bound = load_balancer::bind(&config, &process::ClusterToken::default()).unwrap();
+    let address = bound.address().unwrap();
+    let shutdown = process::Shutdown::new(std::time::Duration::from_millis(50));
+    let run = bound.run(shutdown.clone());
+    let client = async {
+        let mut client = crate::support::Client::new(TcpStream::connect(address).await.unwrap());
+        client.send(GET).await;
+        while backend.count() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        shutdown.request();
+        assert!(client.is_closed().await);
+    };
+    let (ended, ()) = tokio::join!(run, client);
+    ended.unwrap();
+}

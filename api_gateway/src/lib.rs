@@ -23,6 +23,8 @@ mod routes;
 mod schema;
 mod service;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod token;
 mod upstream;
 

@@ -75,13 +75,25 @@ impl<T: Send + Sync + 'static> Published<T> {
         self.current.load()
     }
 
-    /// Asks for a fetch and waits for it, unless there was one just now.
+    /// Asks for a fetch and waits for it, unless there is a copy and it was fetched just now.
+    ///
+    /// While there is no copy it always waits for one more attempt, which is at most [`EAGER`] away: the
+    /// service may be starting.
     pub(crate) async fn refetch(&self) {
         let mut fetches = self.fetches.subscribe();
-        let at_most_every = if self.current.load().is_some() { self.source.at_most_every } else { EAGER };
-        let last = *self.last_fetch.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|last| last.elapsed() < at_most_every) {
-            return;
+        let since = {
+            let last = self.last_fetch.lock().unwrap_or_else(PoisonError::into_inner);
+            last.map_or(Duration::MAX, |last| last.elapsed())
+        };
+        if self.current.load().is_some() {
+            if since < self.source.at_most_every {
+                return;
+            }
+        } else if since < EAGER {
+            let early = tokio::time::timeout(EAGER.saturating_sub(since), fetches.changed()).await;
+            if early.is_ok() {
+                return;
+            }
         }
         self.wanted.notify_one();
         let _ = tokio::time::timeout(WAIT, fetches.changed()).await;

@@ -299,6 +299,8 @@ fn ends_in_0(address: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use process::services::Service;
+
     use super::*;
 
     fn message(text: &str) -> String {
@@ -345,7 +347,8 @@ mod tests {
     #[test]
     fn without_accounts_only_public_routes_are_possible() {
         let config = toml_like(r#"{"routes": [{"path": "/mine/{*rest}", "service": "mine"}]}"#);
-        let services: Services = serde_json::from_str(r#"{"mine": {"instances": ["127.0.0.1:1"]}}"#).unwrap();
+        let mine = Service { instances: vec!["127.0.0.1:1".to_owned()], internal: false };
+        let services = Services([("mine".to_owned(), mine)].into());
         let text = config.validate(&services).unwrap_err().to_string();
         assert!(text.contains("accounts") && text.contains("public"), "{text}");
         let config =

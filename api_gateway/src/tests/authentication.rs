@@ -1,0 +1,128 @@
+use axum::{Json, Router, routing::get};
+use http::Method;
+use process::Shutdown;
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+use super::*;
+
+#[tokio::test]
+async fn a_token_opens_what_its_roles_allow() {
+    let house = House::start(json!({})).await;
+    let (user, admin) = (house.authorize("ada", &["user"]), house.authorize("root", &["admin"]));
+    assert_eq!(house.get("/catalog/products", &[]).await.status, 200);
+
+    let anonymous = house.get("/orders/orders", &[]).await;
+    assert_eq!(problem(&anonymous), (401, "unauthenticated".to_owned()));
+    assert_eq!(anonymous.fields["www-authenticate"], r#"Bearer realm="sixfold""#);
+    assert_eq!(json_of(&anonymous)["trace_id"], anonymous.fields["x-request-id"].to_str().unwrap());
+
+    assert_eq!(house.get("/orders/orders", &[("authorization", &user)]).await.status, 200);
+    let forbidden = house.get("/queues/q/jobs", &[("authorization", &user)]).await;
+    assert_eq!(problem(&forbidden), (403, "forbidden".to_owned()));
+    assert!(forbidden.fields["www-authenticate"].to_str().unwrap().contains("insufficient_scope"));
+    assert_eq!(house.get("/queues/q/jobs", &[("authorization", &admin)]).await.status, 200);
+    let cancel = house.send(Method::POST, "/jobs/1:cancel", &[("authorization", &admin)], "").await;
+    assert_eq!((cancel.status.as_u16(), &json_of(&cancel)["target"]), (200, &json!("/jobs/1:cancel")));
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_bad_token_is_refused_even_where_none_is_needed() {
+    let house = House::start(json!({})).await;
+    let forged = format!("Bearer {}", Issuer::new("k1").token("ada", &["admin"]));
+    for path in ["/catalog/products", "/orders/orders", "/auth/me"] {
+        let refused = house.get(path, &[("authorization", &forged)]).await;
+        assert_eq!(problem(&refused), (401, "invalid-token".to_owned()), "{path}");
+        assert!(refused.fields["www-authenticate"].to_str().unwrap().contains(r#"error="invalid_token""#));
+    }
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_of_the_house_is_told_who_asks_and_another_is_not() {
+    let outside = json!({"path": "/outside/{*rest}", "service": "outside", "public": true});
+    let house = House::start(json!({"routes": [outside]})).await;
+    let user = house.authorize("ada", &["user", "editor"]);
+    let forged = [("sixfold-subject", "root"), ("sixfold-roles", "admin"), ("sixfold-token", "guess")];
+    let with_user = [&forged[..], &[("authorization", user.as_str())]].concat();
+
+    let told = json_of(&house.get("/auth/me", &with_user).await)["fields"].clone();
+    assert_eq!(told["sixfold-subject"], "ada");
+    assert_eq!(told["sixfold-roles"], "user,editor");
+    assert_eq!(told["sixfold-token"], CLUSTER_TOKEN);
+
+    let told = json_of(&house.get("/auth/me", &forged).await)["fields"].clone();
+    assert_eq!((&told["sixfold-subject"], &told["sixfold-roles"]), (&Value::Null, &Value::Null));
+
+    let told = json_of(&house.get("/outside/a", &with_user).await)["fields"].clone();
+    for name in ["sixfold-subject", "sixfold-roles", "sixfold-token"] {
+        assert_eq!(told[name], Value::Null, "{name}");
+    }
+    assert_eq!(told["authorization"], user.as_str());
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_by_a_new_key_is_good_as_soon_as_the_key_is_published() {
+    let (old, new) = (Issuer::new("old"), Issuer::new("new"));
+    let (first, second) = (old.jwks(), json!({"keys": [old.jwk(), new.jwk()]}));
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&fetches);
+    let keys = get(move || {
+        let fetch = counted.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Json(if fetch == 0 { first.clone() } else { second.clone() }))
+    });
+    let (mut tasks, shutdown) = (JoinSet::new(), Shutdown::new(Duration::from_secs(5)));
+    let routes = Router::new().route("/.well-known/jwks.json", keys).fallback(echo);
+    let service = start_service(routes, &mut tasks, &shutdown);
+    let settings = json!({"token": {"refresh_at_most_every": "1ms"}});
+    let house = House::before(old, &service, settings, tasks, shutdown).await;
+    let by_old = house.authorize("ada", &[]);
+    assert_eq!(house.get("/orders/a", &[("authorization", &by_old)]).await.status, 200);
+    let by_new = format!("Bearer {}", new.token("bob", &[]));
+    assert_eq!(house.get("/orders/a", &[("authorization", &by_new)]).await.status, 200);
+    assert_eq!(fetches.load(Ordering::Relaxed), 2, "one at the start and one for the new key");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn unknown_keys_do_not_make_the_gateway_fetch_again_and_again() {
+    let issuer = Issuer::new("k1");
+    let (jwks, fetches) = (issuer.jwks(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&fetches);
+    let keys = get(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Json(jwks.clone()))
+    });
+    let (mut tasks, shutdown) = (JoinSet::new(), Shutdown::new(Duration::from_secs(5)));
+    let routes = Router::new().route("/.well-known/jwks.json", keys).fallback(echo);
+    let service = start_service(routes, &mut tasks, &shutdown);
+    let settings = json!({"token": {"refresh_at_most_every": "1h"}});
+    let house = House::before(issuer, &service, settings, tasks, shutdown).await;
+    let known = house.authorize("ada", &[]);
+    assert_eq!(house.get("/orders/a", &[("authorization", &known)]).await.status, 200);
+    for number in 0..20 {
+        let unknown = format!("Bearer {}", Issuer::new(&format!("unknown-{number}")).token("ada", &[]));
+        assert_eq!(house.get("/orders/a", &[("authorization", &unknown)]).await.status, 401);
+    }
+    assert_eq!(fetches.load(Ordering::Relaxed), 1);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn without_keys_a_token_is_neither_good_nor_bad() {
+    let (mut tasks, shutdown) = (JoinSet::new(), Shutdown::new(Duration::from_secs(5)));
+    let routes = Router::new().route("/.well-known/jwks.json", get(|| async { "not keys" })).fallback(echo);
+    let service = start_service(routes, &mut tasks, &shutdown);
+    let house = House::before(Issuer::new("k1"), &service, json!({}), tasks, shutdown).await;
+    let user = house.authorize("ada", &[]);
+    let answer = house.get("/orders/a", &[("authorization", &user)]).await;
+    assert_eq!(problem(&answer), (503, "unavailable".to_owned()));
+    assert!(answer.fields.contains_key("retry-after"));
+    assert_eq!(house.get("/catalog/a", &[]).await.status, 200);
+    house.stop().await;
+}

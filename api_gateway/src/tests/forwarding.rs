@@ -1,0 +1,72 @@
+use http::Method;
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn a_request_reaches_the_service_as_it_was_sent() {
+    let house = House::start(json!({})).await;
+    let answer = house.send(Method::POST, "/auth/login?next=%2Fa", &[("x-mine", "kept")], "body").await;
+    let told = json_of(&answer);
+    assert_eq!((&told["method"], &told["size"]), (&json!("POST"), &json!(4)));
+    assert_eq!(
+        (&told["target"], &told["fields"]["x-mine"]),
+        (&json!("/auth/login?next=%2Fa"), &json!("kept"))
+    );
+    assert_eq!(told["fields"]["x-forwarded-for"], "127.0.0.1");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn the_trace_goes_on_and_names_the_answer() {
+    let house = House::start(json!({})).await;
+    let sent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let answer = house.get("/catalog/a", &[("traceparent", sent)]).await;
+    assert_eq!(answer.fields["x-request-id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    let received = json_of(&answer)["fields"]["traceparent"].as_str().unwrap().to_owned();
+    assert_eq!(received[..36], sent[..36]);
+    assert_ne!(received, sent, "a span of the gateway's own");
+    assert!(house.get("/nowhere", &[]).await.fields.contains_key("x-request-id"));
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_prefix_is_cut_off_where_the_route_says_so() {
+    let route = json!({
+        "path": "/shop/{*rest}", "service": "outside", "public": true, "strip_prefix": "/shop",
+    });
+    let house = House::start(json!({"routes": [route]})).await;
+    assert_eq!(json_of(&house.get("/shop/tea/1?q=2", &[]).await)["target"], "/tea/1?q=2");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn health_is_the_gateway_s_own_and_ends_when_it_drains() {
+    let house = House::start(json!({"threads": 2})).await;
+    let health = house.get("/health", &[]).await;
+    assert_eq!(health.status, 200);
+    assert!(json_of(&health)["role"].as_str().unwrap().starts_with("gateway "));
+    assert_eq!(house.get("/livez", &[]).await.body, "ok\n");
+    assert_eq!(problem(&house.send(Method::POST, "/health", &[], "").await).0, 405);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn figures_are_counted() {
+    let house = House::start(json!({})).await;
+    house.get("/catalog/a", &[]).await;
+    house.get("/nowhere", &[]).await;
+    let port = house.gateway.rsplit_once(':').unwrap().1.to_owned();
+    eventually("the figures are shown", async || {
+        let text = String::from_utf8(process::metrics::render()).unwrap();
+        let refused = format!(r#"sixfold_gateway_refused_total{{gateway="{port}",problem="not-found"}} 1"#);
+        let circuit =
+            format!(r#"sixfold_gateway_breaker_state{{gateway="{port}",service="catalog",thread="0"}} 0"#);
+        text.contains(r#"sixfold_requests_total{role="gateway",status="200"}"#)
+            && text.contains(r#"sixfold_request_seconds_count{role="gateway"}"#)
+            && text.contains(&refused)
+            && text.contains(&circuit)
+    })
+    .await;
+    house.stop().await;
+}

@@ -70,6 +70,11 @@ impl Config {
         !self.url.is_empty() && self.url != format!("redis://{}", self.resp_listen)
     }
 
+    /// Gives the address our own server answers HTTP at, its health among it.
+    pub fn http_address(&self) -> &str {
+        &self.listen
+    }
+
     /// Finds the cache the other tiers use.
     pub(crate) fn upstream(&self) -> Upstream {
         if let Some(address) = self.url.strip_prefix("sixfold://") {

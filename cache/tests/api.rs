@@ -1,5 +1,7 @@
 //! The server over HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 mod running;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The RESP server as its clients see it: bytes on a socket, and the `redis` crate.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 mod running;
 
 use process::ClusterToken;

@@ -12,6 +12,7 @@ pub mod change;
 mod config;
 pub mod engine;
 mod error;
+mod exchange;
 mod figures;
 mod handle;
 pub mod job;

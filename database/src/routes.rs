@@ -5,26 +5,22 @@
 
 use std::time::Duration;
 
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Query as Parameters, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::HeaderMap;
 use process::problem::kinds;
 use process::{ClusterToken, Health, Problem};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::access::Access;
 use crate::engine::Engine;
+use crate::exchange::{Body, Refusal, malformed, read};
 use crate::job::JobFilter;
 use crate::record::PAGE_LIMIT;
 use crate::{Config, Error, JobCommand, Query, Transaction, backup};
-
-/// How long a caller waits before it repeats what was refused for too much work.
-const RETRY_AFTER_SECONDS: &str = "1";
 
 /// What every route needs.
 #[derive(Debug, Clone)]
@@ -83,56 +79,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Why a request is not answered with what it asked for.
-enum Refusal {
-    /// The database's own answer.
-    Database(Error),
-    /// The request cannot be understood.
-    Problem(Problem),
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
-        Self::Problem(problem)
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let error = match self {
-            Self::Problem(problem) => return problem.into_response(),
-            Self::Database(Error::Storage { reason }) => {
-                tracing::error!(reason, "the storage failed");
-                Error::Storage { reason: "the storage failed; the database's log says how".into() }
-            }
-            Self::Database(error) => error,
-        };
-        let status = match &error {
-            Error::NotFound { .. } => StatusCode::NOT_FOUND,
-            Error::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
-            Error::LeaseLost { .. } | Error::WrongState { .. } => StatusCode::CONFLICT,
-            Error::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::Forbidden => StatusCode::FORBIDDEN,
-            Error::Overloaded | Error::Unavailable { .. } => {
-                let retry_after = [(header::RETRY_AFTER, RETRY_AFTER_SECONDS)];
-                return (StatusCode::SERVICE_UNAVAILABLE, retry_after, Json(error)).into_response();
-            }
-            Error::Unknown { .. } | Error::Storage { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        (status, Json(error)).into_response()
-    }
-}
-
 type Answer<T> = Result<Json<T>, Refusal>;
-
-/// A body as it arrived, or why it did not.
-type Body = Result<Bytes, BytesRejection>;
 
 async fn transact(
     State(served): State<Served>,
@@ -153,7 +100,7 @@ struct QueryParameters {
 async fn query(
     State(served): State<Served>,
     Caller(access): Caller,
-    parameters: Result<Parameters<QueryParameters>, axum::extract::rejection::QueryRejection>,
+    parameters: Result<Parameters<QueryParameters>, QueryRejection>,
     fields: HeaderMap,
     body: Body,
 ) -> Answer<crate::Page> {
@@ -177,7 +124,7 @@ struct ChangesParameters {
 async fn changes(
     State(served): State<Served>,
     Caller(access): Caller,
-    parameters: Result<Parameters<ChangesParameters>, axum::extract::rejection::QueryRejection>,
+    parameters: Result<Parameters<ChangesParameters>, QueryRejection>,
 ) -> Answer<Vec<crate::Change>> {
     let Parameters(asked) = parameters.map_err(malformed)?;
     let namespace = asked.namespace.as_deref();
@@ -206,7 +153,7 @@ struct WaitParameters {
 async fn job(
     State(served): State<Served>,
     Caller(access): Caller,
-    parameters: Result<Parameters<WaitParameters>, axum::extract::rejection::QueryRejection>,
+    parameters: Result<Parameters<WaitParameters>, QueryRejection>,
     fields: HeaderMap,
     body: Body,
 ) -> Answer<crate::Job> {
@@ -245,21 +192,4 @@ async fn write_backup(
     let request: backup::Request = read(&fields, body)?;
     let done = backup::of_engine(&served.engine, request.file).await;
     Ok(Json(done.map_err(|error| Error::Invalid { reason: error.to_string() })?))
-}
-
-/// Reads a JSON body; only one that says it is JSON, which a web page cannot send across origins unasked.
-fn read<T: DeserializeOwned + Serialize>(fields: &HeaderMap, body: Body) -> Result<T, Problem> {
-    let media_type = fields.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if media_type.split(';').next().unwrap_or("").trim() != "application/json" {
-        return Err(Problem::new(kinds::UNSUPPORTED_MEDIA_TYPE).detail("send application/json"));
-    }
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(kinds::BODY_TOO_LARGE),
-        _ => malformed(rejection),
-    })?;
-    serde_json::from_slice(&body).map_err(malformed)
-}
-
-fn malformed(error: impl ToString) -> Problem {
-    Problem::new(kinds::MALFORMED_REQUEST).detail(error.to_string())
 }

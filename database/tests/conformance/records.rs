@@ -18,7 +18,7 @@ crate::on_every_handle! {
 }
 
 async fn a_record_is_read_as_it_was_written(database: &Database) {
-    let data = json!({"name": "Löffel 🥄", "price": 12.75, "tags": ["a", null, {"b": -1}], "big": u64::MAX});
+    let data = json!({"name": "Löffel 🥄", "price": 12.75, "tags": ["a", null, {"b": -1}], "big": u64::MAX, "f": 3.4857727150822864e242});
     let written = write(database, put("spoon", data.clone(), Precondition::None)).await;
     assert_eq!(written.data, object(data));
     assert_eq!(get(database, "spoon").await, Some(written.clone()));

@@ -1,8 +1,10 @@
 //! The SQLite engine: one writer thread, a few readers, and the owner's lock on the data directory.
 
+mod changes;
 mod connection;
 mod job_moves;
 mod job_rows;
+mod numbers;
 mod owner;
 mod readers;
 mod records;
@@ -143,7 +145,7 @@ impl Sqlite {
         let namespace = namespace.map(ToOwned::to_owned);
         self.0
             .readers
-            .ask(move |connection| records::changes(connection, namespace.as_deref(), after, limit))
+            .ask(move |connection| changes::list(connection, namespace.as_deref(), after, limit))
             .await
     }
 
@@ -208,3 +210,6 @@ impl From<rusqlite::Error> for Error {
         Self::Storage { reason: error.to_string() }
     }
 }
+
+#[cfg(test)]
+mod plan_tests;

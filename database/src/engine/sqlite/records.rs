@@ -1,15 +1,17 @@
-//! Records and their changes as rows.
+//! Records as rows.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
+use super::changes;
+use super::numbers::{number, stored};
 use super::writer::Moment;
 use crate::change::ChangeKind;
 use crate::limits::{self, ANSWER_BYTES};
 use crate::{
-    Change, Committed, Error, NewJob, Operation, Outcome, Page, Precondition, Query, Record, Transaction,
-    figures, merge_patch, time,
+    Committed, Error, NewJob, Operation, Outcome, Page, Precondition, Query, Record, Transaction, figures,
+    merge_patch, time,
 };
 
 pub(super) const FIND: &str = "SELECT number, version, created_at FROM records \
@@ -20,16 +22,10 @@ pub(super) const INSERT: &str = "INSERT INTO records \
 pub(super) const UPDATE: &str =
     "UPDATE records SET version = ?2, updated_at = ?3, data = ?4 WHERE number = ?1";
 pub(super) const DELETE: &str = "DELETE FROM records WHERE number = ?1";
-pub(super) const APPEND: &str =
-    "INSERT INTO changes (namespace, collection, id, kind, at) VALUES (?1, ?2, ?3, ?4, ?5)";
 pub(super) const GET: &str = "SELECT id, version, created_at, updated_at, data FROM records \
     WHERE namespace = ?1 AND collection = ?2 AND id = ?3";
 pub(super) const LIST: &str = "SELECT id, version, created_at, updated_at, data FROM records \
     WHERE namespace = ?1 AND collection = ?2 AND id > ?3 ORDER BY id LIMIT ?4";
-pub(super) const CHANGES: &str = "SELECT sequence, namespace, collection, id, kind, at FROM changes \
-    WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
-pub(super) const CHANGES_OF_NAMESPACE: &str = "SELECT sequence, namespace, collection, id, kind, at \
-    FROM changes WHERE sequence > ?1 AND namespace = ?3 ORDER BY sequence LIMIT ?2";
 
 /// Does a transaction's operations within the writer's present savepoint.
 pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Result<Committed, Error> {
@@ -65,10 +61,10 @@ pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Re
 }
 
 /// Which record an operation is about, and what must hold for it.
-struct Place<'a> {
-    namespace: &'a str,
-    collection: &'a str,
-    id: &'a str,
+pub(super) struct Place<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) collection: &'a str,
+    pub(super) id: &'a str,
     precondition: Precondition,
     operation: usize,
 }
@@ -98,7 +94,7 @@ fn patch(moment: &mut Moment<'_>, place: &Place<'_>, change: &Map<String, Value>
 fn delete(moment: &mut Moment<'_>, place: &Place<'_>) -> Result<Outcome, Error> {
     let present = find(moment, place)?.ok_or_else(|| missing(place))?;
     moment.connection.prepare_cached(DELETE)?.execute([present.number])?;
-    let version = append(moment, place, ChangeKind::Delete)?;
+    let version = changes::append(moment, place, ChangeKind::Delete)?;
     Ok(Outcome::Deleted { version })
 }
 
@@ -133,7 +129,7 @@ fn write(
 ) -> Result<Outcome, Error> {
     let created = present.is_none();
     let kind = if created { ChangeKind::Create } else { ChangeKind::Update };
-    let version = append(moment, place, kind)?;
+    let version = changes::append(moment, place, kind)?;
     let text = serde_json::to_string(&data).map_err(|error| Error::Invalid { reason: error.to_string() })?;
     let (connection, now) = (moment.connection, time::to_stored(moment.now));
     let created_at = match present {
@@ -155,19 +151,6 @@ fn write(
     let (collection, id) = (place.collection.to_owned(), place.id.to_owned());
     let record = Record { collection, id, version, created_at, updated_at: moment.now, data };
     Ok(Outcome::Written { record, created })
-}
-
-fn append(moment: &mut Moment<'_>, place: &Place<'_>, kind: ChangeKind) -> Result<u64, Error> {
-    let kind = match kind {
-        ChangeKind::Create => "create",
-        ChangeKind::Update => "update",
-        ChangeKind::Delete => "delete",
-    };
-    let now = time::to_stored(moment.now);
-    let row = params![place.namespace, place.collection, place.id, kind, now];
-    let sequence = moment.connection.prepare_cached(APPEND)?.insert(row)?;
-    moment.effects.changed(place.namespace);
-    Ok(number(sequence))
 }
 
 /// Answers a question about records.
@@ -198,27 +181,6 @@ pub(super) fn query(connection: &Connection, namespace: &str, query: &Query) -> 
     Ok(page)
 }
 
-/// Lists changes after a sequence, oldest first.
-pub(super) fn changes(
-    connection: &Connection,
-    namespace: Option<&str>,
-    after: u64,
-    limit: u32,
-) -> Result<Vec<Change>, Error> {
-    let after = stored(after);
-    match namespace {
-        None => {
-            let mut statement = connection.prepare_cached(CHANGES)?;
-            statement.query_map(params![after, limit], read_change)?.collect::<Result<_, _>>()
-        }
-        Some(namespace) => {
-            let mut statement = connection.prepare_cached(CHANGES_OF_NAMESPACE)?;
-            statement.query_map(params![after, limit, namespace], read_change)?.collect()
-        }
-    }
-    .map_err(Error::from)
-}
-
 fn read(row: &Row<'_>, collection: &str) -> rusqlite::Result<(Record, usize)> {
     let text = row.get_ref(4)?.as_str()?;
     let data = serde_json::from_str(text).map_err(|error| {
@@ -235,35 +197,10 @@ fn read(row: &Row<'_>, collection: &str) -> rusqlite::Result<(Record, usize)> {
     Ok((record, text.len()))
 }
 
-fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
-    let kind = match row.get_ref(4)?.as_str()? {
-        "create" => ChangeKind::Create,
-        "delete" => ChangeKind::Delete,
-        _ => ChangeKind::Update,
-    };
-    Ok(Change {
-        sequence: number(row.get(0)?),
-        namespace: row.get(1)?,
-        collection: row.get(2)?,
-        id: row.get(3)?,
-        kind,
-        at: time::from_stored(row.get(5)?),
-    })
-}
-
 fn parse(text: &str) -> Result<Map<String, Value>, Error> {
     serde_json::from_str(text).map_err(|error| Error::Storage { reason: format!("a stored record: {error}") })
 }
 
 fn missing(place: &Place<'_>) -> Error {
     Error::NotFound { what: format!("record {} in {}", place.id, place.collection) }
-}
-
-/// SQLite's integers are signed; a sequence never reaches the sign bit.
-pub(super) fn stored(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(super) fn number(stored: i64) -> u64 {
-    u64::try_from(stored).unwrap_or(0)
 }

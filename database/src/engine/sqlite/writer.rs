@@ -226,3 +226,7 @@ fn within_savepoint<T>(
     connection.prepare_cached("RELEASE caller")?.execute(())?;
     Ok(result)
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

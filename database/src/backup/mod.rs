@@ -5,6 +5,9 @@
 //! it, through `POST /v1/backup`, because a second process at the file would end the rule that exactly one
 //! has it open. When nobody owns the directory, whoever asks takes the lock and is the owner meanwhile.
 
+mod error;
+mod restore;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -12,16 +15,10 @@ use process::{ClusterToken, Secret};
 use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 
+pub use self::error::BackupError;
+pub use self::restore::restore;
 use crate::engine::sqlite::{Owner, check_library, database_file, open_reader, open_writer, schema};
-use crate::{Config, Engine, Error, OpenError, Remote};
-
-/// How far a restored database's sequence jumps. What was written after the backup is lost, but its
-/// versions were seen; they are not given out again. More than any backup interval writes, and 2^23
-/// restores fit under JSON's 2^53.
-const SEQUENCE_JUMP: i64 = 1 << 30;
-
-/// How far the fencing tokens of a restored database jump, so that no lease given before is valid after.
-const TOKEN_JUMP: i64 = 1 << 20;
+use crate::{Config, Engine, OpenError, Remote};
 
 /// What a backup holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,45 +43,6 @@ pub struct Report {
 pub(crate) struct Request {
     /// An absolute path on the role's host.
     pub(crate) file: PathBuf,
-}
-
-/// Why a backup, a verification or a restore did not happen.
-#[derive(Debug, thiserror::Error)]
-pub enum BackupError {
-    /// The data directory cannot be used, or the file is not one of our databases.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// There is something already.
-    #[error("{} exists already", file.display())]
-    Exists {
-        /// What exists.
-        file: PathBuf,
-    },
-    /// There is no database to back up.
-    #[error("there is no database in {}", data.display())]
-    Missing {
-        /// The data directory.
-        data: PathBuf,
-    },
-    /// The file is damaged.
-    #[error("{} is damaged: {reason}", file.display())]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-        /// The first fault found.
-        reason: String,
-    },
-    /// The database role refused or was not reached.
-    #[error("the database role: {0}")]
-    Role(Error),
-    /// Reading or writing failed.
-    #[error("{}: {reason}", file.display())]
-    Storage {
-        /// The file.
-        file: PathBuf,
-        /// What SQLite or the system said.
-        reason: String,
-    },
 }
 
 /// Writes a consistent copy of the database to a new file, whether or not its role is running.
@@ -128,9 +86,9 @@ pub async fn of_engine(engine: &Engine, file: PathBuf) -> Result<Report, BackupE
         .await
 }
 
-/// Checks a backup from end to end: its pages, its indexes, its schema.
+/// Checks a backup: the structure of its pages, its indexes against its tables, its schema.
 ///
-/// Never to be pointed at a database that is in use: it reads the file as one that does not change.
+/// SQLite keeps no checksums, so a flipped bit within a stored document is not noticed.
 pub fn verify(file: &Path) -> Result<Report, BackupError> {
     check_library()?;
     let storage = |error: rusqlite::Error| damaged(file, error);
@@ -158,28 +116,6 @@ pub fn verify(file: &Path) -> Result<Report, BackupError> {
         jobs: count("SELECT count(*) FROM jobs")?,
         sequence: count("SELECT coalesce(max(sequence), 0) FROM changes")?,
     })
-}
-
-/// Puts a backup into a data directory that nobody has open; replaces a database there only with `force`,
-/// and then keeps the old one beside it.
-pub fn restore(file: &Path, data: &Path, force: bool) -> Result<Report, BackupError> {
-    let report = verify(file)?;
-    let _owner = Owner::take(data)?;
-    let target = database_file(data);
-    if target.exists() && !force {
-        return Err(BackupError::Exists { file: target });
-    }
-    let partial = data.join("sixfold.db.partial");
-    fs::copy(file, &partial).map_err(|error| fault(&partial, error))?;
-    let jumped = begin_anew(&partial);
-    jumped.map_err(|error| fault(&partial, error))?;
-    sync(&partial)?;
-    if target.exists() {
-        set_aside(&target)?;
-    }
-    fs::rename(&partial, &target).map_err(|error| fault(&target, error))?;
-    sync(data)?;
-    Ok(report)
 }
 
 fn copy(source: &Connection, file: &Path) -> Result<Report, BackupError> {
@@ -212,33 +148,6 @@ fn copy_pages(source: &Connection, target: &Path) -> rusqlite::Result<()> {
     // A backup is one file: it must not ask for a log beside it.
     target.pragma_update(None, "journal_mode", "delete")?;
     target.close().map_err(|(_, error)| error)
-}
-
-/// Makes sure that nothing given out after the backup is given out again with another meaning.
-fn begin_anew(file: &Path) -> rusqlite::Result<()> {
-    let connection = Connection::open(file)?;
-    connection
-        .execute("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'changes'", [SEQUENCE_JUMP])?;
-    connection.execute("UPDATE jobs SET lease_token = lease_token + ?1", [TOKEN_JUMP])?;
-    connection.close().map_err(|(_, error)| error)
-}
-
-/// Renames a database and what belongs to it, so that a restore by mistake can be undone.
-fn set_aside(target: &Path) -> Result<(), BackupError> {
-    // Closing the only connection writes the log back, so the file is whole; a damaged one stays as it is.
-    if let Ok(connection) = Connection::open(target) {
-        let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
-    }
-    let suffix = format!(".replaced-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ"));
-    // The log first: a new database must never meet an old one's log.
-    for part in ["-wal", "-shm", ""] {
-        let old = beside(target, part);
-        if old.exists() {
-            let aside = beside(target, &format!("{suffix}{part}"));
-            fs::rename(&old, &aside).map_err(|error| fault(&old, error))?;
-        }
-    }
-    Ok(())
 }
 
 fn beside(file: &Path, suffix: &str) -> PathBuf {

@@ -1,0 +1,73 @@
+//! Putting a backup in the place of a database.
+
+use std::fs;
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use super::{BackupError, Report, beside, copy_pages, fault, sync, verify};
+use crate::engine::sqlite::{Owner, database_file, open_reader};
+
+/// By how many bits the seconds since 1970 are shifted to make the sequence a restored database goes on
+/// from: more than any that was given out before, at up to 2^20 writes a second ever since, however often
+/// a backup is restored; and under JSON's 2^53 until the year 2242.
+const SEQUENCE_SHIFT: u32 = 20;
+
+/// Puts a backup into a data directory that nobody has open; replaces a database there only with `force`,
+/// and then keeps the old one beside it.
+pub fn restore(file: &Path, data: &Path, force: bool) -> Result<Report, BackupError> {
+    verify(file)?;
+    let _owner = Owner::take(data)?;
+    let target = database_file(data);
+    if target.exists() && !force {
+        return Err(BackupError::Exists { file: target });
+    }
+    let partial = beside(&target, ".partial");
+    // What an earlier, broken attempt left.
+    let _ = fs::remove_file(&partial);
+    let source = open_reader(file).map_err(|error| fault(file, error))?;
+    copy_pages(&source, &partial).map_err(|error| fault(&partial, error))?;
+    begin_anew(&partial, Timestamp::now()).map_err(|error| fault(&partial, error))?;
+    sync(&partial)?;
+    let report = verify(&partial)?;
+    set_aside(&target)?;
+    fs::rename(&partial, &target).map_err(|error| fault(&target, error))?;
+    sync(data)?;
+    Ok(Report { file: target, ..report })
+}
+
+/// Makes sure that no version and no fencing token given out after the backup is given out again with
+/// another meaning: what was written since is lost, but it was seen.
+fn begin_anew(file: &Path, now: Timestamp) -> rusqlite::Result<()> {
+    let from = now.as_second() << SEQUENCE_SHIFT;
+    let connection = Connection::open(file)?;
+    connection.execute(
+        "INSERT INTO sqlite_sequence (name, seq) SELECT 'changes', 0 \
+         WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'changes')",
+        (),
+    )?;
+    connection.execute("UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'changes'", [from])?;
+    connection.execute("UPDATE jobs SET lease_token = max(lease_token, ?1)", [from])?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+/// Renames a database and what belongs to it, so that a restore by mistake can be undone.
+fn set_aside(target: &Path) -> Result<(), BackupError> {
+    // Closing the only connection writes the log back, so the file is whole; a damaged one stays as it is.
+    if target.exists()
+        && let Ok(connection) = Connection::open(target)
+    {
+        let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+    }
+    let suffix = format!(".replaced-{}", Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ"));
+    // The log first: a new database must never meet an old one's log.
+    for part in ["-wal", "-shm", ""] {
+        let old = beside(target, part);
+        if old.exists() {
+            let aside = beside(target, &format!("{suffix}{part}"));
+            fs::rename(&old, &aside).map_err(|error| fault(&old, error))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! The change log as rows.
+
+use rusqlite::{Connection, Row, params};
+
+use super::numbers::{number, stored};
+use super::records::Place;
+use super::writer::Moment;
+use crate::change::ChangeKind;
+use crate::{Change, Error, time};
+
+pub(super) const APPEND: &str =
+    "INSERT INTO changes (namespace, collection, id, kind, at) VALUES (?1, ?2, ?3, ?4, ?5)";
+pub(super) const CHANGES: &str = "SELECT sequence, namespace, collection, id, kind, at FROM changes \
+    WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+pub(super) const CHANGES_OF_NAMESPACE: &str = "SELECT sequence, namespace, collection, id, kind, at \
+    FROM changes WHERE sequence > ?1 AND namespace = ?3 ORDER BY sequence LIMIT ?2";
+
+/// Appends a change; its sequence is the record's new version.
+pub(super) fn append(moment: &mut Moment<'_>, place: &Place<'_>, kind: ChangeKind) -> Result<u64, Error> {
+    let kind = match kind {
+        ChangeKind::Create => "create",
+        ChangeKind::Update => "update",
+        ChangeKind::Delete => "delete",
+    };
+    let now = time::to_stored(moment.now);
+    let row = params![place.namespace, place.collection, place.id, kind, now];
+    let sequence = moment.connection.prepare_cached(APPEND)?.insert(row)?;
+    moment.effects.changed(place.namespace);
+    Ok(number(sequence))
+}
+
+/// Lists changes after a sequence, oldest first.
+pub(super) fn list(
+    connection: &Connection,
+    namespace: Option<&str>,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<Change>, Error> {
+    let after = stored(after);
+    match namespace {
+        None => {
+            let mut statement = connection.prepare_cached(CHANGES)?;
+            statement.query_map(params![after, limit], read_change)?.collect::<Result<_, _>>()
+        }
+        Some(namespace) => {
+            let mut statement = connection.prepare_cached(CHANGES_OF_NAMESPACE)?;
+            statement.query_map(params![after, limit, namespace], read_change)?.collect()
+        }
+    }
+    .map_err(Error::from)
+}
+
+fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
+    let kind = match row.get_ref(4)?.as_str()? {
+        "create" => ChangeKind::Create,
+        "delete" => ChangeKind::Delete,
+        _ => ChangeKind::Update,
+    };
+    Ok(Change {
+        sequence: number(row.get(0)?),
+        namespace: row.get(1)?,
+        collection: row.get(2)?,
+        id: row.get(3)?,
+        kind,
+        at: time::from_stored(row.get(5)?),
+    })
+}

@@ -1,0 +1,57 @@
+//! The statements of hot paths find their rows through an index, however many there are.
+
+use rusqlite::{Connection, ToSql};
+
+use super::{changes, job_moves, job_rows, records, schema};
+
+/// Gives SQLite's plan of a statement, one line a step.
+fn plan(connection: &Connection, sql: &str) -> String {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    // No plan depends on a value here; every parameter only needs one.
+    let values = vec![&1_i64 as &dyn ToSql; statement.parameter_count()];
+    let steps = statement.query_map(values.as_slice(), |row| row.get::<_, String>(3)).unwrap();
+    steps.map(Result::unwrap).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn no_hot_statement_scans_or_sorts() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut connection).unwrap();
+    let statements = [
+        (records::FIND, "INDEX sqlite_autoindex_records_1"),
+        (records::DATA, "INTEGER PRIMARY KEY"),
+        (records::UPDATE, "INTEGER PRIMARY KEY"),
+        (records::DELETE, "INTEGER PRIMARY KEY"),
+        (records::GET, "INDEX sqlite_autoindex_records_1"),
+        (records::LIST, "INDEX sqlite_autoindex_records_1"),
+        (changes::CHANGES, "INTEGER PRIMARY KEY"),
+        (changes::CHANGES_OF_NAMESPACE, "INDEX changes_by_namespace"),
+        (job_rows::GET, "INDEX sqlite_autoindex_jobs_1"),
+        (job_rows::UPDATE, "INDEX sqlite_autoindex_jobs_1"),
+        (job_moves::CLAIMABLE, "INDEX jobs_waiting"),
+        (job_moves::NEXT_DUE, "INDEX jobs_waiting"),
+        (job_moves::EXPIRED, "INDEX jobs_leased"),
+    ];
+    for (sql, expected) in statements {
+        let plan = plan(&connection, sql);
+        assert!(plan.contains("SEARCH") && plan.contains(expected), "{sql}\n{plan}");
+        assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+    }
+}
+
+#[test]
+fn the_figures_of_queues_read_only_partial_indexes() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut connection).unwrap();
+    // SQLite calls the walk along an index in order a scan; it stops at the first row.
+    let statements = [
+        (job_moves::NEXT_EXPIRY, "COVERING INDEX jobs_leased"),
+        (job_rows::FIGURES_WAITING, "COVERING INDEX jobs_waiting"),
+        (job_rows::FIGURES_LEASED, "COVERING INDEX jobs_leased"),
+        (job_rows::FIGURES_DEAD, "COVERING INDEX jobs_dead"),
+    ];
+    for (sql, expected) in statements {
+        let plan = plan(&connection, sql);
+        assert!(plan.contains(expected), "{sql}\n{plan}");
+    }
+}

@@ -1,2 +1,89 @@
-//! Placeholder.
-fn main() {}
+//! `sixfold`: one binary, a subcommand per role, and `up` for all of them.
+//!
+//! [`args`] is what can be typed, [`settings`] the one configuration, [`role`] the closed list of roles,
+//! [`up`] the plain list of what one process starts, [`run`] the life of a process.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the terminal is this crate's interface")]
+
+mod args;
+mod backup;
+mod config_command;
+mod role;
+mod run;
+mod settings;
+mod status;
+mod table;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Args, Command, ConfigAction};
+use role::Role;
+use settings::Settings;
+
+/// The exit code for what the person at the terminal can mend: a setting, a port, a data directory.
+const EXIT_CANNOT_START: u8 = 2;
+
+/// The exit code for a house that runs and is not well.
+const EXIT_FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match dispatch(args) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("sixfold: {error:#}");
+            let failed_later = matches!(error.downcast_ref(), Some(process::RoleError::Stopped { .. }));
+            ExitCode::from(if failed_later { EXIT_FAILED } else { EXIT_CANNOT_START })
+        }
+    }
+}
+
+fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
+    let load = |flags| Settings::load(args.config.clone(), flags);
+    match args.command {
+        Command::Up(options) => {
+            let settings = load(options.flags())?;
+            run::block_on(run::serve(&settings, &up::roles(&settings), run::Greeting::House))
+        }
+        Command::LoadBalancer(options) => {
+            serve_one(load(options.flags_with_listen("load_balancer.listen"))?, Role::LoadBalancer)
+        }
+        Command::Gateway(options) => {
+            let settings = load(options.flags())?;
+            let listen = options.listen.or_else(|| settings.api_gateway.listen.first().cloned());
+            let listen = listen
+                .ok_or_else(|| anyhow::anyhow!("api_gateway.listen: name an address, or use --listen"))?;
+            serve_one(settings, Role::Gateway { listen })
+        }
+        Command::Service(options) => {
+            let role = Role::Service { name: options.name.clone(), listen: options.listen.clone() };
+            serve_one(load(options.flags())?, role)
+        }
+        Command::Database(options) => match options.action {
+            None => serve_one(load(options.flags())?, Role::Database),
+            Some(ref action) => backup::perform(&load(options.flags())?, action),
+        },
+        Command::Cache(options) => serve_one(load(options.flags_with_listen("cache.listen"))?, Role::Cache),
+        Command::Worker(options) => {
+            serve_one(load(options.flags_with_listen("worker.listen"))?, Role::Worker)
+        }
+        Command::Config { action: ConfigAction::Show } => config_command::show(&load(Vec::new())?),
+        Command::Config { action: ConfigAction::Check } => {
+            config_command::check(&load(Vec::new())?, args.config.as_deref())
+        }
+        Command::Status(options) => {
+            let settings = load(Vec::new())?;
+            run::block_on(status::report(&settings, options.role.as_deref()))
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "sixfold", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn serve_one(settings: Settings, role: Role) -> anyhow::Result<ExitCode> {
+    run::block_on(run::serve(&settings, &[role], run::Greeting::Role))
+}

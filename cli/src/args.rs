@@ -1,0 +1,193 @@
+//! What can be typed after `sixfold`.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+/// An HTTP backend in one binary: load balancer, API gateways, microservices, cache, database, workers.
+#[derive(Debug, Parser)]
+#[command(name = "sixfold", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Settings come from a flag, then the environment (SIXFOLD__SECTION__KEY), then the \
+    config file, then the default.\nStart with `sixfold up`.")]
+pub(crate) struct Args {
+    /// The config file; without one the defaults hold
+    #[arg(long, global = true, env = "SIXFOLD_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run all six tiers in this process
+    Up(UpOptions),
+    /// Run the load balancer: pick the best gateway for each request
+    LoadBalancer(RoleOptions),
+    /// Run one API gateway: authenticate, validate, limit, break, route
+    Gateway(RoleOptions),
+    /// Run one service of the configuration: REST resources, or accounts
+    Service(ServiceOptions),
+    /// Run the database, or back up and restore its data
+    Database(DatabaseOptions),
+    /// Run the cache server (RESP and HTTP)
+    Cache(RoleOptions),
+    /// Run a worker: execute jobs and serve the queue API
+    Worker(RoleOptions),
+    /// Show or check the configuration
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Ask every role of the configuration how it is; exit code 1 if any is down
+    Status(StatusOptions),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct UpOptions {
+    /// The folder for the database, keys and backups [default: data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The admin address [default: 127.0.0.1:8001]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RoleOptions {
+    /// The address to listen at, instead of the configured one
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// The admin address [default: the port + 10000 on loopback; 127.0.0.1:8001 for the load balancer]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ServiceOptions {
+    /// The service's name, as in [microservice.services.NAME]
+    pub(crate) name: String,
+    /// The address to listen at, instead of the configured one
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// The admin address [default: the port + 10000 on loopback]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct DatabaseOptions {
+    #[command(subcommand)]
+    pub(crate) action: Option<DatabaseAction>,
+    /// The address to listen at, instead of the configured one
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// The folder the data lies in [default: data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The admin address [default: the port + 10000 on loopback]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatabaseAction {
+    /// Write a consistent copy of the database to FILE while it runs
+    Backup {
+        /// The file to write; it must not exist
+        file: PathBuf,
+        /// The folder the data lies in [default: data]
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
+    /// Put a copy back into the data folder; the database must be stopped
+    Restore {
+        /// The file a backup wrote
+        file: PathBuf,
+        /// The folder to restore into [default: data]
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+        /// Replace a database that is there already
+        #[arg(long)]
+        force: bool,
+    },
+    /// Check that a copy is whole
+    Verify {
+        /// The file a backup wrote
+        file: PathBuf,
+    },
+    /// Print the credential that opens one namespace and nothing else
+    Credential {
+        /// The namespace
+        namespace: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Print the configuration that holds, secrets left out
+    Show,
+    /// Say whether the configuration is valid; exit code 2 if not
+    Check,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct StatusOptions {
+    /// Only roles whose name starts with this, such as "gateway" or "service catalog"
+    pub(crate) role: Option<String>,
+}
+
+/// Settings from flags, as dotted keys.
+pub(crate) type Flags = Vec<(String, toml::Value)>;
+
+fn flags(pairs: [(&str, Option<String>); 3]) -> Flags {
+    let set = pairs.into_iter().filter_map(|(key, value)| value.map(|value| (key.to_owned(), value.into())));
+    set.collect()
+}
+
+fn path(folder: Option<&PathBuf>) -> Option<String> {
+    folder.map(|folder| folder.to_string_lossy().into_owned())
+}
+
+impl UpOptions {
+    pub(crate) fn flags(&self) -> Flags {
+        flags([("process.data", path(self.data.as_ref())), ("process.admin", self.admin.clone()), ("", None)])
+    }
+}
+
+impl RoleOptions {
+    /// Settings that do not depend on the role; `--listen` is put where the role keeps its address.
+    pub(crate) fn flags(&self) -> Flags {
+        flags([("process.admin", self.admin.clone()), ("", None), ("", None)])
+    }
+
+    /// Settings of a role whose address is the key `listen_key`.
+    pub(crate) fn flags_with_listen(&self, listen_key: &str) -> Flags {
+        flags([("process.admin", self.admin.clone()), (listen_key, self.listen.clone()), ("", None)])
+    }
+}
+
+impl ServiceOptions {
+    pub(crate) fn flags(&self) -> Flags {
+        flags([("process.admin", self.admin.clone()), ("", None), ("", None)])
+    }
+}
+
+impl DatabaseOptions {
+    pub(crate) fn flags(&self) -> Flags {
+        let data = match &self.action {
+            Some(DatabaseAction::Backup { data, .. } | DatabaseAction::Restore { data, .. }) => data.as_ref(),
+            _ => self.data.as_ref(),
+        };
+        flags([
+            ("process.data", path(data)),
+            ("process.admin", self.admin.clone()),
+            ("database.listen", self.listen.clone()),
+        ])
+    }
+}

@@ -1,0 +1,44 @@
+//! `sixfold database backup | restore | verify | credential`.
+
+use std::process::ExitCode;
+
+use database::backup::{self, Report};
+
+use crate::args::DatabaseAction;
+use crate::run;
+use crate::settings::Settings;
+
+/// Performs one action on the database's data and says what it did.
+pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::Result<ExitCode> {
+    let data = &settings.process.data;
+    match action {
+        DatabaseAction::Backup { file, .. } => {
+            let token = settings.token();
+            let copying = backup::backup(&settings.database, data, &token, file);
+            print_report("wrote", &run::block_on(async { Ok(copying.await?) })?);
+        }
+        DatabaseAction::Restore { file, force, .. } => {
+            print_report("restored", &backup::restore(file, data, *force)?);
+        }
+        DatabaseAction::Verify { file } => print_report("verified", &backup::verify(file)?),
+        DatabaseAction::Credential { namespace } => {
+            let credential = settings.token().namespace_credential(namespace);
+            let credential = credential.ok_or_else(|| {
+                anyhow::anyhow!("no cluster token is set, so namespaces are open on loopback")
+            })?;
+            println!("{}", credential.expose());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_report(done: &str, report: &Report) {
+    println!(
+        "{done} {}: {} records, {} jobs, changes up to {}, {}",
+        report.file.display(),
+        report.records,
+        report.jobs,
+        report.sequence,
+        process::size::format(report.size_bytes)
+    );
+}

@@ -1,0 +1,87 @@
+//! The roles a process can play: a closed list.
+
+use std::fmt;
+
+use cache::Cache;
+use database::Database;
+use microservice::accounts::FirstAdmin;
+use process::{Bound, RoleError};
+use tokio::sync::oneshot;
+
+use crate::settings::Settings;
+
+/// A role, with what tells its instances apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Role {
+    LoadBalancer,
+    Gateway { listen: String },
+    Service { name: String, listen: Option<String> },
+    Worker,
+    Cache,
+    Database,
+}
+
+impl Role {
+    /// Binds the role's listeners; nothing is served yet. The accounts service takes the sender, through
+    /// which it tells the password of an administrator it had to make.
+    pub(crate) fn bind(
+        &self,
+        settings: &Settings,
+        first_admin: &mut Option<oneshot::Sender<FirstAdmin>>,
+    ) -> Result<Bound, RoleError> {
+        let token = settings.token();
+        let database = || Database::connect(&settings.database, token.secret().cloned());
+        let cache = || Cache::connect(&settings.cache, &token);
+        match self {
+            Self::LoadBalancer => load_balancer::bind(&settings.load_balancer, &token),
+            Self::Gateway { listen } => {
+                api_gateway::bind(&settings.api_gateway, listen, &settings.services, &token)
+            }
+            Self::Service { name, listen } => {
+                // A service is given its own namespace and nothing else.
+                let credential = token.namespace_credential(name);
+                microservice::bind(
+                    name,
+                    listen.as_deref(),
+                    &settings.microservice,
+                    &settings.services,
+                    Database::connect(&settings.database, credential),
+                    cache(),
+                    &token,
+                    first_admin.take_if(|_| settings.has_accounts(name)),
+                )
+            }
+            Self::Worker => worker::bind(&settings.worker, &settings.services, database(), cache(), &token),
+            Self::Cache => cache::bind(&settings.cache, &token),
+            Self::Database => database::bind(&settings.database, &settings.process.data, &token),
+        }
+    }
+
+    /// When the role stops: what sends requests stops before what answers them.
+    pub(crate) fn stop_turn(&self) -> u8 {
+        match self {
+            Self::LoadBalancer => 0,
+            Self::Gateway { .. } => 1,
+            Self::Worker => 2,
+            Self::Service { .. } => 3,
+            Self::Cache => 4,
+            Self::Database => 5,
+        }
+    }
+}
+
+/// The turn in which the admin address stops: last, so that a drain can be watched.
+pub(crate) const LAST_STOP_TURN: u8 = 6;
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LoadBalancer => f.write_str("load balancer"),
+            Self::Gateway { listen } => write!(f, "gateway {listen}"),
+            Self::Service { name, .. } => write!(f, "service {name}"),
+            Self::Worker => f.write_str("worker"),
+            Self::Cache => f.write_str("cache"),
+            Self::Database => f.write_str("database"),
+        }
+    }
+}

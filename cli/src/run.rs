@@ -1,0 +1,211 @@
+//! The life of a process: bind every role, then run them, then stop them in turn.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use microservice::accounts::FirstAdmin;
+use process::health::HealthState;
+use process::{Bound, Health, Listening, RoleError, Shutdown, admin, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::role::{LAST_STOP_TURN, Role};
+use crate::settings::Settings;
+use crate::table;
+
+/// How long the table waits for every role to be ready before it is printed as things stand.
+const READY_WAIT: Duration = Duration::from_secs(5);
+
+/// How often readiness is looked at while starting.
+const READY_LOOK: Duration = Duration::from_millis(5);
+
+/// The admin address of `up` and of the load balancer.
+pub(crate) const HOUSE_ADMIN: &str = "127.0.0.1:8001";
+
+/// How far above a role's port its admin port lies.
+const ADMIN_PORT_OFFSET: u16 = 10_000;
+
+/// What is printed once the process is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// The table of the whole house, and what to try next.
+    House,
+    /// The table of one role.
+    Role,
+}
+
+/// A role that runs, and how it is told to stop.
+struct Running {
+    turn: u8,
+    shutdown: Shutdown,
+    tasks: JoinSet<Result<(), RoleError>>,
+}
+
+/// What the table says of one address.
+struct Row {
+    name: String,
+    listening: Listening,
+    health: Health,
+}
+
+/// Runs a future on the ordinary multi-threaded runtime.
+pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
+}
+
+/// Binds the roles, serves until a signal or a failure, and stops within the configured grace.
+pub(crate) async fn serve(
+    settings: &Settings,
+    roles: &[Role],
+    greeting: Greeting,
+) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    telemetry::start(&settings.process)?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+
+    let (sender, first_admin) = oneshot::channel();
+    let mut sender = Some(sender);
+    let mut bound = Vec::new();
+    for role in roles {
+        bound.push(role.bind(settings, &mut sender)?);
+    }
+    let admin = admin::bind(&admin_address(settings, roles, &bound), &settings.token(), &bound)?;
+    let turns = roles.iter().map(Role::stop_turn).chain([LAST_STOP_TURN]);
+    let bound: Vec<Bound> = bound.into_iter().chain([admin]).collect();
+
+    let rows = rows(&bound);
+    let mut running: Vec<Running> =
+        turns.zip(bound).map(|(turn, role)| start(turn, role, settings.process.grace)).collect();
+    running.sort_by_key(|role| role.turn);
+    wait_until_ready(&rows, greeting).await;
+    print_greeting(settings, greeting, &rows, began.elapsed());
+
+    let failure = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        failure = first_end(&mut running) => Some(failure),
+        never = print_first_admin(first_admin) => match never {},
+    };
+    let stopping = stop(running, settings.process.grace);
+    let failures = tokio::select! {
+        failures = stopping => failures,
+        _ = interrupt.recv() => anyhow::bail!("stopped at once by a second interrupt"),
+    };
+    match failure.into_iter().chain(failures).next() {
+        Some(error) => Err(error.into()),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn start(turn: u8, role: Bound, grace: Duration) -> Running {
+    let shutdown = Shutdown::new(grace);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(role.run(shutdown.clone()));
+    Running { turn, shutdown, tasks }
+}
+
+/// Waits until a role ends by itself, which none should.
+async fn first_end(running: &mut [Running]) -> RoleError {
+    let ends = running.iter_mut().map(|role| Box::pin(role.tasks.join_next()));
+    match futures_util::future::select_all(ends).await.0 {
+        Some(Ok(Err(error))) => error,
+        Some(Err(panic)) => RoleError::stopped("a role", panic),
+        Some(Ok(Ok(()))) | None => RoleError::stopped("a role", "it ended by itself"),
+    }
+}
+
+/// Stops the roles in turn within one grace, so that what answers outlives what asks.
+async fn stop(mut running: Vec<Running>, grace: Duration) -> Vec<RoleError> {
+    let deadline = tokio::time::Instant::now() + grace;
+    let mut failures = Vec::new();
+    while let Some(turn) = running.first().map(|role| role.turn) {
+        let rest = running.split_off(running.partition_point(|role| role.turn == turn));
+        for role in &running {
+            role.shutdown.request_by(deadline);
+        }
+        for mut role in running {
+            while let Some(end) = role.tasks.join_next().await {
+                match end {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => failures.push(error),
+                    Err(panic) => failures.push(RoleError::stopped("a role", panic)),
+                }
+            }
+        }
+        running = rest;
+    }
+    failures
+}
+
+/// The configured admin address, or the one that follows from what the process runs.
+fn admin_address(settings: &Settings, roles: &[Role], bound: &[Bound]) -> String {
+    if let Some(address) = &settings.process.admin {
+        return address.clone();
+    }
+    match (roles, bound.first().and_then(Bound::address)) {
+        ([role], Some(address)) if *role != Role::LoadBalancer => beside(address).to_string(),
+        _ => HOUSE_ADMIN.to_owned(),
+    }
+}
+
+/// The admin address beside a role's own: on loopback, the port + 10000, or any free port where that is none.
+fn beside(address: SocketAddr) -> SocketAddr {
+    let port = address.port().checked_add(ADMIN_PORT_OFFSET).unwrap_or(0);
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn rows(bound: &[Bound]) -> Vec<Row> {
+    let each = bound.iter().flat_map(|role| role.listening.iter().map(move |listening| (role, listening)));
+    each.map(|(role, listening)| Row {
+        name: role.name.clone(),
+        listening: listening.clone(),
+        health: role.health.clone(),
+    })
+    .collect()
+}
+
+/// Prints the password of an administrator who had to be made, once, and then waits for ever.
+async fn print_first_admin(first_admin: oneshot::Receiver<FirstAdmin>) -> Infallible {
+    if let Ok(admin) = first_admin.await {
+        println!("  {} was created with the password  {}", admin.username, admin.password.expose());
+        println!("  It is shown this once; SIXFOLD_ADMIN_PASSWORD chooses it at the first start.\n");
+    }
+    std::future::pending().await
+}
+
+/// Waits until the roles are ready: a house for all of them, a role alone only for itself, since what it
+/// needs may be started after it.
+async fn wait_until_ready(rows: &[Row], greeting: Greeting) {
+    let is_awaited = |state| match greeting {
+        Greeting::House => state != HealthState::Ready,
+        Greeting::Role => state == HealthState::Starting,
+    };
+    let all_ready = async {
+        while rows.iter().any(|row| is_awaited(row.health.state())) {
+            tokio::time::sleep(READY_LOOK).await;
+        }
+    };
+    let _ = tokio::time::timeout(READY_WAIT, all_ready).await;
+}
+
+fn print_greeting(settings: &Settings, greeting: Greeting, rows: &[Row], took: Duration) {
+    let state = |row: &Row| format!("{:?}", row.health.state()).to_lowercase();
+    let address = |row: &Row| format!("{}://{}", row.listening.protocol, row.listening.address);
+    let cells: Vec<Vec<String>> =
+        rows.iter().map(|row| vec![row.name.clone(), address(row), state(row)]).collect();
+    println!("sixfold {} started in {} ms\n", env!("CARGO_PKG_VERSION"), took.as_millis());
+    println!("{}", table::render(&["ROLE", "ADDRESS", "STATE"], &cells));
+    if greeting == Greeting::House {
+        let data =
+            std::path::absolute(&settings.process.data).unwrap_or_else(|_| settings.process.data.clone());
+        let entry = rows.first().map(|row| row.listening.address.to_string()).unwrap_or_default();
+        println!("  data  {}", data.display());
+        println!("  try   curl http://{entry}/catalog/products");
+        println!("        sixfold status");
+        println!("  stop  Ctrl-C\n");
+    }
+}

@@ -1,0 +1,62 @@
+//! The one configuration: every crate's section, put together.
+
+use std::path::PathBuf;
+
+use process::config::{self, Sources};
+use process::{Cluster, ClusterToken, ConfigError, Services};
+use serde::{Deserialize, Serialize};
+
+use crate::args::Flags;
+
+/// The variable that sets the first administrator's password; a name people will guess.
+const ADMIN_PASSWORD: &str = "SIXFOLD_ADMIN_PASSWORD";
+
+/// Every section of the config file; each crate owns its own and the defaults in it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Settings {
+    pub(crate) process: config::Config,
+    pub(crate) cluster: Cluster,
+    pub(crate) services: Services,
+    pub(crate) load_balancer: load_balancer::Config,
+    pub(crate) api_gateway: api_gateway::Config,
+    pub(crate) microservice: microservice::Config,
+    pub(crate) cache: cache::Config,
+    pub(crate) database: database::Config,
+    pub(crate) worker: worker::Config,
+}
+
+impl Settings {
+    /// Loads the configuration by the one precedence and checks that it makes sense as a whole.
+    pub(crate) fn load(file: Option<PathBuf>, flags: Flags) -> Result<Self, ConfigError> {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .map(|(name, value)| match name.as_str() {
+                ADMIN_PASSWORD => ("SIXFOLD__MICROSERVICE__ACCOUNTS__ADMIN_PASSWORD".to_owned(), value),
+                _ => (name, value),
+            })
+            .collect();
+        let settings: Self = config::load(&Sources { flags, environment, file })?;
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.load_balancer.validate()?;
+        self.api_gateway.validate(&self.services)?;
+        self.microservice.validate(&self.services)?;
+        self.cache.validate()?;
+        self.database.validate()?;
+        self.worker.validate()
+    }
+
+    /// Tells whether a service is the accounts service.
+    pub(crate) fn has_accounts(&self, service: &str) -> bool {
+        self.microservice.services.get(service).is_some_and(|service| service.accounts)
+    }
+
+    /// Gives the token the processes of the house share, if there is one.
+    pub(crate) fn token(&self) -> ClusterToken {
+        ClusterToken::from(&self.cluster)
+    }
+}

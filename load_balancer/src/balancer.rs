@@ -95,8 +95,9 @@ impl Balancer {
     ) -> Result<Response<Body<InFlight>>, SendError> {
         self.budget.earn();
         let copy = if retries > 0 { Copy::of(&request, &self.spare) } else { None };
-        let first = self.choose(&[]).ok_or(SendError::NoBackend)?;
-        let result = match self.attempt(first, request, timeouts).await {
+        let now = now_ns();
+        let first = self.choose(&[], now).ok_or(SendError::NoBackend)?;
+        let result = match self.attempt(first, now, request, timeouts).await {
             Ok(response) => Ok(response),
             Err(failure) => self.send_elsewhere(first, failure, copy.as_ref(), timeouts, retries).await,
         };
@@ -130,15 +131,16 @@ impl Balancer {
                 };
                 let Some(again) = again else { return Err(error.into()) };
                 // A connection can break between two requests; a backend that refuses one is not asked twice.
-                let anyone = || if error.is_unsent() { None } else { self.choose(&[]) };
-                let next = self.choose(&tried).or_else(anyone);
+                let now = now_ns();
+                let anyone = || if error.is_unsent() { None } else { self.choose(&[], now) };
+                let next = self.choose(&tried, now).or_else(anyone);
                 let Some(next) = next else { return Err(error.into()) };
                 if !self.budget.spend() {
                     return Err(error.into());
                 }
                 tracing::debug!(%error, backend = self.cluster.backends()[next].name(), "sent elsewhere");
                 tried.push(next);
-                match self.attempt(next, again, timeouts).await {
+                match self.attempt(next, now, again, timeouts).await {
                     Ok(response) => return Ok(response),
                     Err(next_failure) => failure = next_failure,
                 }
@@ -147,16 +149,17 @@ impl Balancer {
         })
     }
 
-    fn choose(&self, excluded: &[usize]) -> Option<usize> {
+    fn choose(&self, excluded: &[usize], now_ns: u64) -> Option<usize> {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let mut rng = self.rng.borrow_mut();
-        choose_backend(self.cluster.backends(), self.cluster.policy(), excluded, turn, now_ns(), &mut *rng)
+        choose_backend(self.cluster.backends(), self.cluster.policy(), excluded, turn, now_ns, &mut *rng)
     }
 
     async fn attempt(
         &self,
         index: usize,
+        started_ns: u64,
         request: Request<Body>,
         timeouts: &Timeouts,
     ) -> Result<Response<Body<InFlight>>, Failure> {
@@ -167,14 +170,13 @@ impl Balancer {
             let error = ForwardError::Connect { backend, reason };
             return Err(Failure { error, request: Some(Box::new(request)) });
         };
-        let started = now_ns();
         let in_flight = backend.begin();
         let result = upstream.forward(request, timeouts).await;
         let now = now_ns();
         match &result {
             Ok(response) => {
                 let is_good = response.status().as_u16() < 500 || response.status().as_u16() == 501;
-                backend.note_response(now.saturating_sub(started), is_good, now);
+                backend.note_response(now.saturating_sub(started_ns), is_good, now);
             }
             Err(failure) => match failure.error {
                 ForwardError::Connect { .. } => backend.note_connect_failure(now),

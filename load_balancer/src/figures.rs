@@ -1,6 +1,5 @@
 //! What is known about backends, for Prometheus: read from the atomics when it is asked for.
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use prometheus::core::{Collector, Desc};
@@ -89,17 +88,17 @@ impl Collector for Backends {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let Some(figures) = Figures::new() else { return Vec::new() };
-        let clusters: HashMap<String, Arc<Cluster>> = {
+        let clusters: Vec<Arc<Cluster>> = {
             let clusters = CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner);
-            let alive = clusters.iter().filter_map(Weak::upgrade);
-            alive.map(|cluster| (cluster.name().to_owned(), cluster)).collect()
+            clusters.iter().filter_map(Weak::upgrade).collect()
         };
-        for (name, cluster) in &clusters {
+        for cluster in clusters {
             for report in cluster.report() {
-                let labels = [name.as_str(), report.address.as_str()];
+                // Gateways of one process may each have a cluster of a name: their counts add up.
+                let labels = [cluster.name(), report.address.as_str()];
                 figures.requests.with_label_values(&labels).inc_by(report.requests);
                 figures.errors.with_label_values(&labels).inc_by(report.errors);
-                figures.in_flight.with_label_values(&labels).set(i64::from(report.in_flight));
+                figures.in_flight.with_label_values(&labels).add(i64::from(report.in_flight));
                 figures.up.with_label_values(&labels).set(i64::from(report.state.is_available()));
                 figures.latency.with_label_values(&labels).set(report.ewma_ms / 1000.0);
             }

@@ -22,6 +22,9 @@ use crate::{Balancer, Cluster, Config, InFlight};
 /// The role's name in figures.
 const ROLE: &str = "load-balancer";
 
+/// Fields a request gains: the trace, three of who asked, `Via` and a framing.
+const ADDED_FIELDS: usize = 6;
+
 /// What all threads share.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -69,6 +72,8 @@ impl Handler for Front {
     async fn handle(&self, mut request: Request<Incoming>, client: &Rc<Client>) -> Response<Self::Body> {
         let started = now_ns();
         let trace = trace::continue_or_start(request.headers(), &mut *self.rng.borrow_mut());
+        // Room for what is added on the way, made once.
+        request.headers_mut().reserve(ADDED_FIELDS);
         request.headers_mut().insert(TRACEPARENT, trace.header_value());
         let answered = match prepare_request(request, client, &self.trusted) {
             Ok(request) => {
@@ -87,7 +92,9 @@ impl Handler for Front {
         if !response.headers().contains_key(REQUEST_ID) {
             response.headers_mut().insert(REQUEST_ID, trace.request_id());
         }
-        self.figures.count(response.status().as_u16(), now_ns().saturating_sub(started));
+        let (status, elapsed_ns) = (response.status().as_u16(), now_ns().saturating_sub(started));
+        self.figures.count(status, elapsed_ns);
+        tracing::debug!(trace_id = %trace.trace_id(), status, duration_us = elapsed_ns / 1000, "answered");
         response
     }
 

@@ -144,7 +144,8 @@ impl Upstream {
         loop {
             let mut sender = match self.check_out() {
                 Some(sender) => sender,
-                None => match self.connect(timeouts.connect).await {
+                // Boxed: it is rare, and would make the future of every request larger.
+                None => match Box::pin(self.connect(timeouts.connect)).await {
                     Ok(sender) => sender,
                     Err(error) => {
                         if let Some(ours) = upgrading {

@@ -7,6 +7,7 @@ mod failure;
 mod fields;
 mod health;
 mod http2;
+mod limits;
 mod shutdown;
 mod support;
 mod upgrade;

@@ -40,14 +40,16 @@ impl Gate {
         self.closed_until_ms.swap(0, Relaxed) != 0
     }
 
-    /// Notes that no answer came; tells whether that closed the gate, first or again.
-    pub(super) fn note_failure(&self, now_ms: u64) -> Closed {
+    /// Notes that no answer came; tells whether that closed a gate that was open.
+    pub(super) fn note_failure(&self, now_ms: u64) -> bool {
         let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
-        if failures < FAILURES_TO_CLOSE {
-            return Closed::No;
-        }
-        let was_ms = self.closed_until_ms.swap((now_ms + self.pause_ms()).max(1), Relaxed);
-        if was_ms == 0 { Closed::Now } else { Closed::Still }
+        failures >= FAILURES_TO_CLOSE
+            && self.closed_until_ms.swap((now_ms + self.pause_ms()).max(1), Relaxed) == 0
+    }
+
+    /// Counts the failures since the last answer.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures.load(Relaxed)
     }
 
     fn pause_ms(&self) -> u64 {
@@ -57,17 +59,6 @@ impl Gate {
     }
 }
 
-/// What a failure did to the gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Closed {
-    /// It is open.
-    No,
-    /// It has just been closed.
-    Now,
-    /// It was closed before and stays so.
-    Still,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,13 +66,13 @@ mod tests {
     #[test]
     fn after_three_failures_in_a_row_one_caller_a_pause_may_ask() {
         let gate = Gate::default();
-        assert_eq!((gate.note_failure(1), gate.note_failure(1)), (Closed::No, Closed::No));
+        assert!(!gate.note_failure(1) && !gate.note_failure(1));
         assert!(gate.lets_pass(1));
-        assert_eq!(gate.note_failure(1), Closed::Now);
+        assert!(gate.note_failure(1));
         assert!(!gate.lets_pass(100));
         assert!(gate.lets_pass(101));
         assert!(!gate.lets_pass(101), "the trial is one caller's");
-        assert_eq!(gate.note_failure(110), Closed::Still);
+        assert!(!gate.note_failure(110), "it was closed before");
         assert!(!gate.lets_pass(309) && gate.lets_pass(310));
         assert!(gate.note_success());
         assert!(gate.lets_pass(310) && gate.lets_pass(310));

@@ -1,23 +1,31 @@
 //! The connection to the cache: one, multiplexed, made when first used and again when it is lost.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use process::{ClusterToken, Secret};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, Value};
+use tokio::time::Instant;
 
-use super::gate::{Closed, Gate};
+use super::gate::Gate;
 use crate::config::{Config, Upstream};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Failures in a row after which the connection is given up and made anew: one whose other end vanished
+/// without a word never fails by itself, nor does one whose password was refused. Several, because a
+/// connection slower to make than one call's deadline is made step by step.
+const FAILURES_TO_RENEW: u32 = 10;
 
 /// The connection; nothing it does fails for longer than its deadline.
 pub(super) struct Link {
     client: Option<Client>,
     manager: Mutex<Option<ConnectionManager>>,
     gate: Gate,
+    has_refused: AtomicBool,
     started: Instant,
     deadline: Duration,
 }
@@ -40,14 +48,20 @@ impl Link {
             client: None,
             manager: Mutex::new(None),
             gate: Gate::default(),
+            has_refused: AtomicBool::new(false),
             started: Instant::now(),
             deadline,
         }
     }
 
+    /// Tells whether there is no cache and never will be.
+    pub(super) fn is_disabled(&self) -> bool {
+        self.client.is_none()
+    }
+
     /// Tells whether a call would be sent; of those who ask after a pause, one is told so.
     pub(super) fn is_worth_trying(&self) -> bool {
-        self.client.is_some() && self.gate.lets_pass(self.now_ms())
+        !self.is_disabled() && self.gate.lets_pass(self.now_ms())
     }
 
     /// Sends a command unless the cache is known to be down.
@@ -83,20 +97,19 @@ impl Link {
             }
             // The cache is there and refuses this command, such as a read of a key of another type.
             Ok(Err(error)) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
-                tracing::debug!(%error, "the cache refused a command");
+                if !self.has_refused.swap(true, Relaxed) {
+                    tracing::warn!(%error, "the cache refuses commands; this is said once");
+                }
                 return Err(NoAnswer);
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };
-        match self.gate.note_failure(self.now_ms()) {
-            Closed::No => {}
-            Closed::Now => {
-                tracing::warn!(reason, "the cache does not answer; reads go on without it");
-                self.renew();
-            }
-            // A connection whose other end vanished without a word never fails by itself.
-            Closed::Still => self.renew(),
+        if self.gate.note_failure(self.now_ms()) {
+            tracing::warn!(reason, "the cache does not answer; reads go on without it");
+        }
+        if self.gate.failures().is_multiple_of(FAILURES_TO_RENEW) {
+            self.renew();
         }
         Err(NoAnswer)
     }

@@ -189,6 +189,9 @@ impl Cache {
     ///
     /// Call it when the write is committed. If the cache is not reached the module's last assumption holds.
     pub async fn invalidate(&self, keys: &[String]) {
+        if self.0.link.is_disabled() {
+            return;
+        }
         self.make_up().await;
         self.bury(keys).await;
     }

@@ -66,8 +66,9 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is needed for this test: `make test` installs it");
-        let redis = Redis(child);
+        let mut redis = Redis(child);
         while tokio::net::TcpStream::connect(address).await.is_err() {
+            assert!(redis.0.try_wait().unwrap().is_none(), "redis-server ended at once");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let config =
@@ -166,6 +167,24 @@ async fn a_cache_that_is_down_costs_nothing_and_one_that_comes_back_is_used() {
     while cache.read("k").await == Found::Unavailable {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_that_says_nothing_is_waited_for_a_few_times_and_then_passed_by() {
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("sixfold://{}", mute.local_addr().unwrap());
+    let config = Config { timeout: Duration::from_millis(100), ..patient(url) };
+    let cache = Cache::connect(&config, &ClusterToken::default());
+    for _ in 0..3 {
+        let asked = Instant::now();
+        assert_eq!(cache.read("k").await, Found::Unavailable);
+        assert!(asked.elapsed() >= config.timeout);
+    }
+    let asked = Instant::now();
+    for _ in 0..1000 {
+        assert_eq!(cache.read("k").await, Found::Unavailable);
+    }
+    assert_eq!(asked.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test]

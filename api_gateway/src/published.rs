@@ -4,7 +4,7 @@
 //! once when a request needs what the copy lacks. Requests read the copy without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -52,9 +52,18 @@ pub(crate) struct Published<T> {
     current: ArcSwapOption<Version<T>>,
     source: Source,
     wanted: Notify,
-    last_fetch: Mutex<Option<Instant>>,
+    fetching: Mutex<Fetching>,
     fetches: watch::Sender<u64>,
     versions: AtomicU64,
+}
+
+/// Where fetching stands.
+#[derive(Debug, Clone, Copy)]
+struct Fetching {
+    /// Whether a fetch is under way or certain to begin at once; whoever needs one waits for it.
+    is_due: bool,
+    /// When the last fetch ended.
+    last: Option<Instant>,
 }
 
 impl<T: Send + Sync + 'static> Published<T> {
@@ -64,7 +73,8 @@ impl<T: Send + Sync + 'static> Published<T> {
             current: ArcSwapOption::empty(),
             source,
             wanted: Notify::new(),
-            last_fetch: Mutex::new(None),
+            // The first thing the loop does is to fetch.
+            fetching: Mutex::new(Fetching { is_due: true, last: None }),
             fetches: watch::Sender::new(0),
             versions: AtomicU64::new(0),
         }
@@ -81,30 +91,45 @@ impl<T: Send + Sync + 'static> Published<T> {
     /// service may be starting.
     pub(crate) async fn refetch(&self) {
         let mut fetches = self.fetches.subscribe();
-        let since = {
-            let last = self.last_fetch.lock().unwrap_or_else(PoisonError::into_inner);
-            last.map_or(Duration::MAX, |last| last.elapsed())
-        };
-        if self.current.load().is_some() {
-            if since < self.source.at_most_every {
+        if let Some(wait) = self.wait_before_fetch() {
+            if self.current.load().is_some() {
                 return;
             }
-        } else if since < EAGER {
-            let early = tokio::time::timeout(EAGER.saturating_sub(since), fetches.changed()).await;
-            if early.is_ok() {
+            if tokio::time::timeout(wait, fetches.changed()).await.is_ok() {
                 return;
             }
         }
-        self.wanted.notify_one();
+        if !std::mem::replace(&mut self.fetching().is_due, true) {
+            self.wanted.notify_one();
+        }
         let _ = tokio::time::timeout(WAIT, fetches.changed()).await;
+    }
+
+    /// Tells how long requests must wait before they may ask for a fetch; `None` when one may be had.
+    fn wait_before_fetch(&self) -> Option<Duration> {
+        let Fetching { is_due, last } = *self.fetching();
+        let at_most_every = if self.current.load().is_some() { self.source.at_most_every } else { EAGER };
+        let wait = at_most_every.checked_sub(last?.elapsed())?;
+        (!is_due && !wait.is_zero()).then_some(wait)
+    }
+
+    fn fetching(&self) -> MutexGuard<'_, Fetching> {
+        self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fetches the document again and again; ends when dropped.
     pub(crate) async fn keep_fresh(&self, what: &str, parse: impl Fn(&[u8]) -> Result<T, String>) {
         let mut failures = 0;
         loop {
+            self.fetching().is_due = true;
             let fetched = self.fetch(&parse).await;
-            *self.last_fetch.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            // A wish from before this fetch is fulfilled by it.
+            tokio::select! {
+                biased;
+                () = self.wanted.notified() => {}
+                () = std::future::ready(()) => {}
+            }
+            *self.fetching() = Fetching { is_due: false, last: Some(Instant::now()) };
             self.fetches.send_modify(|count| *count += 1);
             match fetched {
                 Ok(()) => failures = 0,

@@ -1,9 +1,4 @@
 use axum::{Router, routing::get};
-use http::Method;
-use process::Shutdown;
-use serde_json::json;
-use std::time::Duration;
-use tokio::task::JoinSet;
 
 use super::*;
 

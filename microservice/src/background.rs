@@ -53,8 +53,10 @@ impl Background {
         let first_admin = self.first_admin.take();
         let running = async {
             self.complete(Step::Prepare).await;
-            if let Some(accounts) = &self.accounts {
-                accounts.tell_first_admin(first_admin);
+            match &self.accounts {
+                Some(accounts) => accounts.tell_first_admin(first_admin),
+                // Whoever listens learns here that there is nothing to tell.
+                None => drop(first_admin),
             }
             tokio::join!(self.watch_database(), self.follower.run(), self.sweep());
         };

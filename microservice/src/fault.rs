@@ -34,6 +34,14 @@ pub(crate) fn problem_of(error: &Error) -> Problem {
     }
 }
 
+/// Turns an error of a question into a problem: a lost answer to one leaves nothing in doubt.
+pub(crate) fn problem_of_read(error: &Error) -> Problem {
+    match error {
+        Error::Unknown { .. } => Problem::new(kinds::UNAVAILABLE).retry_after(RETRY_AFTER),
+        _ => problem_of(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

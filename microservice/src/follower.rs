@@ -19,8 +19,11 @@ const CURSORS: &str = "_cursors";
 /// The cursor of the invalidating follower; all instances share it, because they share the cache.
 const CURSOR: &str = "cache";
 
-/// How long one call waits for changes; well under the deadline of a call to the database.
-const WAIT: Duration = Duration::from_secs(3);
+/// How long one call waits for changes; half of what the database grants.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// The pause after an empty answer that came early: the database is stopping, or does not wait.
+const EARLY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long changes are gathered before they are looked at: one invalidation for many under load, and time
 /// for an own write, whose change may arrive before its answer, to be noted.
@@ -90,10 +93,9 @@ impl Follower {
             let asked = Instant::now();
             match self.database.changes(Some(&self.namespace), cursor, BATCH, WAIT).await {
                 Err(error) => self.pause(&error).await,
-                // An engine that does not wait must not make this loop spin.
                 Ok(changes) if changes.is_empty() => {
                     if asked.elapsed() < WAIT / 2 {
-                        tokio::time::sleep(WAIT / 4).await;
+                        tokio::time::sleep(EARLY_PAUSE).await;
                     }
                 }
                 Ok(changes) => {

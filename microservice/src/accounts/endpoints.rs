@@ -20,7 +20,7 @@ use super::session::{Presented, RefreshToken, SESSIONS, Session};
 use super::user::{self, USER_ROLE, USERS, User};
 use super::{Accounts, Shared};
 use crate::body::{self, JSON};
-use crate::fault::problem_of;
+use crate::fault::{problem_of, problem_of_read};
 
 /// The largest body: two short texts.
 const BODY_LIMIT: u64 = 16 << 10;
@@ -119,7 +119,7 @@ async fn check_password(
 ) -> Result<Option<User>, Problem> {
     let user = match username {
         "" => None,
-        name => accounts.records.get::<User>(USERS, name).await.map_err(|error| problem_of(&error))?,
+        name => accounts.records.get::<User>(USERS, name).await.map_err(|error| problem_of_read(&error))?,
     };
     let hash = user.as_ref().map(|user| user.value.password_hash.clone());
     let is_right = accounts.hasher.verify(Secret::new(password), hash).await?;

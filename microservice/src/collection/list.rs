@@ -13,7 +13,7 @@ use super::Collection;
 use super::representation::Representation;
 use crate::body::JSON;
 use crate::cursor;
-use crate::fault::problem_of;
+use crate::fault::problem_of_read;
 
 /// How many records a page has unless the client says otherwise.
 const DEFAULT_LIMIT: u32 = 50;
@@ -38,7 +38,7 @@ pub(super) async fn list(collection: &Collection, query: Option<&str>) -> Result
         .map_err(|detail| Problem::new(kinds::MALFORMED_REQUEST).detail(detail))?;
     let question = Query::List { collection: collection.name.clone(), after, limit };
     let page = collection.database.query(&collection.namespace, &question).await;
-    write_page(&collection.path, limit, &page.map_err(|error| problem_of(&error))?)
+    write_page(&collection.path, limit, &page.map_err(|error| problem_of_read(&error))?)
 }
 
 fn write_page(path: &str, limit: u32, page: &Page) -> Result<Response, Problem> {

@@ -16,7 +16,7 @@ use prometheus::IntCounterVec;
 use super::Collection;
 use super::representation::Prepared;
 use crate::condition::{Conditions, ReadAnswer, entity_tag};
-use crate::fault::problem_of;
+use crate::fault::problem_of_read;
 
 /// The field that says how the cache was used (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -68,8 +68,11 @@ pub(super) fn conditions(fields: &HeaderMap) -> Result<Conditions, Problem> {
 /// Loads one record past the cache, or says that there is none.
 pub(super) async fn load(collection: &Collection, id: &str) -> Result<Record, Problem> {
     let query = Query::Get { collection: collection.name.clone(), id: id.to_owned() };
-    let page =
-        collection.database.query(&collection.namespace, &query).await.map_err(|error| problem_of(&error))?;
+    let page = collection
+        .database
+        .query(&collection.namespace, &query)
+        .await
+        .map_err(|error| problem_of_read(&error))?;
     page.records.into_iter().next().ok_or_else(|| Problem::new(kinds::NOT_FOUND))
 }
 

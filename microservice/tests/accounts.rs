@@ -1,0 +1,198 @@
+//! Accounts at the edge: a real service over a real database.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod house;
+
+use house::{Answer, House};
+use http::Method;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
+use process::Secret;
+use serde_json::{Value, json};
+
+const PASSWORD: &str = "correct horse battery";
+
+async fn accounts() -> House {
+    let mut house = House::start(|config| {
+        config.accounts.admin_password = Some(Secret::new(PASSWORD));
+        config.accounts.registration = true;
+    })
+    .await;
+    assert_eq!(house.start_service("accounts").await, None, "a chosen password is not told");
+    house
+}
+
+async fn login(house: &House, username: &str, password: &str) -> Answer {
+    house.post("accounts", "/auth/login", &json!({"username": username, "password": password})).await
+}
+
+async fn refresh(house: &House, token: &Value) -> Answer {
+    house.post("accounts", "/auth/refresh", &json!({ "refresh_token": token })).await
+}
+
+/// Checks an access token as a gateway does and gives its claims.
+async fn claims(house: &House, token: &Value) -> Value {
+    let token = token.as_str().unwrap();
+    let set: JwkSet =
+        serde_json::from_value(house.get("accounts", "/.well-known/jwks.json").await.json()).unwrap();
+    let key = set.find(&decode_header(token).unwrap().kid.unwrap()).unwrap();
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_audience(&["sixfold"]);
+    validation.set_issuer(&["sixfold"]);
+    decode::<Value>(token, &DecodingKey::from_jwk(key).unwrap(), &validation).unwrap().claims
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_start_makes_an_admin_whose_password_is_told_once() {
+    let mut house = House::start(|_| {}).await;
+    let made = house.start_service("accounts").await.expect("the first start tells");
+    assert_eq!(made.username, "admin");
+    assert!(!format!("{made:?}").contains(made.password.expose()));
+    let granted = login(&house, "admin", made.password.expose()).await;
+    assert_eq!(granted.status, 200, "{granted:?}");
+    assert_eq!(granted.field("cache-control"), "no-store");
+    let granted = granted.json();
+    assert_eq!((&granted["token_type"], &granted["expires_in"]), (&json!("Bearer"), &json!(900)));
+    let claims = claims(&house, &granted["access_token"]).await;
+    assert_eq!((&claims["sub"], &claims["roles"]), (&json!("admin"), &json!(["admin", "user"])));
+
+    // A second instance over the same database signs with the same key and makes no other admin.
+    let keys = house.get("accounts", "/.well-known/jwks.json").await.json();
+    assert_eq!(house.start_service("accounts").await, None);
+    assert_eq!(house.get("accounts", "/.well-known/jwks.json").await.json(), keys);
+    assert_eq!(login(&house, "admin", made.password.expose()).await.status, 200);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_that_start_at_once_agree_on_key_and_admin() {
+    let mut house = House::without_database(|_| {});
+    let first = house.bind_service("accounts");
+    let second = house.bind_service("accounts");
+    house.start_database().await;
+    let told: Vec<_> = [first.await.ok(), second.await.ok()].into_iter().flatten().collect();
+    assert_eq!(told.len(), 1, "one of them made the admin");
+    house.until_ready("accounts").await;
+    assert_eq!(login(&house, "admin", told[0].password.expose()).await.status, 200);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_and_an_unknown_user_are_answered_alike() {
+    let house = accounts().await;
+    let mut answers = Vec::new();
+    for (username, password) in [("admin", "wrong"), ("nobody", PASSWORD), ("no body", PASSWORD)] {
+        let answer = login(&house, username, password).await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (401, "invalid-credentials"));
+        let mut document = answer.json();
+        document["trace_id"].take();
+        answers.push(document);
+    }
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
+    let missing = house.post("accounts", "/auth/login", &json!({"username": "admin"})).await;
+    assert_eq!((missing.status.as_u16(), missing.pointers()), (422, vec!["/password".to_owned()]));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logins_that_keep_failing_slow_down_for_their_client_only() {
+    let house = accounts().await;
+    for _ in 0..5 {
+        assert_eq!(login(&house, "admin", "wrong").await.status, 401);
+    }
+    let slowed = login(&house, "ADMIN", PASSWORD).await;
+    assert_eq!((slowed.status.as_u16(), slowed.problem().as_str()), (429, "rate-limited"));
+    assert_ne!(slowed.field("retry-after"), "");
+    let elsewhere = [("content-type", "application/json"), ("x-forwarded-for", "192.0.2.7, 127.0.0.1")];
+    let body = json!({"username": "admin", "password": PASSWORD}).to_string();
+    let granted = house.send("accounts", Method::POST, "/auth/login", &elsewhere, &body).await;
+    assert_eq!(granted.status, 200);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_token_is_good_once_and_its_second_use_ends_the_session() {
+    let house = accounts().await;
+    let first = login(&house, "admin", PASSWORD).await.json();
+    let second = refresh(&house, &first["refresh_token"]).await;
+    assert_eq!(second.status, 200, "{second:?}");
+    let second = second.json();
+    assert_ne!(second["refresh_token"], first["refresh_token"]);
+    assert_eq!(claims(&house, &second["access_token"]).await["sub"], "admin");
+
+    let other = login(&house, "admin", PASSWORD).await.json();
+    let stolen = refresh(&house, &first["refresh_token"]).await;
+    assert_eq!((stolen.status.as_u16(), stolen.problem().as_str()), (401, "invalid-token"));
+    let rightful = refresh(&house, &second["refresh_token"]).await;
+    assert_eq!(rightful.status, 401, "the whole session is over");
+    assert_eq!(refresh(&house, &other["refresh_token"]).await.status, 200, "another session goes on");
+    assert_eq!(refresh(&house, &json!("made up")).await.status, 401);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_logout_the_refresh_token_is_worth_nothing() {
+    let house = accounts().await;
+    let token = login(&house, "admin", PASSWORD).await.json()["refresh_token"].clone();
+    let body = json!({ "refresh_token": token });
+    assert_eq!(house.post("accounts", "/auth/logout", &body).await.status, 204);
+    assert_eq!(refresh(&house, &token).await.status, 401);
+    assert_eq!(house.post("accounts", "/auth/logout", &body).await.status, 204, "again is no error");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_registers_once_under_a_name() {
+    let house = accounts().await;
+    let body = json!({"username": "Ada", "password": "analytical engine"});
+    let made = house.post("accounts", "/auth/register", &body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(made.json(), json!({"username": "ada", "roles": ["user"]}));
+    assert_eq!(house.post("accounts", "/auth/register", &body).await.problem(), "already-exists");
+    let short = json!({"username": "bob", "password": "short"});
+    assert_eq!(house.post("accounts", "/auth/register", &short).await.pointers(), ["/password"]);
+    let granted = login(&house, "ada", "analytical engine").await.json();
+    assert_eq!(claims(&house, &granted["access_token"]).await["roles"], json!(["user"]));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registration_is_off_unless_turned_on() {
+    let mut house = House::start(|config| config.accounts.admin_password = Some(Secret::new("x"))).await;
+    house.start_service("accounts").await;
+    let body = json!({"username": "ada", "password": "analytical engine"});
+    let refused = house.post("accounts", "/auth/register", &body).await;
+    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (403, "forbidden"));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_somebody_is_is_believed_from_the_gateway_only() {
+    let mut house = House::without_database(|_| {});
+    house.token = process::ClusterToken::new(Some(Secret::new("secret")));
+    drop(house.bind_service("accounts"));
+    let identity = [("sixfold-subject", "ada"), ("sixfold-roles", "user,admin")];
+    let forged = house.send("accounts", Method::GET, "/auth/me", &identity, "").await;
+    assert_eq!(forged.status, 401);
+    let with = [identity[0], identity[1], ("sixfold-token", "secret")];
+    let me = house.send("accounts", Method::GET, "/auth/me", &with, "").await;
+    assert_eq!(me.json(), json!({"username": "ada", "roles": ["user", "admin"]}));
+    let nobody = house.send("accounts", Method::GET, "/auth/me", &with[2..], "").await;
+    assert_eq!(nobody.problem(), "unauthenticated");
+    let wrong = house.send("accounts", Method::DELETE, "/auth/me", &with, "").await;
+    assert_eq!((wrong.status.as_u16(), wrong.field("allow")), (405, "GET,HEAD"));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn before_the_database_is_there_the_accounts_wait_for_it() {
+    let mut house = House::without_database(|_| {});
+    let told = house.bind_service("accounts");
+    let early = house.get("accounts", "/.well-known/jwks.json").await;
+    assert_eq!((early.status.as_u16(), early.problem().as_str()), (503, "unavailable"));
+    house.get_until("accounts", "/health", |answer| answer.json()["state"] == "degraded").await;
+    house.start_database().await;
+    house.until_ready("accounts").await;
+    assert!(told.await.is_ok());
+    house.stop().await;
+}

@@ -1,0 +1,316 @@
+//! Collections at the edge: a real service over a real database and a real cache.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod house;
+
+use database::job::JobFilter;
+use database::{Operation, Precondition, Transaction};
+use house::{Answer, House};
+use http::Method;
+use serde_json::{Map, Value, json};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
+
+async fn catalog() -> House {
+    let mut house = House::start(|_| {}).await;
+    house.start_service("catalog").await;
+    house
+}
+
+async fn create_lamp(house: &House) -> Answer {
+    house.post("catalog", "/catalog/products", &json!({"name": "Lamp", "price": 19.5})).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_created_record_is_found_read_from_the_cache_and_gone_after_deletion() {
+    let house = catalog().await;
+    let created = create_lamp(&house).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let record = created.json();
+    let path = format!("/catalog/products/{}", record["id"].as_str().unwrap());
+    assert_eq!(created.field("location"), path);
+    assert_eq!((&record["name"], &record["price"]), (&json!("Lamp"), &json!(19.5)));
+    record["created_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+
+    let first = house.get("catalog", &path).await;
+    assert_eq!(first.status, 200);
+    assert_eq!(first.field("cache-status"), "sixfold; fwd=uri-miss; stored");
+    let second = house.get("catalog", &path).await;
+    assert_eq!(second.field("cache-status"), "sixfold; hit");
+    for answer in [&first, &second] {
+        assert_eq!(answer.json(), record);
+        assert_eq!(answer.field("etag"), created.field("etag"));
+        assert_eq!(answer.field("content-type"), "application/json");
+    }
+
+    let head = house.send("catalog", Method::HEAD, &path, &[], "").await;
+    assert_eq!((head.status.as_u16(), head.text.len()), (200, 0));
+    assert_eq!(head.field("content-length"), second.text.len().to_string());
+
+    let deleted = house.send("catalog", Method::DELETE, &path, &[], "").await;
+    assert_eq!(deleted.status, 204);
+    assert_eq!(house.get("catalog", &path).await.problem(), "not-found");
+    assert_eq!(house.send("catalog", Method::DELETE, &path, &[], "").await.status, 404);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_is_seen_by_every_read_after_its_answer() {
+    let house = catalog().await;
+    let path = create_lamp(&house).await.field("location").to_owned();
+    for price in 0..20 {
+        house.get("catalog", &path).await;
+        let patch = json!({ "price": price }).to_string();
+        let patched = house.send("catalog", Method::PATCH, &path, &[MERGE], &patch).await;
+        assert_eq!(patched.status, 200);
+        let read = house.get("catalog", &path).await;
+        assert_eq!(read.json()["price"], price, "{read:?}");
+        assert_eq!(read.field("etag"), patched.field("etag"));
+    }
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_saves_a_transfer_and_stops_a_lost_update() {
+    let house = catalog().await;
+    let created = create_lamp(&house).await;
+    let (path, tag) = (created.field("location").to_owned(), created.field("etag").to_owned());
+    let with = |name| [JSON, (name, tag.as_str())];
+
+    let fresh = house.send("catalog", Method::GET, &path, &[("if-none-match", &tag)], "").await;
+    assert_eq!((fresh.status.as_u16(), fresh.text.len()), (304, 0));
+    assert_eq!(fresh.field("etag"), tag);
+
+    let body = r#"{"name": "Lamp", "price": 20}"#;
+    let replaced = house.send("catalog", Method::PUT, &path, &with("if-match"), body).await;
+    assert_eq!(replaced.status, 200, "{replaced:?}");
+    assert_ne!(replaced.field("etag"), tag);
+    let stale = house.send("catalog", Method::PUT, &path, &with("if-match"), body).await;
+    assert_eq!((stale.status.as_u16(), stale.problem().as_str()), (412, "precondition-failed"));
+    let merge = [MERGE, ("if-match", tag.as_str())];
+    assert_eq!(house.send("catalog", Method::PATCH, &path, &merge, "{}").await.status, 412);
+    let deleted = house.send("catalog", Method::DELETE, &path, &with("if-match"), "").await;
+    assert_eq!(deleted.status, 412);
+    assert_eq!(house.get("catalog", &path).await.json()["price"], 20);
+    let malformed = house.send("catalog", Method::GET, &path, &[("if-match", "7")], "").await;
+    assert_eq!(malformed.status, 400);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_makes_a_record_at_a_chosen_name_only_when_asked_to() {
+    let house = catalog().await;
+    let (path, body) = ("/catalog/products/lamp-1", r#"{"name": "Lamp", "price": 20}"#);
+    assert_eq!(house.send("catalog", Method::PUT, path, &[JSON], body).await.status, 404);
+    let absent = [JSON, ("if-none-match", "*")];
+    let made = house.send("catalog", Method::PUT, path, &absent, body).await;
+    assert_eq!((made.status.as_u16(), made.field("location")), (201, path));
+    assert_eq!(house.send("catalog", Method::PUT, path, &absent, body).await.status, 412);
+    assert_eq!(house.send("catalog", Method::PUT, path, &[JSON], body).await.status, 200);
+    let odd = "/catalog/products/a%2Fb";
+    assert_eq!(house.send("catalog", Method::PUT, odd, &absent, body).await.status, 404);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn patches_that_race_are_all_applied() {
+    let house = catalog().await;
+    let path = create_lamp(&house).await.field("location").to_owned();
+    let fields = ["a", "b", "c", "d"];
+    let bodies = fields.map(|name| json!({ name: 1, "description": null }).to_string());
+    let patch = |body: &'_ str| {
+        let (house, path, body) = (&house, path.clone(), body.to_owned());
+        async move { house.send("catalog", Method::PATCH, &path, &[MERGE], &body).await.status.as_u16() }
+    };
+    let [a, b, c, d] = &bodies;
+    let statuses = tokio::join!(patch(a), patch(b), patch(c), patch(d));
+    assert_eq!(statuses, (200, 200, 200, 200));
+    let record = house.get("catalog", &path).await.json();
+    assert!(fields.iter().all(|name| record[name] == 1), "{record}");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listing_is_walked_page_by_page() {
+    let house = catalog().await;
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        made.push(create_lamp(&house).await.json()["id"].clone());
+    }
+    let mut path = "/catalog/products?limit=2".to_owned();
+    let (mut found, mut pages) = (Vec::new(), 0);
+    loop {
+        let page = house.get("catalog", &path).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        pages += 1;
+        let listing = page.json();
+        found.extend(listing["items"].as_array().unwrap().iter().map(|item| item["id"].clone()));
+        let Some(next) = listing["next"].as_str() else {
+            assert_eq!(page.field("link"), "");
+            break;
+        };
+        path = format!("/catalog/products?limit=2&cursor={next}");
+        assert_eq!(page.field("link"), format!("<{path}>; rel=\"next\""));
+    }
+    assert_eq!((found, pages), (made, 3), "in the order they were made");
+    let refused = house.get("catalog", "/catalog/products?cursor=x").await;
+    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (400, "malformed-request"));
+    assert_eq!(house.get("catalog", "/catalog/products?price=gte.1").await.status, 400);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_with_a_request_is_said() {
+    let house = catalog().await;
+    let send = async |method, path, fields: &[(&str, &str)], body: &str| {
+        house.send("catalog", method, path, fields, body).await
+    };
+    let products = "/catalog/products";
+    let invalid = send(Method::POST, products, &[JSON], r#"{"price": -1, "id": "mine"}"#).await;
+    assert_eq!((invalid.status.as_u16(), invalid.problem().as_str()), (422, "invalid-body"));
+    assert_eq!(invalid.pointers(), ["/id", "/name", "/price"]);
+    assert_eq!(send(Method::POST, products, &[JSON], "{").await.problem(), "malformed-request");
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(send(Method::POST, products, &form, "name=Lamp").await.problem(), "unsupported-media-type");
+    let large = json!({ "name": "Lamp", "price": 1, "text": "x".repeat(300_000) }).to_string();
+    assert_eq!(send(Method::POST, products, &[JSON], &large).await.problem(), "body-too-large");
+
+    let not_allowed = send(Method::DELETE, products, &[], "").await;
+    assert_eq!((not_allowed.status.as_u16(), not_allowed.problem().as_str()), (405, "method-not-allowed"));
+    assert_eq!(not_allowed.field("allow"), "GET, HEAD, POST, OPTIONS");
+    let options = send(Method::OPTIONS, "/catalog/products/x", &[], "").await;
+    assert_eq!(options.field("allow"), "GET, HEAD, PUT, PATCH, DELETE, OPTIONS");
+    assert_eq!(send(Method::GET, "/catalog/things", &[], "").await.problem(), "not-found");
+    assert_eq!(send(Method::GET, "/", &[], "").await.problem(), "not-found");
+
+    let lamp = create_lamp(&house).await.field("location").to_owned();
+    let patch = send(Method::PATCH, &lamp, &[JSON], "{}").await;
+    assert_eq!((patch.status.as_u16(), patch.field("accept-patch")), (415, "application/merge-patch+json"));
+    let patch = send(Method::PATCH, &lamp, &[MERGE], r#"{"name": null}"#).await;
+    assert_eq!(patch.pointers(), ["/name"], "the record must be valid after the patch");
+    assert_eq!(send(Method::PATCH, &lamp, &[MERGE], "[]").await.status, 422);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_and_the_job_that_confirms_it_come_together() {
+    let mut house = House::start(|_| {}).await;
+    house.start_service("orders").await;
+    let order = json!({"product_id": "p1", "quantity": 2});
+    let created = house.post("orders", "/orders/orders", &order).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let record = created.json();
+    assert_eq!(record["status"], "pending");
+    let jobs = house.database().jobs(&JobFilter::default()).await.unwrap().jobs;
+    assert_eq!(jobs.len(), 1);
+    assert_eq!((jobs[0].queue.as_str(), jobs[0].kind.as_str()), ("orders", "order.confirm"));
+    let payload = json!({"namespace": "orders", "collection": "orders", "id": record["id"]});
+    assert_eq!(jobs[0].payload, payload);
+    let trace = jobs[0].traceparent.as_deref().unwrap();
+    assert!(trace.contains(created.field("x-request-id")), "the job continues the request's trace");
+
+    let mut with_status = order.clone();
+    with_status["status"] = json!("confirmed");
+    let refused = house.post("orders", "/orders/orders", &with_status).await;
+    assert_eq!((refused.status.as_u16(), refused.pointers()), (422, vec!["/status".to_owned()]));
+    let invalid = house.post("orders", "/orders/orders", &json!({"product_id": "p1"})).await;
+    assert_eq!(invalid.pointers(), ["/quantity"]);
+    let jobs = house.database().jobs(&JobFilter::default()).await.unwrap().jobs;
+    assert_eq!(jobs.len(), 1, "a refused order causes no job");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_worker_writes_leaves_the_cache_and_survives_a_client_s_change() {
+    let mut house = House::start(|_| {}).await;
+    house.start_service("orders").await;
+    let created = house.post("orders", "/orders/orders", &json!({"product_id": "p1", "quantity": 2})).await;
+    let (path, record) = (created.field("location").to_owned(), created.json());
+    house.get_until("orders", &path, |answer| answer.field("cache-status") == "sixfold; hit").await;
+
+    // Written as the worker writes it: straight into the database, past this service.
+    let patch = Operation::Patch {
+        collection: "orders".into(),
+        id: record["id"].as_str().unwrap().into(),
+        patch: Map::from_iter([("status".to_owned(), Value::from("confirmed"))]),
+        precondition: Precondition::None,
+    };
+    let transaction = Transaction { namespace: "orders".into(), operations: vec![patch] };
+    house.database().transact(&transaction).await.unwrap();
+    house.get_until("orders", &path, |answer| answer.json()["status"] == "confirmed").await;
+
+    let body = r#"{"product_id": "p2", "quantity": 3}"#;
+    let replaced = house.send("orders", Method::PUT, &path, &[JSON], body).await;
+    assert_eq!(replaced.json()["status"], "confirmed", "{replaced:?}");
+    let patched = house.send("orders", Method::PATCH, &path, &[MERGE], r#"{"note": "x"}"#).await;
+    assert_eq!(patched.json()["status"], "confirmed", "{patched:?}");
+    let patched = house.send("orders", Method::PATCH, &path, &[MERGE], r#"{"status": "x"}"#).await;
+    assert_eq!(patched.pointers(), ["/status"]);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_may_demand_the_version_and_go_without_a_cache() {
+    let mut house = House::start(|config| {
+        let products = config.services.get_mut("catalog").unwrap().collections.get_mut("products").unwrap();
+        products.require_if_match = true;
+        products.cache_ttl = std::time::Duration::ZERO;
+    })
+    .await;
+    house.start_service("catalog").await;
+    let created = create_lamp(&house).await;
+    let (path, tag) = (created.field("location").to_owned(), created.field("etag").to_owned());
+    for (method, field, body) in [
+        (Method::PUT, JSON, r#"{"name": "a", "price": 1}"#),
+        (Method::PATCH, MERGE, "{}"),
+        (Method::DELETE, JSON, ""),
+    ] {
+        let refused = house.send("catalog", method, &path, &[field], body).await;
+        assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (428, "precondition-required"));
+    }
+    let read = house.get("catalog", &path).await;
+    assert_eq!(read.field("cache-status"), "sixfold; fwd=bypass");
+    let deleted = house.send("catalog", Method::DELETE, &path, &[("if-match", &tag)], "").await;
+    assert_eq!(deleted.status, 204);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_schemas_are_published_for_the_gateways() {
+    let house = catalog().await;
+    let published = house.get("catalog", "/.well-known/sixfold/schemas").await.json();
+    let schema = &published["collections"]["/catalog/products"]["schema"];
+    assert_eq!(schema["required"], json!(["name", "price"]), "{published}");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_database_a_service_is_degraded_and_says_so_until_it_is_there() {
+    let mut house = House::without_database(|_| {});
+    drop(house.bind_service("catalog"));
+    house.get_until("catalog", "/health", |answer| answer.json()["state"] == "degraded").await;
+    let refused = house.get("catalog", "/catalog/products/x").await;
+    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (503, "unavailable"));
+    assert_ne!(refused.field("retry-after"), "");
+    house.start_database().await;
+    house.until_ready("catalog").await;
+    assert_eq!(create_lamp(&house).await.status, 201);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_cluster_token_only_health_answers_without_it() {
+    let mut house = House::without_database(|_| {});
+    house.token = process::ClusterToken::new(Some(process::Secret::new("secret")));
+    drop(house.bind_service("catalog"));
+    assert_eq!(house.get("catalog", "/livez").await.status, 200);
+    for path in ["/catalog/products", "/.well-known/sixfold/schemas", "/nothing"] {
+        assert_eq!(house.get("catalog", path).await.problem(), "unauthenticated", "{path}");
+    }
+    let with = [("sixfold-token", "secret")];
+    let answer = house.send("catalog", Method::GET, "/.well-known/sixfold/schemas", &with, "").await;
+    assert_eq!(answer.status, 200);
+    house.stop().await;
+}

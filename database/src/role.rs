@@ -4,6 +4,7 @@ use std::path::Path;
 
 use process::http::{Limits, serve};
 use process::{Bound, ClusterToken, Health, Listening, RoleError, Shutdown, listen};
+use tokio::sync::watch;
 
 use crate::Config;
 use crate::engine::Engine;
@@ -28,9 +29,11 @@ pub fn bind(config: &Config, data: &Path, token: &ClusterToken) -> Result<Bound,
             own_health.set_draining();
             engine.end_waits();
         };
+        let watching = watch_writes(engine.writable(), &own_health);
         let served = async { tokio::join!(serving, draining) };
         let result = tokio::select! {
             _ = served => Ok(()),
+            () = watching => Err(RoleError::stopped(ROLE, "its writer ended; the log says why")),
             () = engine.ended() => Err(RoleError::stopped(ROLE, "its writer ended; the log says why")),
         };
         // Closing waits for the disk, so it has a thread of its own.
@@ -38,6 +41,16 @@ pub fn bind(config: &Config, data: &Path, token: &ClusterToken) -> Result<Bound,
         result.and(closed.map_err(|error| RoleError::stopped(ROLE, error)))
     };
     Ok(Bound::new(vec![Listening { protocol: "http", address }], ROLE, health, run))
+}
+
+/// Keeps the health true to whether writes succeed; ends with the writer.
+async fn watch_writes(mut writable: watch::Receiver<bool>, health: &Health) {
+    while writable.changed().await.is_ok() {
+        match *writable.borrow_and_update() {
+            true => health.set_ready(),
+            false => health.set_degraded("the last write failed"),
+        }
+    }
 }
 
 /// Runs the role until the shutdown is requested.

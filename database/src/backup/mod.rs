@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::error::BackupError;
 pub use self::restore::restore;
-use crate::engine::sqlite::{Owner, check_library, database_file, open_reader, open_writer, schema};
+use crate::engine::sqlite::{
+    Owner, check_library, create_private, database_file, open_reader, open_writer, schema,
+};
 use crate::{Config, Engine, OpenError, Remote};
 
 /// What a backup holds.
@@ -125,7 +127,7 @@ fn copy(source: &Connection, file: &Path) -> Result<Report, BackupError> {
     let partial = beside(file, ".partial");
     // What an earlier, broken attempt left.
     let _ = fs::remove_file(&partial);
-    let copied = copy_pages(source, &partial).map_err(|error| fault(file, error));
+    let copied = copy_pages(source, &partial);
     let verified = copied.and_then(|()| sync(&partial)).and_then(|()| verify(&partial));
     let finish = |report: Report| {
         // Unlike a rename, a hard link never replaces what appeared meanwhile.
@@ -138,8 +140,13 @@ fn copy(source: &Connection, file: &Path) -> Result<Report, BackupError> {
     finished
 }
 
-fn copy_pages(source: &Connection, target: &Path) -> rusqlite::Result<()> {
-    let mut target = Connection::open(target)?;
+fn copy_pages(source: &Connection, file: &Path) -> Result<(), BackupError> {
+    create_private(file).map_err(|error| fault(file, error))?;
+    write_pages(source, file).map_err(|error| fault(file, error))
+}
+
+fn write_pages(source: &Connection, file: &Path) -> rusqlite::Result<()> {
+    let mut target = Connection::open(file)?;
     {
         let backup = rusqlite::backup::Backup::new(source, &mut target)?;
         // All pages in one step, hence of one snapshot.

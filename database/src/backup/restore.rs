@@ -27,7 +27,7 @@ pub fn restore(file: &Path, data: &Path, force: bool) -> Result<Report, BackupEr
     // What an earlier, broken attempt left.
     let _ = fs::remove_file(&partial);
     let source = open_reader(file).map_err(|error| fault(file, error))?;
-    copy_pages(&source, &partial).map_err(|error| fault(&partial, error))?;
+    copy_pages(&source, &partial)?;
     begin_anew(&partial, Timestamp::now()).map_err(|error| fault(&partial, error))?;
     sync(&partial)?;
     let report = verify(&partial)?;

@@ -100,6 +100,13 @@ impl Engine {
         }
     }
 
+    /// Tells whether the last commit succeeded, and when that changes.
+    pub(crate) fn writable(&self) -> tokio::sync::watch::Receiver<bool> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.writable(),
+        }
+    }
+
     /// Waits until the engine cannot write any more: it was closed, or it failed for good.
     pub async fn ended(&self) {
         match self {

@@ -1,5 +1,8 @@
 //! Opening the database file: who may write, what a commit promises, and where the files lie.
 
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +30,16 @@ pub(crate) fn check_library() -> Result<(), OpenError> {
     match rusqlite::version_number() >= OLDEST_SQLITE {
         true => Ok(()),
         false => Err(OpenError::Library { found: rusqlite::version() }),
+    }
+}
+
+/// Makes the file of a database that only we can read; SQLite gives its log the same mode.
+///
+/// A file that exists is not opened, so none of SQLite's locks can be dropped by it.
+pub(crate) fn create_private(file: &Path) -> std::io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ mod waits;
 mod wakes;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,10 +23,10 @@ use std::thread::JoinHandle;
 use jiff::Timestamp;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::connection::{check_library, database_file, open_reader, open_writer};
+pub(crate) use self::connection::{check_library, create_private, database_file, open_reader, open_writer};
 pub(crate) use self::owner::Owner;
 use self::readers::Readers;
 use self::upkeep::Upkeep;
@@ -48,7 +48,8 @@ struct Inner {
     wakes: Arc<Wakes>,
     upkeep: SyncSender<upkeep::Message>,
     threads: Mutex<Option<Threads>>,
-    file: std::path::PathBuf,
+    file: PathBuf,
+    writable: watch::Receiver<bool>,
     /// Cancelled when those who wait are to go.
     no_waiting: CancellationToken,
     /// Cancelled when the writer has ended, asked or not.
@@ -69,6 +70,7 @@ impl Sqlite {
         check_library()?;
         let owner = Owner::take(data)?;
         let file = database_file(data);
+        connection::create_private(&file)?;
         let log_pages = Arc::new(AtomicU32::new(0));
         let mut connection = writer::open_counted(&file, &log_pages)?;
         schema::migrate(&mut connection)?;
@@ -76,6 +78,8 @@ impl Sqlite {
         let (log_upkeep, upkeep, upkeep_thread) = Upkeep::start(&file, config.checkpoint)?;
         let (outbox, inbox) = sync_channel(config.queue);
         let wakes = Arc::new(Wakes::default());
+        let writable = watch::Sender::new(true);
+        let writable_seen = writable.subscribe();
         let ended = CancellationToken::new();
         let writer = Writer {
             file: file.clone(),
@@ -87,6 +91,7 @@ impl Sqlite {
             wakes: Arc::clone(&wakes),
             upkeep: log_upkeep,
             log_pages,
+            writable,
             last_now: Timestamp::MIN,
             next_expiry: None,
         };
@@ -98,7 +103,17 @@ impl Sqlite {
         let threads = Threads { writer: writer_thread, upkeep: upkeep_thread, _owner: owner };
         let no_waiting = CancellationToken::new();
         let threads = Mutex::new(Some(threads));
-        Ok(Self(Arc::new(Inner { outbox, readers, wakes, upkeep, threads, file, no_waiting, ended })))
+        Ok(Self(Arc::new(Inner {
+            outbox,
+            readers,
+            wakes,
+            upkeep,
+            threads,
+            file,
+            writable: writable_seen,
+            no_waiting,
+            ended,
+        })))
     }
 
     pub(super) async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
@@ -168,6 +183,11 @@ impl Sqlite {
     /// Sends those who wait for jobs or changes away with what there is.
     pub(super) fn end_waits(&self) {
         self.0.no_waiting.cancel();
+    }
+
+    /// Tells whether the last commit succeeded, and when that changes.
+    pub(super) fn writable(&self) -> watch::Receiver<bool> {
+        self.0.writable.clone()
     }
 
     /// Waits until the writer has ended, by [`Sqlite::close`] or by a fault.

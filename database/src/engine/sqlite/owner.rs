@@ -2,7 +2,8 @@
 //!
 //! Never on the database file itself: closing any descriptor of it would drop SQLite's own POSIX locks.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -21,11 +22,12 @@ impl Owner {
     pub(crate) fn take(data: &Path) -> Result<Self, OpenError> {
         let fault =
             |error: std::io::Error| OpenError::Directory { data: data.to_owned(), reason: error.to_string() };
-        std::fs::create_dir_all(data).map_err(fault)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(fault)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(data.join("database.lock"))
             .map_err(fault)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {

@@ -17,6 +17,10 @@ const FIGURES_EVERY: Duration = Duration::from_secs(5);
 /// A log this many times its due length is restarted even if writers must wait for the readers.
 const OVERDUE: u32 = 16;
 
+/// How long a restart of the log waits for readers. Writers wait meanwhile, so it is short; while a reader
+/// such as a backup holds on for longer, the log grows and the restart is tried again later.
+const LONGEST_STALL: Duration = Duration::from_millis(100);
+
 /// SQLite's page size, in bytes; the default, and we set no other.
 const PAGE_BYTES: u64 = 4096;
 
@@ -43,6 +47,7 @@ impl Upkeep {
         checkpoint_bytes: u64,
     ) -> Result<(Self, SyncSender<Message>, JoinHandle<()>), OpenError> {
         let connection = connection::open_writer(file)?;
+        connection.busy_timeout(LONGEST_STALL)?;
         let (outbox, inbox) = sync_channel(2);
         let thread = std::thread::Builder::new()
             .name("db-upkeep".to_owned())

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::upkeep::Upkeep;
 use super::wakes::{Effects, Wakes};
@@ -74,6 +74,8 @@ pub(super) struct Writer {
     pub(super) upkeep: Upkeep,
     /// Pages in the write-ahead log, told by SQLite's hook after each commit.
     pub(super) log_pages: Arc<AtomicU32>,
+    /// Whether the last commit succeeded.
+    pub(super) writable: watch::Sender<bool>,
     pub(super) last_now: Timestamp,
     pub(super) next_expiry: Option<Timestamp>,
 }
@@ -126,6 +128,7 @@ impl Writer {
         let mut effects = Effects::default();
         match self.commit(&work, now, &mut effects) {
             Ok(results) => {
+                self.note_writable(true);
                 for (answer, result) in answers.into_iter().zip(results) {
                     let _ = answer.send(result);
                 }
@@ -134,6 +137,7 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(%error, callers = answers.len(), "a commit failed; nothing of it is promised");
+                self.note_writable(false);
                 // Whatever state the connection is in, a fresh one is in none.
                 self.connection = None;
                 for answer in answers {
@@ -146,6 +150,10 @@ impl Writer {
         }
         figures::COMMIT_SECONDS.with_label_values::<&str>(&[]).observe(started.elapsed().as_secs_f64());
         figures::BATCH_SIZE.observe(work.len() as f64);
+    }
+
+    fn note_writable(&self, writable: bool) {
+        self.writable.send_if_modified(|noted| std::mem::replace(noted, writable) != writable);
     }
 
     fn commit(

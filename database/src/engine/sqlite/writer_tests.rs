@@ -37,6 +37,7 @@ fn bench() -> Bench {
         wakes: Arc::new(wakes::Wakes::default()),
         upkeep,
         log_pages,
+        writable: watch::Sender::new(true),
         last_now: Timestamp::MIN,
         next_expiry: None,
     };
@@ -103,10 +104,10 @@ fn a_failed_commit_fails_every_caller_and_the_writer_recovers() {
     for answered in [first, refused] {
         assert!(matches!(answer(answered), Err(Error::Storage { .. })));
     }
-    assert!(!bench.exists("a"));
+    assert!(!bench.exists("a") && !*bench.writer.writable.borrow());
     let again = bench.ask(put("a", Precondition::Absent, 1));
     bench.write_one_batch();
-    assert!(answer(again).is_ok() && bench.exists("a"));
+    assert!(answer(again).is_ok() && bench.exists("a") && *bench.writer.writable.borrow());
 }
 
 #[test]

@@ -1,0 +1,80 @@
+//! What the SQLite engine does to its files.
+
+#![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
+
+use std::os::unix::fs::PermissionsExt;
+
+use database::{Config, Database, Engine, Error, Operation, Precondition, Transaction};
+use serde_json::{Map, json};
+use tokio::task::JoinSet;
+
+fn put(id: &str, size: usize) -> Transaction {
+    let data = Map::from_iter([("filler".to_owned(), json!("x".repeat(size)))]);
+    let (collection, id) = ("things".to_owned(), id.to_owned());
+    let put = Operation::Put { collection, id, data, precondition: Precondition::None };
+    Transaction { namespace: "shop".into(), operations: vec![put] }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_stays_bounded_while_many_write() {
+    let data = tempfile::tempdir().unwrap();
+    let config = Config { checkpoint: 64 << 10, ..Config::default() };
+    let database = Database::Local(Engine::open(&config, data.path()).unwrap());
+    let mut writers = JoinSet::new();
+    for writer in 0..8 {
+        let database = database.clone();
+        writers.spawn(async move {
+            for number in 0..100 {
+                database.transact(&put(&format!("{writer} {number}"), 20_000)).await.unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+    let log = std::fs::metadata(data.path().join("sixfold.db-wal")).unwrap().len();
+    // 16 MiB of documents were written; the log may grow to 16 times its due length and some batches more.
+    assert!(log < 6 << 20, "the log has {log} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_can_read_the_files() {
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("data");
+    let engine = Engine::open(&Config::default(), &data).unwrap();
+    Database::Local(engine.clone()).transact(&put("a", 1)).await.unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&data), 0o700);
+    for name in ["sixfold.db", "sixfold.db-wal", "sixfold.db-shm", "database.lock"] {
+        assert_eq!(mode(&data.join(name)), 0o600, "{name}");
+    }
+    engine.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_waiting_writes_than_the_queue_holds_are_refused_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let config = Config { queue: 4, batch: 1, ..Config::default() };
+    let database = Database::Local(Engine::open(&config, data.path()).unwrap());
+    let mut callers = JoinSet::new();
+    for number in 0..200 {
+        let database = database.clone();
+        callers
+            .spawn(async move { database.transact(&put(&format!("{number}"), 100_000)).await.map(|_| ()) });
+    }
+    let results = callers.join_all().await;
+    assert!(results.contains(&Ok(())) && results.contains(&Err(Error::Overloaded)), "{results:?}");
+    assert!(results.iter().all(|result| matches!(result, Ok(()) | Err(Error::Overloaded))), "{results:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_engine_has_done_what_it_answered_and_refuses_the_rest() {
+    let data = tempfile::tempdir().unwrap();
+    let engine = Engine::open(&Config::default(), data.path()).unwrap();
+    let database = Database::Local(engine.clone());
+    database.transact(&put("a", 1)).await.unwrap();
+    engine.close();
+    engine.close();
+    let refused = database.transact(&put("b", 1)).await;
+    assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    let reopened = Database::Local(Engine::open(&Config::default(), data.path()).unwrap());
+    assert_eq!(reopened.changes(None, 0, 10, std::time::Duration::ZERO).await.unwrap().len(), 1);
+}

@@ -1,11 +1,10 @@
 //! Reading one record, cache-aside.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use cache::Found;
+use cache::handle::Source;
 use database::{Query, Record};
 use http::header::ETAG;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -35,12 +34,25 @@ static READS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 enum CacheUse {
     /// It had the record.
     Hit,
-    /// It had not, and has now.
-    Stored,
+    /// It had not; the record was loaded and offered to it.
+    Miss,
+    /// It had not, and another read of this instance was loading the record already.
+    Collapsed,
     /// It was not reached.
     Unavailable,
     /// The collection does not use it.
     Bypass,
+}
+
+impl From<Source> for CacheUse {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Hit => Self::Hit,
+            Source::Miss => Self::Miss,
+            Source::Coalesced => Self::Collapsed,
+            Source::Bypass => Self::Unavailable,
+        }
+    }
 }
 
 /// Answers GET and HEAD of one record.
@@ -78,20 +90,15 @@ pub(super) async fn load(collection: &Collection, id: &str) -> Result<Record, Pr
 
 async fn find(collection: &Collection, id: &str) -> Result<(Prepared, CacheUse), Problem> {
     let ttl = collection.settings.cache_ttl;
-    if ttl == Duration::ZERO {
+    let prepare = async || Ok(Prepared::new(&load(collection, id).await?).to_cached());
+    if ttl.is_zero() {
         return Ok((Prepared::new(&load(collection, id).await?), CacheUse::Bypass));
     }
-    match collection.cache.read(&collection.cache_key(id)).await {
-        Found::Hit(value) => match Prepared::from_cached(value) {
-            Some(prepared) => Ok((prepared, CacheUse::Hit)),
-            None => Ok((Prepared::new(&load(collection, id).await?), CacheUse::Bypass)),
-        },
-        Found::Miss(fill) => {
-            let prepared = Prepared::new(&load(collection, id).await?);
-            collection.cache.fill(fill, prepared.to_cached(), ttl).await;
-            Ok((prepared, CacheUse::Stored))
-        }
-        Found::Unavailable => Ok((Prepared::new(&load(collection, id).await?), CacheUse::Unavailable)),
+    let key = collection.cache_key(id);
+    let (value, source) = collection.cache.read_through(&key, ttl, prepare).await?;
+    match Prepared::from_cached(value) {
+        Some(prepared) => Ok((prepared, source.into())),
+        None => Ok((Prepared::new(&load(collection, id).await?), CacheUse::Bypass)),
     }
 }
 
@@ -103,10 +110,13 @@ fn not_modified(version: u64) -> Response {
 }
 
 impl CacheUse {
+    /// Writes it as RFC 9211 says. `stored` is left out: the cache does not take what was just invalidated,
+    /// and does not tell.
     fn status(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Hit => "sixfold; hit",
-            Self::Stored => "sixfold; fwd=uri-miss; stored",
+            Self::Miss => "sixfold; fwd=uri-miss",
+            Self::Collapsed => "sixfold; fwd=uri-miss; collapsed",
             Self::Unavailable => "sixfold; fwd=bypass; detail=unavailable",
             Self::Bypass => "sixfold; fwd=bypass",
         })
@@ -115,7 +125,8 @@ impl CacheUse {
     fn label(self) -> &'static str {
         match self {
             Self::Hit => "hit",
-            Self::Stored => "miss",
+            Self::Miss => "miss",
+            Self::Collapsed => "collapsed",
             Self::Unavailable => "unavailable",
             Self::Bypass => "bypass",
         }

@@ -30,7 +30,9 @@ pub(super) async fn create(collection: &Collection, request: Request) -> Result<
     let data = check(collection, body)?;
     // Version 7 grows with time, so new records lie together and listings show the oldest first.
     let id = Uuid::now_v7().to_string();
-    insert(collection, id, data).await
+    // Nobody can have read, so nobody can have cached, what had no name until now.
+    let outcome = transact(collection, creation(collection, &id, data)).await;
+    created(collection, &id, outcome)
 }
 
 /// Answers PUT: replaces a record or, with `If-None-Match: *`, makes one under a chosen name.
@@ -46,7 +48,8 @@ pub(super) async fn replace(
     let body = body::read_json(request, collection.settings.max_body, JSON).await?;
     let data = check(collection, body)?;
     if conditions.wants_absence() {
-        return insert(collection, id.to_owned(), data).await;
+        let outcome = commit(collection, id, creation(collection, id, data)).await;
+        return created(collection, id, outcome);
     }
     rewrite(collection, id, &conditions, |_| Ok(data.clone())).await
 }
@@ -118,24 +121,28 @@ fn check(collection: &Collection, data: Value) -> Result<Map<String, Value>, Pro
 }
 
 /// Writes a record that must not exist, with the jobs its creation causes.
-async fn insert(
-    collection: &Collection,
-    id: String,
-    mut data: Map<String, Value>,
-) -> Result<Response, Problem> {
+fn creation(collection: &Collection, id: &str, mut data: Map<String, Value>) -> Vec<Operation> {
     data.extend(collection.settings.server_fields.clone());
     let payload = json!({ "namespace": collection.namespace, "collection": collection.name, "id": id });
     let put = Operation::Put {
         collection: collection.name.clone(),
-        id: id.clone(),
+        id: id.to_owned(),
         data,
         precondition: Precondition::Absent,
     };
     let jobs = collection.settings.on_create.iter().map(|enqueue| Operation::Enqueue {
         job: NewJob::new(&enqueue.queue, &enqueue.kind, payload.clone()),
     });
-    let operations = std::iter::once(put).chain(jobs).collect();
-    let outcome = commit(collection, &id, operations).await.map_err(|error| problem_of(&error))?;
+    std::iter::once(put).chain(jobs).collect()
+}
+
+/// Answers a creation.
+fn created(
+    collection: &Collection,
+    id: &str,
+    outcome: Result<Option<Outcome>, Error>,
+) -> Result<Response, Problem> {
+    let outcome = outcome.map_err(|error| problem_of(&error))?;
     let mut response = written(outcome, StatusCode::CREATED)?;
     if let Ok(location) = HeaderValue::try_from(format!("{}/{id}", collection.path)) {
         response.headers_mut().insert(LOCATION, location);
@@ -185,15 +192,19 @@ async fn commit(
     id: &str,
     operations: Vec<Operation>,
 ) -> Result<Option<Outcome>, Error> {
-    let transaction = Transaction { namespace: collection.namespace.clone(), operations };
-    let committed = collection.database.transact(&transaction).await;
-    if let Ok(committed) = &committed {
-        collection.own_writes.note(committed.sequence);
-    }
+    let committed = transact(collection, operations).await;
     if matches!(committed, Ok(_) | Err(Error::Unknown { .. } | Error::Storage { .. })) {
         collection.cache.invalidate(&[collection.cache_key(id)]).await;
     }
-    Ok(committed?.outcomes.into_iter().next())
+    committed
+}
+
+/// Commits operations, notes them as this instance's own, and gives what became of the first.
+async fn transact(collection: &Collection, operations: Vec<Operation>) -> Result<Option<Outcome>, Error> {
+    let transaction = Transaction { namespace: collection.namespace.clone(), operations };
+    let committed = collection.database.transact(&transaction).await?;
+    collection.own_writes.note(committed.sequence);
+    Ok(committed.outcomes.into_iter().next())
 }
 
 fn written(outcome: Option<Outcome>, status: StatusCode) -> Result<Response, Problem> {

@@ -1,6 +1,7 @@
 //! Bodies stream both ways, of any length and framing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -175,4 +176,26 @@ async fn a_get_with_a_body_keeps_it() {
     let balancer = start(&config);
     let request = "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nquery\r\n0\r\n\r\n";
     assert_eq!(balancer.exchange(request).await.body, "query");
+}
+
+#[tokio::test]
+async fn an_upload_that_moves_outlives_the_silence_a_backend_is_granted() {
+    let backend = Backend::start(|_, mut client| async move {
+        let body = client.read_exactly(12).await;
+        client.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{body}")).await;
+        Some(client)
+    })
+    .await;
+    let mut config = config(&[backend.address]);
+    config.health.path = String::new();
+    config.head_timeout = Duration::from_millis(1000);
+    let balancer = start(&config);
+    let mut client = balancer.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n").await;
+    for _ in 0..12 {
+        // Real time must pass here; the whole upload takes longer than the timeout.
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        client.send("x").await;
+    }
+    assert_eq!(client.read_response(false).await.body, "x".repeat(12));
 }

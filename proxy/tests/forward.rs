@@ -1,0 +1,138 @@
+//! Forwarding over real sockets: which connection is used, and when waiting ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::BodyExt;
+use proxy::{Body, BodyError, ForwardError, Pool, Timeouts};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn get() -> Request<Body> {
+    Request::get("/").header("host", "a").body(Body::empty()).unwrap()
+}
+
+/// Starts a backend on this thread; gives its address and how many connections it accepted.
+async fn backend<F: Future<Output = ()> + 'static>(
+    serve: impl Fn(TcpStream) -> F + 'static,
+) -> (SocketAddr, Rc<Cell<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepted = Rc::new(Cell::new(0));
+    let count = Rc::clone(&accepted);
+    spawn_local(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            count.set(count.get() + 1);
+            spawn_local(serve(stream));
+        }
+    });
+    (address, accepted)
+}
+
+/// Reads the head of a request without a body; false when the other end has closed.
+async fn read_head(stream: &mut TcpStream) -> bool {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+async fn answer_all(mut stream: TcpStream) {
+    while read_head(&mut stream).await {
+        stream.write_all(OK.as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn requests_in_turn_share_one_connection() {
+    let test = async {
+        let (address, accepted) = backend(answer_all).await;
+        let pool = Pool::default();
+        let upstream = pool.upstream(address);
+        for _ in 0..10 {
+            let response = upstream.forward(get(), &Timeouts::default()).await.unwrap();
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+        }
+        assert_eq!(accepted.get(), 1);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_connection_still_busy_with_a_body_is_not_used() {
+    let test = async {
+        let (address, accepted) = backend(|mut stream| async move {
+            while read_head(&mut stream).await {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await.unwrap();
+            }
+        })
+        .await;
+        let pool = Pool::default();
+        let upstream = pool.upstream(address);
+        let first = upstream.forward(get(), &Timeouts::default()).await.unwrap();
+        let second = upstream.forward(get(), &Timeouts::default()).await.unwrap();
+        assert_eq!(accepted.get(), 2);
+        drop((first, second));
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_refused_connect_gives_the_request_back() {
+    let test = async {
+        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let pool = Pool::default();
+        let failure = pool.upstream(address).forward(get(), &Timeouts::default()).await.unwrap_err();
+        assert!(failure.error.is_unsent());
+        assert_eq!(failure.request.expect("nothing was sent").headers()["host"], "a");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_in_time_breaks_off() {
+    let test = async {
+        let (address, _) = backend(|mut stream| async move {
+            read_head(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+            std::future::pending().await
+        })
+        .await;
+        let pool = Pool::default();
+        let timeouts = Timeouts { total: Some(Duration::from_millis(50)), ..Timeouts::default() };
+        let response = pool.upstream(address).forward(get(), &timeouts).await.unwrap();
+        let error = response.into_body().collect().await.unwrap_err();
+        assert!(matches!(error, BodyError::Deadline), "{error}");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn the_whole_time_bounds_the_wait_for_the_head_too() {
+    let test = async {
+        let (address, _) = backend(|stream| async move {
+            let _open = stream;
+            std::future::pending().await
+        })
+        .await;
+        let pool = Pool::default();
+        let timeouts = Timeouts { total: Some(Duration::from_millis(20)), ..Timeouts::default() };
+        let failure = pool.upstream(address).forward(get(), &timeouts).await.unwrap_err();
+        assert!(matches!(failure.error, ForwardError::Timeout { .. }), "{}", failure.error);
+        assert!(failure.request.is_none(), "it may have been acted on");
+    };
+    LocalSet::new().run_until(test).await;
+}

@@ -5,6 +5,7 @@
 mod running;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use process::ClusterToken;
 use redis::AsyncCommands;
@@ -179,6 +180,26 @@ async fn a_connection_past_the_limit_is_told_so() {
     let mut answer = String::new();
     second.read_to_string(&mut answer).await.unwrap();
     assert_eq!(answer, "-ERR max number of clients reached\r\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_closed_and_a_stranger_sooner() {
+    for (token, after) in
+        [(ClusterToken::default(), config().idle_timeout), (token("right"), Duration::from_secs(10))]
+    {
+        let server = start(&config(), &token);
+        let mut stream = TcpStream::connect(server.resp).await.unwrap();
+        let connected = tokio::time::Instant::now();
+        // A whole request and the beginning of another.
+        stream.write_all(b"ping\r\n*2\r\n$3\r\nGE").await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let waited = connected.elapsed();
+        assert!(
+            waited + Duration::from_secs(1) > after && waited < after + Duration::from_secs(1),
+            "{waited:?}"
+        );
+    }
 }
 
 #[tokio::test]

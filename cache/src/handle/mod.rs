@@ -30,6 +30,8 @@
 mod flight;
 mod gate;
 mod link;
+#[cfg(test)]
+mod model;
 mod postponed;
 #[cfg(test)]
 mod tests;

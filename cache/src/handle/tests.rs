@@ -187,6 +187,16 @@ async fn a_cache_that_says_nothing_is_waited_for_a_few_times_and_then_passed_by(
     assert_eq!(asked.elapsed(), Duration::ZERO);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_fill_that_may_still_be_under_way_is_followed_by_an_invalidation() {
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = patient(format!("sixfold://{}", mute.local_addr().unwrap()));
+    let cache = Cache::connect(&config, &ClusterToken::default());
+    let fill = Fill { key: "k".into(), missed_at: Instant::now(), tombstone: None };
+    cache.fill(fill, Bytes::from("value"), TTL).await;
+    assert!(cache.0.postponed.contains("k"));
+}
+
 #[tokio::test]
 async fn a_key_whose_invalidation_failed_is_invalidated_before_it_is_believed_again() {
     let address = free_address();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use load_balancer::{Cluster, Policy, health};
 use process::{RoleError, Services, Shutdown};
@@ -12,6 +13,9 @@ use crate::config::Config;
 use crate::published::Published;
 use crate::schema::Schemas;
 use crate::shared::Shared;
+
+/// The longest time before the first probes; in it a house on a slow machine is up.
+const PROBE_DELAY: Duration = Duration::from_secs(2);
 
 /// One service.
 pub(crate) struct Service {
@@ -70,10 +74,18 @@ impl Service {
 }
 
 /// Starts probing the instances of all services, on a thread of its own.
+///
+/// Not at once: services that start with the gateway are not ready yet, and gateways that start together
+/// should not probe together. Until then instances are tried.
 pub(crate) fn start_probes(shared: &Shared, shutdown: &Shutdown, background: &mut JoinSet<()>) {
     let clusters = shared.services.iter().map(|service| Arc::clone(&service.cluster)).collect();
     let shutdown = shutdown.clone();
+    let delay = shared.config.probe.interval.min(PROBE_DELAY).mul_f64(rand::random_range(0.25..1.0));
     background.spawn(async move {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = shutdown.requested() => return,
+        }
         if let Err(error) = health::probe(clusters, &shutdown).await {
             tracing::error!(%error, "instances of services are no longer probed");
         }

@@ -1,3 +1,5 @@
+//! Who is let in: tokens, roles, keys, and what services are told.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

@@ -1,3 +1,5 @@
+//! Services that fail, are silent, or are not there.
+
 use axum::{Router, routing::get};
 
 use super::*;

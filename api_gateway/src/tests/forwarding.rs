@@ -1,3 +1,5 @@
+//! What services see of a request, and what clients see of the gateway itself.
+
 use super::*;
 
 #[tokio::test]
@@ -65,5 +67,40 @@ async fn figures_are_counted() {
             && text.contains(&circuit)
     })
     .await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_finished_when_the_gateway_stops() {
+    use std::sync::Arc;
+
+    use tokio::sync::Notify;
+
+    let (arrived, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (seen, wait) = (Arc::clone(&arrived), Arc::clone(&answer));
+    let slow = move || {
+        let (seen, wait) = (Arc::clone(&seen), Arc::clone(&wait));
+        async move {
+            seen.notify_one();
+            wait.notified().await;
+            "done"
+        }
+    };
+    let (mut tasks, shutdown) = (JoinSet::new(), Shutdown::new(PATIENCE));
+    let routes = axum::Router::new().route("/catalog/slow", axum::routing::get(slow));
+    let service = start_service(routes, &mut tasks, &shutdown);
+    let house = House::before(Issuer::new("k1"), &service, json!({}), tasks, shutdown).await;
+    let asked = house.get("/catalog/slow", &[]);
+    let stopped = async {
+        arrived.notified().await;
+        house.shutdown.request();
+        eventually("nothing new is accepted", async || {
+            tokio::net::TcpStream::connect(&house.gateway).await.is_err()
+        })
+        .await;
+        answer.notify_one();
+    };
+    let (answered, ()) = tokio::join!(asked, stopped);
+    assert_eq!((answered.status.as_u16(), &answered.body[..]), (200, &b"done"[..]));
     house.stop().await;
 }

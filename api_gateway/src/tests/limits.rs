@@ -1,3 +1,5 @@
+//! How much is let in: rates, sizes, schemas, and requests that cannot be understood.
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -104,3 +104,22 @@ async fn canceling_a_running_job_stops_its_attempt() {
     let again = worker.post(&format!("/jobs/{id}:cancel"), &json!({})).await;
     assert_eq!(again.status, 409, "{again:?}");
 }
+
+#[tokio::test]
+async fn a_job_of_a_kind_nobody_knows_dies_and_says_so() {
+    let mut house = House::start().await;
+    let (kind, _watch) = probe();
+    let worker = house.worker(&quick(), kind);
+    // Past the API, as a service enqueues in its own transaction.
+    let mut job = database::NewJob::new("default", "reprot", json!({}));
+    job.max_attempts = Some(2);
+    let operations = vec![database::Operation::Enqueue { job }];
+    let transaction = database::Transaction { namespace: "catalog".into(), operations };
+    let committed = house.database.transact(&transaction).await.unwrap();
+    let Some(database::Outcome::Enqueued { job }) = committed.outcomes.first() else {
+        panic!("{committed:?}")
+    };
+    let dead = worker.final_job(&job.id).await;
+    assert_eq!((&dead["state"], &dead["attempt"]), (&json!("dead"), &json!(2)));
+    assert_eq!(dead["error"], "this worker has no kind `reprot`");
+}

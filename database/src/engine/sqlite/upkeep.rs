@@ -15,10 +15,10 @@ use crate::{figures, time};
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
 
 /// A log this many times its due length is restarted even if writers must wait for the readers.
-const OVERDUE: u32 = 16;
+const OVERDUE: u32 = 4;
 
-/// How long a restart of the log waits for readers. Writers wait meanwhile, so it is short; while a reader
-/// such as a backup holds on for longer, the log grows and the restart is tried again later.
+/// How long a restart of the log waits for readers, and the writer for a restart. It is short; while a
+/// reader such as a backup holds on for longer, the log grows and the restart is tried again later.
 const LONGEST_STALL: Duration = Duration::from_millis(100);
 
 /// SQLite's page size, in bytes; the default, and we set no other.
@@ -27,7 +27,10 @@ const PAGE_BYTES: u64 = 4096;
 /// What the thread is asked.
 #[derive(Debug)]
 pub(super) enum Message {
-    Checkpoint { overdue: bool },
+    /// Write the log back while others read and write.
+    Checkpoint,
+    /// Write the log back and begin it anew; the writer waits until the answer.
+    Restart(SyncSender<()>),
     Stop,
 }
 
@@ -64,11 +67,26 @@ impl Upkeep {
         }
         self.last = pages;
         if pages >= self.due_at {
-            self.due_at = pages.saturating_add(self.threshold);
-            // A full channel means that one is asked for already.
-            let overdue = pages / OVERDUE >= self.threshold;
-            let _ = self.outbox.try_send(Message::Checkpoint { overdue });
+            let is_asked = match pages / OVERDUE >= self.threshold {
+                true => self.restart_log(),
+                false => self.outbox.try_send(Message::Checkpoint).is_ok(),
+            };
+            // A full channel means that the thread is behind; it is asked again after the next commit.
+            if is_asked {
+                self.due_at = pages.saturating_add(self.threshold);
+            }
         }
+    }
+
+    /// Holds the writer back while the log is begun anew: a writer that never pauses takes the write lock
+    /// each time before the checkpoint gets it, and the log would grow for as long as the load lasts.
+    fn restart_log(&self) -> bool {
+        let (resume, resumed) = sync_channel(1);
+        let is_asked = self.outbox.try_send(Message::Restart(resume)).is_ok();
+        if is_asked {
+            let _ = resumed.recv_timeout(LONGEST_STALL);
+        }
+        is_asked
     }
 }
 
@@ -76,8 +94,10 @@ fn run(connection: &Connection, inbox: &Receiver<Message>) {
     let mut figures_at = Instant::now();
     loop {
         match inbox.recv_timeout(figures_at.saturating_duration_since(Instant::now())) {
-            Ok(Message::Checkpoint { overdue }) => {
-                checkpoint(connection, if overdue { "RESTART" } else { "PASSIVE" });
+            Ok(Message::Checkpoint) => checkpoint(connection, "PASSIVE"),
+            Ok(Message::Restart(resume)) => {
+                checkpoint(connection, "RESTART");
+                let _ = resume.send(());
             }
             Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {

@@ -9,15 +9,15 @@ use bytes::Bytes;
 use http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use load_balancer::InFlight;
 use process::health::HealthState;
 use process::problem::kinds;
-use process::{Identity, Problem, identity, trace};
+use process::{Identity, Problem, TraceContext, identity, trace};
 use proxy::fields;
 use proxy::server::Handler;
 use proxy::{Body, BodyError, Client, Pool};
 
 use crate::address::find_client;
-use crate::answer::Answer;
 use crate::clock::unix_now;
 use crate::figures::Figures;
 use crate::path::has_dot_segment;
@@ -29,6 +29,9 @@ use crate::shared::Shared;
 use crate::token::{self, Remembered, Verified};
 use crate::upstream::{Upstream, refuse_broken_body};
 
+/// Room for the fields added on the way: who asked (4), the trace, the token and the identity (3), made once.
+const ADDED_FIELDS: usize = 8;
+
 /// One thread of a gateway.
 pub(crate) struct Gateway {
     shared: Arc<Shared>,
@@ -39,10 +42,11 @@ pub(crate) struct Gateway {
 }
 
 impl Handler for Gateway {
-    type Body = Answer;
+    type Body = Body<InFlight>;
 
-    async fn handle(&self, request: Request<Incoming>, client: &Rc<Client>) -> Response<Self::Body> {
+    async fn handle(&self, mut request: Request<Incoming>, client: &Rc<Client>) -> Response<Self::Body> {
         let started = Instant::now();
+        request.headers_mut().reserve(ADDED_FIELDS);
         let context = trace::continue_or_start(request.headers(), &mut rand::rng());
         let logged = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (request.method().clone(), request.uri().path().to_owned()));
@@ -56,7 +60,9 @@ impl Handler for Gateway {
             }
         });
         let mut response = answered.await;
-        response.headers_mut().insert(trace::REQUEST_ID, context.request_id());
+        if !is_named(&response, context) {
+            response.headers_mut().insert(trace::REQUEST_ID, context.request_id());
+        }
         let elapsed = started.elapsed();
         self.figures.count_request(response.status(), elapsed);
         if let Some((method, path)) = logged {
@@ -96,7 +102,7 @@ impl Gateway {
         request: Request<Incoming>,
         client: &Rc<Client>,
         now: Instant,
-    ) -> Result<Response<Answer>, Refusal> {
+    ) -> Result<Response<Body<InFlight>>, Refusal> {
         let shared = &*self.shared;
         if let Some(answer) = self.answer_health(&request) {
             return answer;
@@ -124,7 +130,10 @@ impl Gateway {
     }
 
     /// Answers `/health`, `/readyz` and `/livez`, which are the gateway's own whatever the routes say.
-    fn answer_health(&self, request: &Request<Incoming>) -> Option<Result<Response<Answer>, Refusal>> {
+    fn answer_health(
+        &self,
+        request: &Request<Incoming>,
+    ) -> Option<Result<Response<Body<InFlight>>, Refusal>> {
         let is_live = match request.uri().path() {
             "/health" | "/readyz" => false,
             "/livez" => true,
@@ -297,7 +306,13 @@ fn strip_prefix(request: &mut Request<Body>, prefix: &str) -> Result<(), Refusal
     Ok(())
 }
 
+/// Tells whether an answer names the trace already, as those of the house do.
+fn is_named<B>(response: &Response<B>, context: TraceContext) -> bool {
+    let named = response.headers().get(trace::REQUEST_ID);
+    named.is_some_and(|named| named.as_bytes() == &context.write()[3..35])
+}
+
 /// Makes an answer that is there already one for the data plane.
-fn whole(response: Response<Bytes>) -> Response<Answer> {
-    response.map(Answer::from)
+fn whole(response: Response<Bytes>) -> Response<Body<InFlight>> {
+    response.map(|bytes| Body::from(bytes).unguarded())
 }

@@ -8,7 +8,6 @@
 
 mod address;
 mod admin;
-mod answer;
 mod breaker;
 mod clock;
 pub mod config;

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{Request, Response};
-use load_balancer::{Balancer, SendError};
+use load_balancer::{Balancer, InFlight, SendError};
 use process::Problem;
 use process::problem::kinds;
 use proxy::{Body, BodyError, ForwardError, Pool, Timeouts};
 
-use crate::answer::Answer;
 use crate::breaker::{Breaker, BreakerState, Outcome, Pass};
 use crate::figures;
 use crate::refusal::Refusal;
@@ -60,7 +59,7 @@ impl Upstream {
         &self,
         request: Request<Body>,
         route: &Route,
-    ) -> Result<Response<Answer>, Refusal> {
+    ) -> Result<Response<Body<InFlight>>, Refusal> {
         let admitted = self.breaker.borrow_mut().admit(Instant::now());
         let pass = admitted.map_err(|wait| Problem::new(kinds::CIRCUIT_OPEN).retry_after(wait))?;
         // Notes an unknown outcome when the client goes away and this future is dropped.
@@ -71,7 +70,7 @@ impl Upstream {
             Ok(response) => {
                 let is_failure = matches!(response.status().as_u16(), 502..=504);
                 admission.outcome = if is_failure { Outcome::Failure } else { Outcome::Success };
-                Ok(response.map(Answer::Forwarded))
+                Ok(response)
             }
             Err(SendError::Failed(ForwardError::Client { reason })) => {
                 Err(if is_too_large(&reason) { route.refuse_size() } else { refuse_broken_body() })

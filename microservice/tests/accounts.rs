@@ -168,8 +168,8 @@ async fn registration_is_off_unless_turned_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_somebody_is_is_believed_from_the_gateway_only() {
-    let mut house = House::without_database(|_| {});
-    house.token = process::ClusterToken::new(Some(Secret::new("secret")));
+    let token = process::ClusterToken::new(Some(Secret::new("secret")));
+    let mut house = House::with_token(token, |_| {});
     drop(house.bind_service("accounts"));
     let identity = [("sixfold-subject", "ada"), ("sixfold-roles", "user,admin")];
     let forged = house.send("accounts", Method::GET, "/auth/me", &identity, "").await;

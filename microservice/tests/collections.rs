@@ -224,7 +224,12 @@ async fn an_order_and_the_job_that_confirms_it_come_together() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_worker_writes_leaves_the_cache_and_survives_a_client_s_change() {
-    let mut house = House::start(|_| {}).await;
+    let mut house = House::start(|config| {
+        let orders = config.services.get_mut("orders").unwrap().collections.get_mut("orders").unwrap();
+        // So long that only an invalidation can end it within the test.
+        orders.cache_ttl = std::time::Duration::from_secs(3600);
+    })
+    .await;
     house.start_service("orders").await;
     let created = house.post("orders", "/orders/orders", &json!({"product_id": "p1", "quantity": 2})).await;
     let (path, record) = (created.field("location").to_owned(), created.json());
@@ -302,15 +307,23 @@ async fn without_a_database_a_service_is_degraded_and_says_so_until_it_is_there(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_cluster_token_only_health_answers_without_it() {
-    let mut house = House::without_database(|_| {});
-    house.token = process::ClusterToken::new(Some(process::Secret::new("secret")));
-    drop(house.bind_service("catalog"));
+    let token = process::ClusterToken::new(Some(process::Secret::new("secret")));
+    let mut house = House::with_token(token, |_| {});
+    house.start_database().await;
+    house.start_service("catalog").await;
     assert_eq!(house.get("catalog", "/livez").await.status, 200);
     for path in ["/catalog/products", "/.well-known/sixfold/schemas", "/nothing"] {
         assert_eq!(house.get("catalog", path).await.problem(), "unauthenticated", "{path}");
     }
-    let with = [("sixfold-token", "secret")];
-    let answer = house.send("catalog", Method::GET, "/.well-known/sixfold/schemas", &with, "").await;
-    assert_eq!(answer.status, 200);
+    // The service reaches database and cache with what the token gives its namespace.
+    let with = [JSON, ("sixfold-token", "secret")];
+    let body = r#"{"name": "Lamp", "price": 1}"#;
+    let created = house.send("catalog", Method::POST, "/catalog/products", &with, body).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let path = created.field("location").to_owned();
+    for expected in ["sixfold; fwd=uri-miss", "sixfold; hit"] {
+        let read = house.send("catalog", Method::GET, &path, &with[1..], "").await;
+        assert_eq!(read.field("cache-status"), expected);
+    }
     house.stop().await;
 }

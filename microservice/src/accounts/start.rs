@@ -72,3 +72,35 @@ impl Accounts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use database::Database;
+    use process::ClusterToken;
+
+    use super::*;
+    use crate::config;
+
+    #[tokio::test]
+    async fn a_sweep_removes_the_sessions_that_are_over_and_no_other() {
+        let data = tempfile::tempdir().unwrap();
+        let engine = database::Engine::open(&database::Config::default(), data.path()).unwrap();
+        let database = Database::Local(engine.clone());
+        let accounts =
+            Accounts::new("accounts", config::Accounts::default(), database, ClusterToken::default());
+        let start = Timestamp::now();
+        for number in 0..SWEEP + 10 {
+            let lasts = Duration::from_secs(if number <= SWEEP + 5 { 60 } else { 600 });
+            let (session, token) = Session::begin("ada", start, lasts);
+            let stored = accounts.records.put(SESSIONS, &token.session, &session, Precondition::Absent);
+            stored.await.unwrap();
+        }
+        accounts.sweep_sessions(start + Duration::from_secs(60)).await.unwrap();
+        let left = accounts.records.list::<Session>(SESSIONS, None, SWEEP).await.unwrap();
+        assert_eq!(left.len(), 4);
+        assert!(left.iter().all(|session| session.value.expires_at > start + Duration::from_secs(60)));
+        engine.close();
+    }
+}

@@ -75,6 +75,11 @@ impl House {
 
     /// Prepares a house whose database is not there yet.
     pub(crate) fn without_database(change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_token(ClusterToken::default(), change)
+    }
+
+    /// Prepares a house whose internal ports ask for a token; its database is not there yet.
+    pub(crate) fn with_token(token: ClusterToken, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
         config.validate(&Services::default()).unwrap();
@@ -82,7 +87,7 @@ impl House {
         let any = "127.0.0.1:0".to_owned();
         let mut house = Self {
             config,
-            token: ClusterToken::default(),
+            token,
             database: database::Config { listen: free.to_string(), ..database::Config::default() },
             cache: cache::Config { listen: any.clone(), resp_listen: any, ..cache::Config::default() },
             addresses: BTreeMap::new(),
@@ -111,7 +116,7 @@ impl House {
 
     /// Gives a handle with which a test acts as somebody else who writes the same records.
     pub(crate) fn database(&self) -> Database {
-        Database::connect(&self.database, None)
+        Database::connect(&self.database, self.token.secret().cloned())
     }
 
     /// Starts a service under a name of its own beside the others, and waits until it is ready.
@@ -131,7 +136,7 @@ impl House {
             Some("127.0.0.1:0"),
             &self.config,
             &services,
-            self.database(),
+            Database::connect(&self.database, self.token.namespace_credential(name)),
             cache,
             &self.token,
             Some(teller),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use database::backup::{self, Report};
+use database::backup::{self, BackupError, Report};
 
 use crate::args::DatabaseAction;
 use crate::run;
@@ -18,7 +18,16 @@ pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::R
             print_report("wrote", &run::block_on(async { Ok(copying.await?) })?);
         }
         DatabaseAction::Restore { file, force, .. } => {
-            print_report("restored", &backup::restore(file, data, *force)?);
+            let restored = backup::restore(file, data, *force).map_err(|error| match error {
+                BackupError::Exists { file } => {
+                    let file = file.display();
+                    anyhow::anyhow!(
+                        "{file} exists already; --force replaces it and keeps it beside the new one"
+                    )
+                }
+                other => other.into(),
+            })?;
+            print_report("restored", &restored);
         }
         DatabaseAction::Verify { file } => print_report("verified", &backup::verify(file)?),
         DatabaseAction::Credential { namespace } => {

@@ -11,7 +11,7 @@ def exercise(client):
     assert client.get("py:a") == "1"
     assert 0 < client.ttl("py:a") <= 60
     assert client.set("py:a", "2", nx=True) is None
-    assert client.set("py:a", "2", xx=True, get=True) == "1"
+    assert client.set("py:a", "2", xx=True, get=True, ex=60) == "1"
     assert client.set("py:a", "3", keepttl=True)
     assert 0 < client.pttl("py:a") <= 60_000
     assert client.mset({"py:b": "b", "py:c": "c"})

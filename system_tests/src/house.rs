@@ -108,15 +108,8 @@ impl House {
     }
 
     async fn wait_until_ready(&mut self) {
-        let client = self.client();
-        let admin = self.admin();
         let began = Instant::now();
-        loop {
-            // Every service is up and every tier behind it once these two answer and all gateways are in.
-            let ready = all_answer(&client, &admin).await;
-            if ready {
-                return;
-            }
+        while !all_answer(&self.ports).await {
             if began.elapsed() > PATIENCE {
                 panic!("the house is not ready after {PATIENCE:?}\n{}", self.logs());
             }
@@ -226,19 +219,27 @@ pub async fn wait_until<F: Future<Output = bool>>(what: &str, mut condition: imp
     }
 }
 
-/// Tells whether a request passes through every tier and all gateways are in the rotation.
-async fn all_answer(client: &Client, admin: &Client) -> bool {
-    for path in ["/catalog/products?limit=1", "/.well-known/jwks.json"] {
-        match client.try_send("GET", path, &[], "").await {
-            Ok(reply) if reply.status == 200 => {}
-            _ => return false,
+/// Tells whether every role says that it is ready, the gateways know how to check a token, and the
+/// balancer has all gateways in the rotation.
+async fn all_answer(ports: &Ports) -> bool {
+    let Ports { gateways, catalog, orders, accounts, database, cache, worker, .. } = ports;
+    for port in gateways.iter().chain([catalog, orders, accounts, database, cache, worker]) {
+        let role = Client::new(format!("http://127.0.0.1:{port}"));
+        if !matches!(role.try_send("GET", "/health", &[], "").await, Ok(reply) if reply.status == 200) {
+            return false;
         }
     }
-    // Orders and the worker refuse a caller without a token; a gateway that knows the keys says 401.
-    match client.try_send("GET", "/queues", &[("authorization", "Bearer none")], "").await {
-        Ok(reply) if reply.status == 401 => {}
-        _ => return false,
+    for port in gateways {
+        // A gateway that has no keys yet says 503; with keys it refuses what is no token.
+        let gateway = Client::new(format!("http://127.0.0.1:{port}")).with_token("none");
+        for path in ["/queues/default/jobs", "/orders/orders"] {
+            let reply = gateway.try_send("GET", path, &[], "").await;
+            if !matches!(reply, Ok(reply) if reply.status == 401) {
+                return false;
+            }
+        }
     }
+    let admin = Client::new(format!("http://127.0.0.1:{}", ports.admin));
     match admin.try_send("GET", "/v1/backends", &[], "").await {
         Ok(reply) if reply.status == 200 => {
             let backends = reply.json()["backends"].as_array().cloned().unwrap_or_default();

@@ -72,15 +72,17 @@ async fn requests_per_gateway(house: &House) -> Vec<u64> {
 #[tokio::test]
 async fn five_gateways_share_the_traffic() {
     let house = House::start(Layout::Folded).await;
-    let before = requests_per_gateway(&house).await;
     let load = Load::start(&house.client());
-    load.answer(2000).await;
+    // A first slow answer of a gateway weighs on it for a second or two, so the share evens out with time.
+    wait_until("every gateway gets its share", || async {
+        let before = requests_per_gateway(&house).await;
+        load.answer(1000).await;
+        let after = requests_per_gateway(&house).await;
+        // An even share is 200 of 1000; half of that still says that nobody starves.
+        before.iter().zip(&after).all(|(before, after)| after - before >= 100)
+    })
+    .await;
     assert_eq!(load.finish().await, Vec::<String>::new());
-    let after = requests_per_gateway(&house).await;
-    for (before, after) in before.iter().zip(&after) {
-        // An even share is 400; a fifth of that still says that nobody starves.
-        assert!(after - before >= 80, "{before} then {after}");
-    }
     let backends = house.admin().get("/v1/backends").await.json();
     for key in [
         "address",

@@ -45,6 +45,13 @@ static QUEUE_OLDEST: LazyLock<GaugeVec> = LazyLock::new(|| {
     oldest
 });
 
+/// Declares the figures that have no labels, so that they are shown, as zero, before the first write.
+pub(crate) fn declare() {
+    let _ = COMMIT_SECONDS.with_label_values::<&str>(&[]);
+    let _ = FSYNC_SECONDS.with_label_values::<&str>(&[]);
+    LazyLock::force(&BATCH_SIZE);
+}
+
 /// Counts an operation.
 pub(crate) fn count(operation: &str) {
     OPERATIONS.with_label_values(&[operation]).inc();
@@ -79,9 +86,7 @@ mod tests {
     #[test]
     fn the_figures_are_rendered_under_their_names() {
         count("put");
-        BATCH_SIZE.observe(3.0);
-        COMMIT_SECONDS.with_label_values::<&str>(&[]).observe(0.001);
-        FSYNC_SECONDS.with_label_values::<&str>(&[]).observe(0.001);
+        declare();
         show_queues(&[QueueFigures {
             queue: "mail".into(),
             scheduled: 0,

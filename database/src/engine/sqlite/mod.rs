@@ -68,6 +68,7 @@ impl Sqlite {
     /// Takes the data directory and opens its database, making it where it is missing.
     pub(crate) fn open(config: &Config, data: &Path) -> Result<Self, OpenError> {
         check_library()?;
+        figures::declare();
         let owner = Owner::take(data)?;
         let file = database_file(data);
         connection::create_private(&file)?;

@@ -17,7 +17,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::clock::now_ns;
-use crate::{Balancer, Cluster, Config, InFlight};
+use crate::{Balancer, Cluster, Config, InFlight, SendError};
 
 /// The role's name in figures.
 const ROLE: &str = "load-balancer";
@@ -79,7 +79,15 @@ impl Handler for Front {
             Ok(request) => {
                 let sent = self.balancer.send(request, &self.timeouts, self.retries).await;
                 sent.map_err(|error| {
-                    tracing::warn!(trace_id = %trace.trace_id(), %error, "a request got no response");
+                    match &error {
+                        // The backends' changes of state tell it once; this would tell it with every request.
+                        SendError::NoBackend => {
+                            tracing::debug!(trace_id = %trace.trace_id(), %error, "refused")
+                        }
+                        SendError::Failed(error) => {
+                            tracing::warn!(trace_id = %trace.trace_id(), %error, "a request got no response");
+                        }
+                    }
                     error.problem()
                 })
             }

@@ -71,3 +71,18 @@ async fn the_grace_is_the_end_of_waiting() {
     let (ended, ()) = tokio::join!(run, client);
     ended.unwrap();
 }
+
+#[tokio::test]
+async fn a_request_that_waits_to_be_accepted_is_answered_when_stopping() {
+    let backend = Backend::answering("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await;
+    let bound = load_balancer::bind(&config(&[backend.address]), &process::ClusterToken::default()).unwrap();
+    let stream = TcpStream::connect(bound.address().unwrap()).await.unwrap();
+    let mut client = crate::support::Client::new(stream);
+    client.send(GET).await;
+    let shutdown = process::Shutdown::new(std::time::Duration::from_secs(5));
+    shutdown.request();
+    let (ended, response) = tokio::join!(bound.run(shutdown), client.read_response(false));
+    ended.unwrap();
+    assert_eq!(response.body, "done");
+    assert!(client.is_closed().await);
+}

@@ -104,16 +104,17 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
 ) -> hyper::Result<()> {
     let mut is_draining = false;
     poll_fn(|cx| {
-        match watched.order(cx.waker()) {
-            Order::Serve => {}
-            Order::Drain => {
-                if !is_draining {
-                    is_draining = true;
-                    drain(connection.as_mut());
-                }
-            }
-            Order::Close => return Poll::Ready(Ok(())),
+        let order = watched.order(cx.waker());
+        if order == Order::Close {
+            return Poll::Ready(Ok(()));
         }
+        let polled = connection.as_mut().poll(cx);
+        if order == Order::Serve || is_draining || polled.is_ready() {
+            return polled;
+        }
+        // Only now, because hyper drops a connection that is told before it has read anything.
+        is_draining = true;
+        drain(connection.as_mut());
         connection.as_mut().poll(cx)
     })
     .await
@@ -127,9 +128,14 @@ async fn sniff(stream: &TcpStream, watched: &Watched) -> Option<bool> {
     loop {
         let peeked = {
             let mut peeking = pin!(stream.peek(&mut begun));
-            poll_fn(|cx| match watched.order(cx.waker()) {
-                Order::Serve => peeking.as_mut().poll(cx).map(Some),
-                Order::Drain | Order::Close => Poll::Ready(None),
+            poll_fn(|cx| {
+                let order = watched.order(cx.waker());
+                match peeking.as_mut().poll(cx) {
+                    // What has been sent already is answered also while draining.
+                    Poll::Ready(peeked) => Poll::Ready(Some(peeked)),
+                    Poll::Pending if order == Order::Serve => Poll::Pending,
+                    Poll::Pending => Poll::Ready(None),
+                }
             })
             .await
         };

@@ -1,11 +1,12 @@
 //! One thread of the data plane, from its first accept to its last response.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use process::Shutdown;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +19,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often timeouts of connections are looked at; they are exact to this.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long a stopping thread still accepts, and then waits for what it accepted to send; a runtime under
+/// load looks at its sockets many times in it.
+const LAST_MOMENT: Duration = Duration::from_millis(10);
 
 thread_local! {
     /// What this thread must finish before it ends: connections, HTTP/2 streams, upgraded connections.
@@ -42,11 +47,20 @@ pub(super) fn run<H: Handler>(
         let handler = Rc::new(make_handler());
         let registry = Rc::new(Registry::new(limits));
         let settings = Settings::new(limits);
+        let serve = |(stream, peer)| {
+            let watched = Registry::enter(&registry);
+            spawn(connection::serve(stream, peer, Rc::clone(&handler), watched, settings.clone()));
+        };
         tokio::select! {
-            () = accept(listener, &handler, &registry, &settings) => {}
+            () = accept(&listener, &registry, serve) => {}
             () = tick(&*handler, &registry) => {}
             () = shutdown.requested() => {}
         }
+        // Closing a listener resets what waits in its backlog, and those requests were sent in good faith:
+        // they are accepted, and have a moment to arrive, before connections are told to end.
+        let _ = tokio::time::timeout(LAST_MOMENT, accept(&listener, &registry, serve)).await;
+        drop(listener);
+        tokio::time::sleep(LAST_MOMENT).await;
         registry.drain();
         let finished = async {
             let tasks = TASKS.with(TaskTracker::clone);
@@ -64,19 +78,11 @@ pub(super) fn run<H: Handler>(
     })
 }
 
-async fn accept<H: Handler>(
-    listener: TcpListener,
-    handler: &Rc<H>,
-    registry: &Rc<Registry>,
-    settings: &Settings,
-) {
+async fn accept(listener: &TcpListener, registry: &Registry, serve: impl Fn((TcpStream, SocketAddr))) {
     loop {
         registry.has_place().await;
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                let watched = Registry::enter(registry);
-                spawn(connection::serve(stream, peer, Rc::clone(handler), watched, settings.clone()));
-            }
+            Ok(accepted) => serve(accepted),
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

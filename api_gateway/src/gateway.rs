@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -15,10 +15,11 @@ use process::problem::kinds;
 use process::{Identity, Problem, TraceContext, identity, trace};
 use proxy::fields;
 use proxy::server::Handler;
-use proxy::{Body, BodyError, Client, Pool};
+use proxy::{Body, Client, Pool};
 
 use crate::address::find_client;
 use crate::clock::unix_now;
+use crate::drain::drain_beside;
 use crate::figures::Figures;
 use crate::path::has_dot_segment;
 use crate::rate::{Client as RateClient, Rate};
@@ -103,16 +104,48 @@ impl Gateway {
         client: &Rc<Client>,
         now: Instant,
     ) -> Result<Response<Body<InFlight>>, Refusal> {
-        let shared = &*self.shared;
         if let Some(answer) = self.answer_health(&request) {
             return answer;
         }
+        // Who expects 100 (Continue) sends no body after another answer, so there is none to read.
+        let sends_body = !request.headers().contains_key(header::EXPECT);
+        let (route, user) = match self.guard(&request, client, now).await {
+            Ok(passed) => passed,
+            Err(refusal) => {
+                if sends_body {
+                    drain_beside(request.into_body());
+                }
+                return Err(refusal);
+            }
+        };
+        let upstream = &self.upstreams[route.service];
+        let request = self.prepare(request, client, route, upstream, user.as_deref())?;
+        let request = limit_and_check(request, route, upstream).await?;
+        match upstream.admit() {
+            Ok(admission) => admission.send(request, route).await,
+            Err(refusal) => {
+                if sends_body {
+                    drain_beside(request.into_body());
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Applies the guards that need no more of a request than its head.
+    async fn guard(
+        &self,
+        request: &Request<Incoming>,
+        client: &Rc<Client>,
+        now: Instant,
+    ) -> Result<(&Route, Option<Rc<Verified>>), Refusal> {
+        let shared = &*self.shared;
         let path = request.uri().path();
         if has_dot_segment(path) {
             let detail = "the path has a dot segment; send it resolved";
             return Err(Problem::new(kinds::MALFORMED_REQUEST).detail(detail).into());
         }
-        let route = match shared.routes.find(find_host(&request), path, request.method()) {
+        let route = match shared.routes.find(find_host(request), path, request.method()) {
             Found::Route(route) => route,
             Found::OtherMethods(allow) => {
                 let problem = Problem::new(kinds::METHOD_NOT_ALLOWED);
@@ -123,10 +156,10 @@ impl Gateway {
         let address = find_client(&shared.trusted, client.ip(), request.headers());
         let user = self.authenticate(route, request.headers(), address, now).await?;
         self.charge(route, user.as_deref().map(|user| &user.identity), address, now)?;
-        let upstream = &self.upstreams[route.service];
-        let request = self.prepare(request, client, route, upstream, user.as_deref())?;
-        let request = self.limit_and_check(request, route, upstream).await?;
-        upstream.send(request, route).await
+        if http_body::Body::size_hint(request.body()).lower() > route.body_limit {
+            return Err(route.refuse_size());
+        }
+        Ok((route, user))
     }
 
     /// Answers `/health`, `/readyz` and `/livez`, which are the gateway's own whatever the routes say.
@@ -242,29 +275,25 @@ impl Gateway {
         }
         Ok(request)
     }
+}
 
-    /// Limits the body, and reads and checks it where the route asks for that.
-    async fn limit_and_check(
-        &self,
-        request: Request<Body>,
-        route: &Route,
-        upstream: &Upstream,
-    ) -> Result<Request<Body>, Refusal> {
-        let size = http_body::Body::size_hint(request.body());
-        if size.lower() > route.body_limit {
-            return Err(route.refuse_size());
-        }
-        if route.validates
-            && let Some(schemas) = &upstream.service().schemas
-            && let Some(current) = schemas.load().as_ref()
-            && let Some(check) =
-                current.content.find_check(request.method(), request.uri().path(), request.headers())
-        {
-            return read_and_check(request, route, check).await;
-        }
-        // A length that was announced was looked at above, and hyper holds the client to it.
-        Ok(if size.exact().is_none() { request.map(|body| body.limit(route.body_limit)) } else { request })
+/// Limits the body, and reads and checks it where the route asks for that.
+async fn limit_and_check(
+    request: Request<Body>,
+    route: &Route,
+    upstream: &Upstream,
+) -> Result<Request<Body>, Refusal> {
+    if route.validates
+        && let Some(schemas) = &upstream.service().schemas
+        && let Some(current) = schemas.load().as_ref()
+        && let Some(check) =
+            current.content.find_check(request.method(), request.uri().path(), request.headers())
+    {
+        return read_and_check(request, route, check).await;
     }
+    // A length that was announced was looked at before, and hyper holds the client to it.
+    let is_announced = http_body::Body::size_hint(request.body()).exact().is_some();
+    Ok(if is_announced { request } else { request.map(|body| body.limit(route.body_limit)) })
 }
 
 /// Reads the whole body, checks it, and gives the request with the body in one piece.
@@ -274,17 +303,26 @@ async fn read_and_check(
     check: Check<'_>,
 ) -> Result<Request<Body>, Refusal> {
     let (mut head, body) = request.into_parts();
-    let reading = tokio::time::timeout(route.timeout, body.limit(route.body_limit).collect());
-    let bytes = match reading.await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(BodyError::TooLarge)) => return Err(route.refuse_size()),
-        Ok(Err(_)) => return Err(refuse_broken_body()),
-        Err(_) => return Err(Problem::new(kinds::REQUEST_TIMEOUT).into()),
-    };
+    let reading = tokio::time::timeout(route.timeout, read_whole(body, route));
+    let bytes = reading.await.unwrap_or_else(|_| Err(Problem::new(kinds::REQUEST_TIMEOUT).into()))?;
     check_body(check, &bytes)?;
     head.headers.remove(header::TRANSFER_ENCODING);
     head.headers.insert(header::CONTENT_LENGTH, bytes.len().into());
     Ok(Request::from_parts(head, Body::from(bytes)))
+}
+
+async fn read_whole(mut body: Body, route: &Route) -> Result<Bytes, Refusal> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| refuse_broken_body())?;
+        let Some(data) = frame.data_ref() else { continue };
+        if (whole.len() + data.len()) as u64 > route.body_limit {
+            drain_beside(body);
+            return Err(route.refuse_size());
+        }
+        whole.extend_from_slice(data);
+    }
+    Ok(whole.freeze())
 }
 
 /// Gives the host a request asks for.

@@ -11,6 +11,7 @@ mod admin;
 mod breaker;
 mod clock;
 pub mod config;
+mod drain;
 mod figures;
 mod gateway;
 mod path;

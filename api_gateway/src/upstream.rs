@@ -54,32 +54,11 @@ impl Upstream {
         &self.shared.services[self.index]
     }
 
-    /// Sends a request to the service if its circuit lets it pass.
-    pub(crate) async fn send(
-        &self,
-        request: Request<Body>,
-        route: &Route,
-    ) -> Result<Response<Body<InFlight>>, Refusal> {
-        let admitted = self.breaker.borrow_mut().admit(Instant::now());
-        let pass = admitted.map_err(|wait| Problem::new(kinds::CIRCUIT_OPEN).retry_after(wait))?;
-        // Notes an unknown outcome when the client goes away and this future is dropped.
-        let mut admission = Admission { upstream: self, pass, outcome: Outcome::Unknown };
-        let timeouts =
-            Timeouts { connect: route.connect_timeout, head: route.timeout, total: route.total_timeout };
-        match self.balancer.send(request, &timeouts, self.retries).await {
-            Ok(response) => {
-                let is_failure = matches!(response.status().as_u16(), 502..=504);
-                admission.outcome = if is_failure { Outcome::Failure } else { Outcome::Success };
-                Ok(response)
-            }
-            Err(SendError::Failed(ForwardError::Client { reason })) => {
-                Err(if is_too_large(&reason) { route.refuse_size() } else { refuse_broken_body() })
-            }
-            Err(error) => {
-                admission.outcome = Outcome::Failure;
-                tracing::debug!(service = self.service().name, %error, "a service did not answer");
-                Err(error.problem().into())
-            }
+    /// Asks the circuit whether a request may pass.
+    pub(crate) fn admit(&self) -> Result<Admission<'_>, Refusal> {
+        match self.breaker.borrow_mut().admit(Instant::now()) {
+            Ok(pass) => Ok(Admission { upstream: self, pass, outcome: Outcome::Unknown }),
+            Err(wait) => Err(Problem::new(kinds::CIRCUIT_OPEN).retry_after(wait).into()),
         }
     }
 
@@ -119,11 +98,41 @@ fn is_too_large(reason: &hyper::Error) -> bool {
     matches!(cause, Some(BodyError::TooLarge))
 }
 
-/// A request that passed a circuit and has not been accounted for.
-struct Admission<'a> {
+/// A request that may pass the circuit and has not been accounted for.
+///
+/// Dropped before there is an outcome, because the client went away, it notes an unknown one.
+pub(crate) struct Admission<'a> {
     upstream: &'a Upstream,
     pass: Pass,
     outcome: Outcome,
+}
+
+impl Admission<'_> {
+    /// Sends the request to the service.
+    pub(crate) async fn send(
+        mut self,
+        request: Request<Body>,
+        route: &Route,
+    ) -> Result<Response<Body<InFlight>>, Refusal> {
+        let upstream = self.upstream;
+        let timeouts =
+            Timeouts { connect: route.connect_timeout, head: route.timeout, total: route.total_timeout };
+        match upstream.balancer.send(request, &timeouts, upstream.retries).await {
+            Ok(response) => {
+                let is_failure = matches!(response.status().as_u16(), 502..=504);
+                self.outcome = if is_failure { Outcome::Failure } else { Outcome::Success };
+                Ok(response)
+            }
+            Err(SendError::Failed(ForwardError::Client { reason })) => {
+                Err(if is_too_large(&reason) { route.refuse_size() } else { refuse_broken_body() })
+            }
+            Err(error) => {
+                self.outcome = Outcome::Failure;
+                tracing::debug!(service = upstream.service().name, %error, "a service did not answer");
+                Err(error.problem().into())
+            }
+        }
+    }
 }
 
 impl Drop for Admission<'_> {

@@ -51,6 +51,26 @@ async fn a_body_over_the_limit_is_refused_by_its_length() {
     house.stop().await;
 }
 
+#[tokio::test]
+async fn a_client_that_sends_all_before_it_reads_sees_the_refusal() {
+    let house = House::start(json!({})).await;
+    let user = house.authorize("ada", &[]);
+    for (path, status) in [("/orders/a", "413"), ("/nowhere", "404"), ("/queues/a", "403")] {
+        let mut stream = TcpStream::connect(&house.gateway).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: {user}\r\ncontent-length: 3000000\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..300 {
+            stream.write_all(&[b'x'; 10_000]).await.unwrap();
+        }
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer[..], format!("HTTP/1.1 {status}").as_bytes(), "{path}");
+    }
+    house.stop().await;
+}
+
 /// Sends a body in chunks over a raw connection and gives the answer's status line.
 async fn send_chunked(house: &House, path: &str, chunks: usize) -> String {
     let user = house.authorize("ada", &["admin"]);

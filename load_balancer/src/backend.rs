@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use crate::estimate::{PeakEwma, Penalty};
 use crate::health::State;
 use crate::histogram::WindowedHistogram;
 use crate::selection::Candidate;
+use crate::uptime::Uptime;
 
 /// So many failed connects in a row put a backend out until a probe succeeds; one may be a passing fault.
 const EJECT_AFTER: u32 = 2;
@@ -32,14 +33,6 @@ pub struct Backend {
     name: String,
     address: Mutex<Option<SocketAddr>>,
     uptime: Mutex<Uptime>,
-}
-
-#[derive(Debug)]
-struct Uptime {
-    started_ns: u64,
-    changed_ns: u64,
-    up_ns: u64,
-    is_up: bool,
 }
 
 /// What is known about a backend, as `GET /v1/backends` tells it.
@@ -70,7 +63,6 @@ pub struct BackendReport {
 impl Backend {
     /// Makes a backend that is tried although nothing is known about it.
     pub(crate) fn new(name: &str) -> Self {
-        let now = now_ns();
         let backend = Self {
             in_flight: AtomicU32::new(0),
             connect_failures: AtomicU32::new(0),
@@ -83,7 +75,7 @@ impl Backend {
             histogram: WindowedHistogram::default(),
             name: name.to_owned(),
             address: Mutex::new(None),
-            uptime: Mutex::new(Uptime { started_ns: now, changed_ns: now, up_ns: 0, is_up: true }),
+            uptime: Mutex::new(Uptime::new(now_ns())),
         };
         backend.resolve();
         backend
@@ -128,14 +120,8 @@ impl Backend {
         let changed =
             from != to && self.state.compare_exchange(from as u8, to as u8, Relaxed, Relaxed).is_ok();
         if changed {
-            let now = now_ns();
             self.connect_failures.store(0, Relaxed);
-            let mut uptime = self.uptime.lock().unwrap_or_else(PoisonError::into_inner);
-            if uptime.is_up {
-                uptime.up_ns += now.saturating_sub(uptime.changed_ns);
-            }
-            uptime.changed_ns = now;
-            uptime.is_up = to.is_available();
+            self.uptime().change(to.is_available(), now_ns());
             tracing::info!(backend = self.name, from = %from, to = %to, "a backend changed its state");
         }
         changed
@@ -201,15 +187,12 @@ impl Backend {
             p99_ms: milliseconds(2),
             requests: self.requests(),
             errors: self.errors.load(Relaxed),
-            availability: self.availability(now),
+            availability: self.uptime().availability(now),
         }
     }
 
-    fn availability(&self, now_ns: u64) -> f64 {
-        let uptime = self.uptime.lock().unwrap_or_else(PoisonError::into_inner);
-        let present = if uptime.is_up { now_ns.saturating_sub(uptime.changed_ns) } else { 0 };
-        let total = now_ns.saturating_sub(uptime.started_ns).max(1);
-        ((uptime.up_ns + present) as f64 / total as f64).min(1.0)
+    fn uptime(&self) -> MutexGuard<'_, Uptime> {
+        self.uptime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -21,6 +21,7 @@ mod histogram;
 mod idempotent;
 pub mod role;
 pub mod selection;
+mod uptime;
 
 pub use backend::{Backend, BackendReport, InFlight};
 pub use balancer::{Balancer, SendError};

@@ -159,3 +159,30 @@ async fn five_gateways_share_the_traffic() {
     assert_eq!(report.iter().map(|backend| backend.requests).sum::<u64>(), sent);
     assert!(report.iter().all(|backend| backend.p99_ms.is_some_and(|p99| p99 > 0.0)), "{report:?}");
 }
+
+#[tokio::test]
+async fn a_gateway_that_dies_under_load_costs_no_idempotent_request() {
+    let (dying, one, other) =
+        (Backend::answering(OK).await, Backend::answering(OK).await, Backend::answering(OK).await);
+    let mut config = config(&[dying.address, one.address, other.address]);
+    // In turn, so that every third request is at the dying one, or would be.
+    config.policy = Policy::RoundRobin;
+    let balancer = start(&config);
+    let mut clients = JoinSet::new();
+    for _ in 0..8 {
+        let mut client = balancer.connect().await;
+        clients.spawn(async move {
+            for _ in 0..200 {
+                assert_eq!(client.exchange(GET).await.status(), 200);
+            }
+        });
+    }
+    while dying.count() < 100 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(dying);
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    balancer.wait_until(|backends| !backends[0].state.is_available()).await;
+}

@@ -1,6 +1,6 @@
 //! The one configuration: every crate's section, put together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use process::config::{self, Sources};
 use process::{Cluster, ClusterToken, ConfigError, Services};
@@ -36,7 +36,9 @@ impl Settings {
                 _ => (name, value),
             })
             .collect();
-        let settings: Self = config::load(&Sources { flags, environment, file })?;
+        let folder = file.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
+        let mut settings: Self = config::load(&Sources { flags, environment, file })?;
+        settings.microservice.resolve_paths(&folder);
         settings.validate()?;
         Ok(settings)
     }

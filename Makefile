@@ -3,18 +3,19 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run build test test-unit test-system test-needs check fmt clippy docs deny longest bench bench-needs clean
+.PHONY: help run build test test-needs check fmt clippy docs deny longest bench bench-needs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: ## build and start all six tiers on the embedded default
-	$(CARGO) run --release -q -- up
+	$(CARGO) run --release -- up
 
 build: ## build the release binary
 	$(CARGO) build --release
 
 test: test-needs ## install what the tests need, then run all of them
+	$(CARGO) build -p cli
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --workspace --no-fail-fast; \
 	else \

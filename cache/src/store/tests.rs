@@ -179,12 +179,18 @@ fn a_short_lived_entry_outlives_a_flood() {
         }
     };
     flood(0..8000);
-    store.set(b"tombstone", Write::new("t".into()).deadline(Deadline::At(3999)), 1000);
-    store.set(b"ordinary", Write::new("o".into()).deadline(Deadline::At(60_000)), 1000);
+    let named = |kind: &str| (0..50).map(|key| format!("{kind}:{key}").into_bytes()).collect::<Vec<_>>();
+    let (tombstones, ordinary) = (named("tombstone"), named("ordinary"));
+    for (tombstone, ordinary) in tombstones.iter().zip(&ordinary) {
+        store.set(tombstone, Write::new("t".into()).deadline(Deadline::At(3999)), 1000);
+        store.set(ordinary, Write::new("o".into()).deadline(Deadline::At(60_000)), 1000);
+    }
     flood(8000..16_000);
-    assert!(store.get(b"tombstone", 3998).is_some());
-    assert!(store.get(b"tombstone", 3999).is_none());
-    assert!(store.get(b"ordinary", 1000).is_none(), "the flood was too small to tell");
+    assert!(tombstones.iter().all(|key| store.get(key, 3998).is_some()));
+    assert!(tombstones.iter().all(|key| store.get(key, 3999).is_none()));
+    // Hashes that collide in the sketch keep a few, in each run others.
+    let kept = ordinary.iter().filter(|key| store.get(key, 1000).is_some()).count();
+    assert!(kept < 40, "{kept} of 50 kept: the flood was too small to tell");
 }
 
 #[test]

@@ -22,6 +22,9 @@ use args::{Args, Command, ConfigAction};
 use role::Role;
 use settings::Settings;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The exit code for what the person at the terminal can mend: a setting, a port, a data directory.
 const EXIT_CANNOT_START: u8 = 2;
 

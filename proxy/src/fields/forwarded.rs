@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::present::Present;
 use crate::Client;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -77,28 +78,26 @@ impl Network {
 /// Writes who asked, over what and for which host.
 pub(super) fn write(
     fields: &mut HeaderMap,
+    present: Present,
     client: &Client,
     trusted: &TrustedProxies,
     version: http::Version,
 ) {
     let extends = trusted.contains(client.ip());
-    match fields.get(FORWARDED_FOR) {
-        Some(_) if extends => {
-            fields.append(FORWARDED_FOR, client.field().clone());
-        }
-        _ => {
-            fields.insert(FORWARDED_FOR, client.field().clone());
-        }
+    if extends && present.any(Present::FORWARDED_FOR) {
+        fields.append(FORWARDED_FOR, client.field().clone());
+    } else {
+        fields.insert(FORWARDED_FOR, client.field().clone());
     }
-    if !extends || !fields.contains_key(FORWARDED_PROTO) {
+    if !extends || !present.any(Present::FORWARDED_PROTO) {
         fields.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
-    if (!extends || !fields.contains_key(FORWARDED_HOST))
+    if (!extends || !present.any(Present::FORWARDED_HOST))
         && let Some(host) = fields.get(header::HOST).cloned()
     {
         fields.insert(FORWARDED_HOST, host);
     }
-    if !extends {
+    if !extends && present.any(Present::FORWARDED) {
         // Nobody vouches for it, and a backend may believe it over the fields above.
         fields.remove(header::FORWARDED);
     }

@@ -2,6 +2,8 @@
 
 use http::header::{self, HeaderMap, HeaderName};
 
+use super::present::Present;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -27,10 +29,12 @@ pub(super) struct Removed {
 }
 
 /// Removes the fields that end here, but keeps `Upgrade` where a change of protocol is asked for.
-pub(super) fn remove(fields: &mut HeaderMap) -> Removed {
+pub(super) fn remove(fields: &mut HeaderMap, present: Present) -> Removed {
     let mut removed = Removed::default();
-    // The common message has at most one of these, `Connection: keep-alive`: look before taking apart.
-    if fields.contains_key(header::CONNECTION) {
+    if !present.any(Present::HOP_BY_HOP) {
+        return removed;
+    }
+    if present.any(Present::CONNECTION) {
         removed.upgrade = remove_named(fields);
     }
     if let Some(te) = fields.remove(header::TE) {
@@ -88,6 +92,11 @@ mod tests {
         fields
     }
 
+    fn remove_all(fields: &mut HeaderMap) -> Removed {
+        let present = Present::of(fields);
+        remove(fields, present)
+    }
+
     #[test]
     fn fields_named_in_connection_end_here() {
         let mut message = fields(&[
@@ -101,14 +110,14 @@ mod tests {
             ("upgrade", "h2c"),
             ("x-kept", "3"),
         ]);
-        assert_eq!(remove(&mut message), Removed { upgrade: false, trailers: true });
+        assert_eq!(remove_all(&mut message), Removed { upgrade: false, trailers: true });
         assert_eq!(message, fields(&[("x-kept", "3")]));
     }
 
     #[test]
     fn an_upgrade_keeps_its_protocol() {
         let mut message = fields(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
-        assert!(remove(&mut message).upgrade);
+        assert!(remove_all(&mut message).upgrade);
         assert_eq!(message, fields(&[("upgrade", "websocket")]));
     }
 
@@ -116,7 +125,7 @@ mod tests {
     fn connection_cannot_take_away_what_others_rely_on() {
         let mut message =
             fields(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "1")]);
-        remove(&mut message);
+        remove_all(&mut message);
         assert_eq!(message, fields(&[("host", "a"), ("content-length", "1")]));
     }
 }

@@ -2,6 +2,7 @@
 
 mod forwarded;
 mod hop_by_hop;
+mod present;
 mod request;
 mod response;
 

@@ -10,6 +10,7 @@ use process::problem::kinds;
 
 use super::forwarded::{self, TrustedProxies};
 use super::hop_by_hop;
+use super::present::Present;
 use crate::{Body, Client};
 
 /// Why a request is not forwarded.
@@ -54,12 +55,19 @@ pub fn prepare_request(
     let body_size = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
     let is_http2 = head.version == Version::HTTP_2;
     set_target(&mut head.uri, &mut head.headers, head.version)?;
-    check_framing(&head.headers)?;
-    let removed = hop_by_hop::remove(&mut head.headers);
     let fields = &mut head.headers;
-    fields.remove(header::TRANSFER_ENCODING);
-    // The body is asked for as soon as a backend is connected, and that is when this side answers 100.
-    fields.remove(header::EXPECT);
+    let present = Present::of(fields);
+    if present.any(Present::FRAMING) {
+        check_framing(fields)?;
+    }
+    let removed = hop_by_hop::remove(fields, present);
+    if present.any(Present::TRANSFER_ENCODING) {
+        fields.remove(header::TRANSFER_ENCODING);
+    }
+    if present.any(Present::EXPECT) {
+        // The body is asked for as soon as a backend is connected, and that is when this side answers 100.
+        fields.remove(header::EXPECT);
+    }
     if is_http2 {
         join_cookies(fields);
         fields.remove(header::UPGRADE);
@@ -77,7 +85,7 @@ pub fn prepare_request(
         fields.remove(header::CONTENT_LENGTH);
         fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    forwarded::write(fields, client, trusted, head.version);
+    forwarded::write(fields, present, client, trusted, head.version);
     head.version = Version::HTTP_11;
     Ok(Request::from_parts(head, Body::from(body)))
 }

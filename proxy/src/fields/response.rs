@@ -4,6 +4,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode, Version};
 
 use super::hop_by_hop;
+use super::present::Present;
 
 /// Removes from a backend's response what ends here; tells whether it can be forwarded at all.
 ///
@@ -11,15 +12,20 @@ use super::hop_by_hop;
 pub fn prepare_response<B>(response: &mut Response<B>) -> bool {
     let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let fields = response.headers_mut();
-    if !has_plain_framing(fields) {
-        return false;
+    let present = Present::of(fields);
+    if present.any(Present::TRANSFER_ENCODING) {
+        if !has_plain_framing(fields) {
+            return false;
+        }
+        fields.remove(header::TRANSFER_ENCODING);
     }
-    let removed = hop_by_hop::remove(fields);
-    fields.remove(header::TRANSFER_ENCODING);
-    if is_upgrade && removed.upgrade {
-        fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    } else {
-        fields.remove(header::UPGRADE);
+    let removed = hop_by_hop::remove(fields, present);
+    if removed.upgrade {
+        if is_upgrade {
+            fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        } else {
+            fields.remove(header::UPGRADE);
+        }
     }
     *response.version_mut() = Version::HTTP_11;
     true

@@ -62,3 +62,19 @@ impl Settings {
         ClusterToken::from(&self.cluster)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_for_a_job_ends_well_before_those_on_the_way_give_up() {
+        let settings = Settings::default();
+        let margin = Duration::from_secs(5);
+        let wait = Duration::from_millis(database::job::WAIT_LIMIT_MS) + margin;
+        assert!(wait <= settings.api_gateway.timeout, "a gateway would count it as a failure");
+        assert!(wait <= settings.load_balancer.head_timeout);
+    }
+}

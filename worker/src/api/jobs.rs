@@ -6,14 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use database::job::JobFilter;
-use database::{Error, Job, JobCommand, JobState, NewJob, Operation, Outcome, Transaction};
+use database::{Job, JobCommand, JobState, NewJob, Operation, Outcome, Transaction};
 use http::{HeaderMap, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 use process::problem::kinds;
 use process::{Identity, Problem};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::Instant;
 
 use super::Api;
 use super::refusal::{invalid, invalid_at, refuse, refuse_question};
@@ -22,12 +21,6 @@ use super::view::{JobView, JobsView, QueuesView};
 
 /// The namespace that jobs enqueued here belong to.
 const NAMESPACE: &str = "worker";
-
-/// The longest wait for a job to end; below the total timeout a gateway gives a request.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// The shortest turn of such a wait that is not taken for the database's stopping.
-const SHORTEST_TURN: Duration = Duration::from_secs(1);
 
 /// The most attempts a job may ask for: with backoff, more than a day's worth.
 const MOST_ATTEMPTS: u32 = 100;
@@ -118,9 +111,9 @@ pub(super) async fn find_job(
     Parameters(parameters): Parameters<FindParameters>,
 ) -> Result<Json<JobView>, Problem> {
     check_id(&id)?;
-    let wait = parameters.wait.map_or(Duration::ZERO, |wait| wait.0.min(LONGEST_WAIT));
+    let wait = parameters.wait.map_or(Duration::ZERO, Span::as_wait);
     let waited = tokio::select! {
-        job = wait_until_final(&api, &id, wait) => Some(job),
+        job = api.database.job_when_final(&id, wait) => Some(job),
         () = api.shutdown.requested(), if !wait.is_zero() => None,
     };
     let found = match waited {
@@ -128,23 +121,6 @@ pub(super) async fn find_job(
         None => api.database.job(&id).await,
     };
     found.map(|job| Json(JobView::watched(job))).map_err(refuse_question)
-}
-
-/// Waits in turns, because the database grants less than [`LONGEST_WAIT`] at once.
-async fn wait_until_final(api: &Api, id: &str, wait: Duration) -> Result<Job, Error> {
-    let ends = Instant::now() + wait;
-    loop {
-        let asked = Instant::now();
-        let left = ends.saturating_duration_since(asked);
-        let job = match left.is_zero() {
-            true => return api.database.job(id).await,
-            false => api.database.job_when_final(id, left).await?,
-        };
-        // A database that answers sooner than asked is stopping: asking on would spin.
-        if job.state.is_final() || asked.elapsed() < left.min(SHORTEST_TURN) {
-            return Ok(job);
-        }
-    }
 }
 
 /// The parameters of `GET /queues/{queue}/jobs`.

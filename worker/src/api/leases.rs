@@ -20,9 +20,6 @@ const DEFAULT_LEASE_MS: u64 = 30_000;
 /// The longest lease, in milliseconds: a job of a dead worker waits no longer than this.
 const LONGEST_LEASE_MS: u64 = 3_600_000;
 
-/// The longest wait for jobs, in milliseconds; the most [`JobCommand::Claim`] takes.
-const LONGEST_WAIT_MS: u64 = 20_000;
-
 /// The most jobs one request may lease.
 const MOST_JOBS: u32 = 100;
 
@@ -81,7 +78,7 @@ pub(super) async fn lease_jobs(api: &Api, queue: &str, body: &[u8]) -> Result<Re
         queues: vec![queue.to_owned()],
         limit,
         lease_ms: lease_ms(body.lease)?,
-        wait_ms: body.wait.map_or(0, Span::millis).min(LONGEST_WAIT_MS),
+        wait_ms: body.wait.map_or(0, |wait| Span(wait.as_wait()).millis()),
     };
     let claimed = tokio::select! {
         claimed = api.database.command(&command) => claimed.map_err(refuse)?,

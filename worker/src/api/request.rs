@@ -22,6 +22,12 @@ use crate::kind::read_payload;
 /// The largest body: a job is a note of what to do, not the data to do it with.
 pub(super) const BODY_LIMIT: usize = 1 << 20;
 
+/// The longest a client may wait for a job or its end: what the database grants at once.
+///
+/// It must stay well below the 30 s a gateway and the load balancer wait for a response's head by default: a
+/// wait that runs into those is answered 504 and counts as a failure of this service.
+const LONGEST_WAIT: Duration = Duration::from_millis(database::job::WAIT_LIMIT_MS);
+
 /// The path's one parameter, decoded.
 pub(super) struct Segment(pub(super) String);
 
@@ -93,6 +99,11 @@ pub(super) fn check_id(id: &str) -> Result<(), Problem> {
 pub(super) struct Span(pub(super) Duration);
 
 impl Span {
+    /// Gives how long to wait for one who asks to wait this long.
+    pub(super) fn as_wait(self) -> Duration {
+        self.0.min(LONGEST_WAIT)
+    }
+
     /// Gives whole milliseconds.
     pub(super) fn millis(self) -> u64 {
         u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
@@ -103,5 +114,17 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         process::duration::parse(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_cut_to_what_gateways_have_patience_for() {
+        let second = Duration::from_secs(1);
+        assert_eq!(Span(second).as_wait(), second);
+        assert_eq!(Span(30 * second).as_wait(), 20 * second);
     }
 }

@@ -142,7 +142,7 @@ impl Worker {
 
     /// Waits until a job is final; gives it.
     pub(crate) async fn final_job(&self, id: &str) -> Value {
-        let answer = self.get(&format!("/jobs/{id}?wait=30s")).await;
+        let answer = self.get(&format!("/jobs/{id}?wait=20s")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         json_of(&answer)
     }

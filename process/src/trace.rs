@@ -64,20 +64,22 @@ impl TraceContext {
     /// Writes the `traceparent` value without allocating.
     pub fn write(&self) -> [u8; 55] {
         let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(self.trace, &mut out[3..35]);
-        write_hex(u128::from(self.span), &mut out[36..52]);
+        write_hex(&self.trace.to_be_bytes(), &mut out[3..35]);
+        write_hex(&self.span.to_be_bytes(), &mut out[36..52]);
         out[54] = if self.sampled { b'1' } else { b'0' };
         out
     }
 
     /// Gives the `traceparent` field's value.
     pub fn header_value(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.write()).unwrap_or(HeaderValue::from_static(""))
+        field(&self.write())
     }
 
     /// Gives the `X-Request-Id` field's value: the trace's ID.
     pub fn request_id(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.write()[3..35]).unwrap_or(HeaderValue::from_static(""))
+        let mut id = [0; 32];
+        write_hex(&self.trace.to_be_bytes(), &mut id);
+        field(&id)
     }
 }
 
@@ -116,10 +118,16 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-fn write_hex(mut number: u128, out: &mut [u8]) {
-    for place in out.iter_mut().rev() {
-        *place = b"0123456789abcdef"[(number & 0xf) as usize];
-        number >>= 4;
+/// Digits and dashes are always a valid value; the empty one is never used.
+fn field(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn write_hex(bytes: &[u8], out: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (byte, place) in bytes.iter().zip(out.chunks_exact_mut(2)) {
+        place[0] = DIGITS[usize::from(byte >> 4)];
+        place[1] = DIGITS[usize::from(byte & 0xf)];
     }
 }
 

@@ -267,6 +267,13 @@ mod tests {
     }
 
     #[test]
+    fn the_list_of_queues_is_the_worker_s_and_takes_an_admin() {
+        let table = table("[]");
+        let Found::Route(list) = table.find(None, "/queues", &Method::GET) else { panic!() };
+        assert_eq!((&*table.services[list.service], &*list.roles), ("worker", &["admin".to_owned()][..]));
+    }
+
+    #[test]
     fn another_method_is_told_which_are_allowed() {
         let table = table("[]");
         let Found::OtherMethods(allow) = table.find(None, "/auth/login", &Method::GET) else { panic!() };

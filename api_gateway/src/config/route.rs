@@ -84,6 +84,8 @@ pub(super) fn built_in() -> Vec<RouteConfig> {
         },
         RouteConfig { roles: admin(), validate: true, ..route("/catalog/{*rest}", "catalog") },
         RouteConfig { validate: true, ..route("/orders/{*rest}", "orders") },
+        // `{*rest}` takes at least one character, and the worker answers at the bare path too.
+        RouteConfig { roles: admin(), ..route("/queues", "worker") },
         RouteConfig { roles: admin(), ..route("/queues/{*rest}", "worker") },
         RouteConfig { roles: admin(), ..route("/jobs/{*rest}", "worker") },
     ]

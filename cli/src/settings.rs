@@ -77,4 +77,15 @@ mod tests {
         assert!(wait <= settings.api_gateway.timeout, "a gateway would count it as a failure");
         assert!(wait <= settings.load_balancer.head_timeout);
     }
+
+    #[test]
+    fn the_example_of_the_page_on_collections_is_valid() {
+        let page = include_str!("../../docs/collections.md");
+        let (_, after) = page.split_once("```toml\n").unwrap();
+        let mut settings: Settings = toml::from_str(after.split_once("```").unwrap().0).unwrap();
+        let library = settings.microservice.services.get_mut("library").unwrap();
+        // The page shows no schema file.
+        library.collections.get_mut("loans").unwrap().schema = None;
+        settings.validate().unwrap();
+    }
 }

@@ -16,7 +16,7 @@ mod exchange;
 mod figures;
 mod handle;
 pub mod job;
-mod limits;
+pub mod limits;
 mod merge_patch;
 pub mod record;
 mod remote;

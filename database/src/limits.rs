@@ -1,4 +1,4 @@
-//! What a request may look like, whatever the engine: names, sizes, numbers.
+//! What a request may look like, whatever the engine: names, sizes, numbers. Other crates check by the same limits.
 
 use serde::Serialize;
 
@@ -8,13 +8,13 @@ use crate::transaction::OPERATION_LIMIT;
 use crate::{Error, JobCommand, NewJob, Operation, Query, Transaction};
 
 /// The longest namespace, collection, queue or kind, in bytes.
-const NAME_LIMIT: usize = 64;
+pub const NAME_LIMIT: usize = 64;
 
 /// The longest name of a record, in bytes; well under what an index page of SQLite holds.
 const ID_LIMIT: usize = 255;
 
 /// The largest record, payload or result, in bytes of JSON.
-const DOCUMENT_LIMIT: usize = 1 << 20;
+pub const DOCUMENT_LIMIT: usize = 1 << 20;
 
 /// The longest error text that is kept of an attempt, in bytes.
 const ERROR_LIMIT: usize = 8 << 10;
@@ -23,13 +23,13 @@ const ERROR_LIMIT: usize = 8 << 10;
 pub(crate) const ANSWER_BYTES: usize = 8 << 20;
 
 /// The most queues one claim may name.
-const CLAIM_QUEUES: usize = 64;
+pub const CLAIM_QUEUES: usize = 64;
 
 /// The most jobs of one claim.
-const CLAIM_LIMIT: u32 = 1000;
+pub const CLAIM_LIMIT: u32 = 1000;
 
 /// The longest lease, in milliseconds: a day.
-const LEASE_LIMIT_MS: u64 = 86_400_000;
+pub const LEASE_LIMIT_MS: u64 = 86_400_000;
 
 /// Checks a transaction.
 pub(crate) fn check_transaction(transaction: &Transaction) -> Result<(), Error> {
@@ -131,14 +131,19 @@ fn check_record(collection: &str, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks a namespace, collection, queue or kind: letters, digits, `_`, `-` and `.`, so that it needs no
-/// quoting in paths, field values and metrics.
-pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
+/// Tells whether a text can name a namespace, collection, queue or kind: 1 to [`NAME_LIMIT`] letters, digits,
+/// `_`, `-` and `.`, so that it needs no quoting in paths, field values and metrics.
+pub fn is_name(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    if name.is_empty() || name.len() > NAME_LIMIT || !name.bytes().all(is_plain) {
-        return invalid(format!("a {what} has 1 to {NAME_LIMIT} letters, digits, `_`, `-` or `.`"));
+    (1..=NAME_LIMIT).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+/// Checks a namespace, collection, queue or kind.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
+    match is_name(name) {
+        true => Ok(()),
+        false => invalid(format!("a {what} has 1 to {NAME_LIMIT} letters, digits, `_`, `-` or `.`")),
     }
-    Ok(())
 }
 
 /// Checks how large a document is once written.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use database::limits::{DOCUMENT_LIMIT, NAME_LIMIT, is_name};
 use process::{ConfigError, Secret, Services};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use crate::schema::{self, Schema};
 
 /// The largest `max_body`: what the database takes as one record, less room for the fields of the server.
-const MAX_BODY_LIMIT: u64 = 1000 << 10;
+const MAX_BODY_LIMIT: u64 = DOCUMENT_LIMIT as u64 - (24 << 10);
 
 /// The section `[microservice]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -205,18 +206,31 @@ impl Collection {
             let message = format!("must be 1B to {}", process::size::format(MAX_BODY_LIMIT));
             return Err(ConfigError::inconsistent(format!("{key}.max_body"), message));
         }
+        for enqueue in &self.on_create {
+            for (part, name) in [("queue", &enqueue.queue), ("kind", &enqueue.kind)] {
+                if !is_name(name) {
+                    let message = format!(
+                        "the {part} `{name}` has not 1 to {NAME_LIMIT} letters, digits, `_`, `-` or `.`"
+                    );
+                    return Err(ConfigError::inconsistent(format!("{key}.on_create"), message));
+                }
+            }
+        }
         Schema::load(self).map_err(|reason| ConfigError::inconsistent(format!("{key}.schema"), reason))?;
         Ok(())
     }
 }
 
-/// Refuses names that would need escaping in a path.
+/// Refuses names that the database refuses, and those in which lower and upper case could be confused.
 fn check_name(key: &str, name: &str) -> Result<(), ConfigError> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-    if name.bytes().next().is_some_and(|first| first.is_ascii_lowercase()) && name.bytes().all(fits) {
+    let begins_well = name.bytes().next().is_some_and(|first| first.is_ascii_lowercase());
+    if begins_well && name.bytes().all(fits) && is_name(name) {
         return Ok(());
     }
-    let message = "a name is a lower-case letter and then lower-case letters, digits, `-` and `_`";
+    let message = format!(
+        "a name is a lower-case letter and then lower-case letters, digits, `-` and `_`, at most {NAME_LIMIT} in all"
+    );
     Err(ConfigError::inconsistent(key, message))
 }
 
@@ -252,5 +266,29 @@ mod tests {
             catalog.collections.insert("Big Things".into(), Collection::default());
         });
         assert!(text.contains("a name is"), "{text}");
+    }
+
+    #[test]
+    fn a_name_the_database_would_refuse_is_refused_at_once() {
+        let fault = |change: &dyn Fn(&mut Collection)| {
+            let mut config = Config::default();
+            let catalog = config.services.get_mut("catalog").unwrap();
+            change(catalog.collections.get_mut("products").unwrap());
+            config.validate(&Services::default()).map_err(|error| error.to_string())
+        };
+        let enqueue = |queue: &str, kind: &str| vec![Enqueue { queue: queue.into(), kind: kind.into() }];
+        fault(&|products| products.on_create = enqueue("default", &"x".repeat(NAME_LIMIT))).unwrap();
+        for (queue, kind, named) in [
+            ("a queue", "report", "`a queue`"),
+            ("q", "", "kind"),
+            ("q", &*"x".repeat(NAME_LIMIT + 1), "kind"),
+        ] {
+            let text = fault(&|products| products.on_create = enqueue(queue, kind)).unwrap_err();
+            assert!(text.contains("products.on_create: ") && text.contains(named), "{text}");
+        }
+        let mut config = Config::default();
+        let catalog = config.services.get_mut("catalog").unwrap();
+        catalog.collections.insert("x".repeat(NAME_LIMIT + 1), Collection::default());
+        assert!(config.validate(&Services::default()).unwrap_err().to_string().contains("at most 64"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use database::limits::{CLAIM_LIMIT, CLAIM_QUEUES, LEASE_LIMIT_MS, NAME_LIMIT, is_name};
 use process::ConfigError;
 use serde::{Deserialize, Serialize};
 
@@ -52,26 +53,30 @@ impl Config {
                 "0 runs no job; leave `queues` empty for a queue API only",
             ));
         }
-        if self.lease < SHORTEST_LEASE {
-            return Err(ConfigError::inconsistent("worker.lease", "a lease is at least 300ms"));
+        if self.concurrency > CLAIM_LIMIT {
+            let message = format!("a worker runs at most {CLAIM_LIMIT} jobs at a time");
+            return Err(ConfigError::inconsistent("worker.concurrency", message));
+        }
+        if !(SHORTEST_LEASE..=Duration::from_millis(LEASE_LIMIT_MS)).contains(&self.lease) {
+            return Err(ConfigError::inconsistent("worker.lease", "a lease is 300ms to 1d"));
         }
         if self.attempt_timeout.is_zero() {
             return Err(ConfigError::inconsistent("worker.attempt_timeout", "an attempt needs some time"));
         }
-        if let Some(queue) = self.queues.iter().find(|queue| !is_valid_name(queue)) {
+        if self.queues.len() > CLAIM_QUEUES {
+            let message = format!("a worker serves at most {CLAIM_QUEUES} queues");
+            return Err(ConfigError::inconsistent("worker.queues", message));
+        }
+        if let Some(queue) = self.queues.iter().find(|queue| !is_name(queue)) {
             return Err(ConfigError::inconsistent(
                 "worker.queues",
-                format!("`{queue}` is not a queue's name: 1 to 100 letters, digits, `.`, `_` and `-`"),
+                format!(
+                    "`{queue}` is not a queue's name: 1 to {NAME_LIMIT} letters, digits, `.`, `_` and `-`"
+                ),
             ));
         }
         Ok(())
     }
-}
-
-/// Tells whether a text can name a queue or a kind.
-pub(crate) fn is_valid_name(name: &str) -> bool {
-    (1..=100).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 #[cfg(test)]
@@ -89,5 +94,20 @@ mod tests {
         assert!(bad_queue.validate().unwrap_err().to_string().contains("`a queue`"));
         let short = Config { lease: Duration::from_millis(10), ..Config::default() };
         assert!(short.validate().is_err());
+    }
+
+    #[test]
+    fn what_the_database_would_refuse_of_a_claim_is_refused_at_once() {
+        let queues = |names: Vec<String>| Config { queues: names, ..Config::default() };
+        assert!(queues(vec!["x".repeat(NAME_LIMIT)]).validate().is_ok());
+        let refused = [
+            queues(vec!["x".repeat(NAME_LIMIT + 1)]),
+            queues((0..=CLAIM_QUEUES).map(|number| format!("queue-{number}")).collect()),
+            Config { concurrency: CLAIM_LIMIT + 1, ..Config::default() },
+            Config { lease: Duration::from_millis(LEASE_LIMIT_MS + 1), ..Config::default() },
+        ];
+        for config in refused {
+            assert!(config.validate().is_err(), "{config:?}");
+        }
     }
 }

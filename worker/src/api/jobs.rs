@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use database::job::JobFilter;
+use database::job::{JobFilter, MAX_ATTEMPTS_LIMIT};
+use database::record::PAGE_LIMIT;
 use database::{Job, JobCommand, JobState, NewJob, Operation, Outcome, Transaction};
 use http::{HeaderMap, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
@@ -21,9 +22,6 @@ use super::view::{JobView, JobsView, QueuesView};
 
 /// The namespace that jobs enqueued here belong to.
 const NAMESPACE: &str = "worker";
-
-/// The most attempts a job may ask for: with backoff, more than a day's worth.
-const MOST_ATTEMPTS: u32 = 100;
 
 /// What a client enqueues.
 #[derive(Debug, Deserialize)]
@@ -66,8 +64,8 @@ fn read_new_job(
 ) -> Result<NewJob, Problem> {
     let body: NewJobBody = read_body(body)?;
     check_name("/kind", &body.kind)?;
-    if body.max_attempts.is_some_and(|attempts| !(1..=MOST_ATTEMPTS).contains(&attempts)) {
-        return Err(invalid_at("/max_attempts", format!("a job has 1 to {MOST_ATTEMPTS} attempts")));
+    if body.max_attempts.is_some_and(|attempts| !(1..=MAX_ATTEMPTS_LIMIT).contains(&attempts)) {
+        return Err(invalid_at("/max_attempts", format!("a job has 1 to {MAX_ATTEMPTS_LIMIT} attempts")));
     }
     let run_at = match (body.run_at, body.delay) {
         (Some(_), Some(_)) => return Err(invalid_at("/delay", "give `run_at` or `delay`, not both")),
@@ -138,8 +136,8 @@ pub(super) async fn list_jobs(
     Segment(queue): Segment,
     Parameters(parameters): Parameters<ListParameters>,
 ) -> Result<Json<JobsView>, Problem> {
-    if parameters.limit.is_some_and(|limit| !(1..=1000).contains(&limit)) {
-        return Err(Problem::new(kinds::MALFORMED_REQUEST).detail("`limit` is 1 to 1000"));
+    if parameters.limit.is_some_and(|limit| !(1..=PAGE_LIMIT).contains(&limit)) {
+        return Err(Problem::new(kinds::MALFORMED_REQUEST).detail(format!("`limit` is 1 to {PAGE_LIMIT}")));
     }
     let filter = JobFilter {
         namespace: None,

@@ -6,6 +6,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::IntoResponse;
 use bytes::Bytes;
+use database::limits::{NAME_LIMIT, is_name};
 use http::StatusCode;
 use http::request::Parts;
 use process::Problem;
@@ -16,7 +17,6 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::refusal::{invalid, invalid_at};
-use crate::config::is_valid_name;
 use crate::kind::read_payload;
 
 /// The largest body: a job is a note of what to do, not the data to do it with.
@@ -80,9 +80,12 @@ pub(super) fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> 
 
 /// Checks the name of a queue or a kind.
 pub(super) fn check_name(pointer: &str, name: &str) -> Result<(), Problem> {
-    match is_valid_name(name) {
+    match is_name(name) {
         true => Ok(()),
-        false => Err(invalid_at(pointer, "a name has 1 to 100 letters, digits, `.`, `_` and `-`")),
+        false => {
+            let detail = format!("a name has 1 to {NAME_LIMIT} letters, digits, `.`, `_` and `-`");
+            Err(invalid_at(pointer, detail))
+        }
     }
 }
 

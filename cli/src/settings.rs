@@ -49,7 +49,25 @@ impl Settings {
         self.microservice.validate(&self.services)?;
         self.cache.validate()?;
         self.database.validate()?;
-        self.worker.validate()
+        self.worker.validate()?;
+        self.check_tokens()
+    }
+
+    /// Checks that the gateways ask for what our accounts sign; anything else refuses every user.
+    fn check_tokens(&self) -> Result<(), ConfigError> {
+        let (asked, signed) = (&self.api_gateway.token, &self.microservice.accounts);
+        if !self.has_accounts(&asked.jwks_service) {
+            return Ok(());
+        }
+        let pairs =
+            [("issuer", &asked.issuer, &signed.issuer), ("audience", &asked.audience, &signed.audience)];
+        pairs.iter().try_for_each(|(key, asked, signed)| match asked == signed {
+            true => Ok(()),
+            false => Err(ConfigError::inconsistent(
+                format!("api_gateway.token.{key}"),
+                format!("is `{asked}`, but microservice.accounts.{key} is `{signed}`"),
+            )),
+        })
     }
 
     /// Tells whether a service is the accounts service.
@@ -76,6 +94,17 @@ mod tests {
         let wait = Duration::from_millis(database::job::WAIT_LIMIT_MS) + margin;
         assert!(wait <= settings.api_gateway.timeout, "a gateway would count it as a failure");
         assert!(wait <= settings.load_balancer.head_timeout);
+    }
+
+    #[test]
+    fn gateways_that_would_refuse_every_token_of_our_accounts_do_not_start() {
+        let mut settings = Settings::default();
+        settings.validate().unwrap();
+        settings.microservice.accounts.audience = "shop".to_owned();
+        let text = settings.validate().unwrap_err().to_string();
+        assert!(text.starts_with("api_gateway.token.audience: ") && text.contains("`shop`"), "{text}");
+        settings.api_gateway.token.audience = "shop".to_owned();
+        settings.validate().unwrap();
     }
 
     #[test]

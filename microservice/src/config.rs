@@ -80,6 +80,10 @@ pub struct Accounts {
     /// The password of the first `admin`; a random one is made and shown once without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_password: Option<Secret>,
+    /// Who its tokens say issued them (`iss`); the gateways ask for the same in `api_gateway.token`.
+    pub issuer: String,
+    /// Whom its tokens are for (`aud`); likewise.
+    pub audience: String,
     /// How long an access token is good for; it cannot be revoked sooner.
     #[serde(with = "process::duration")]
     pub access_ttl: Duration,
@@ -95,6 +99,8 @@ impl Default for Accounts {
         Self {
             registration: false,
             admin_password: None,
+            issuer: "sixfold".to_owned(),
+            audience: "sixfold".to_owned(),
             access_ttl: Duration::from_secs(15 * 60),
             refresh_ttl: Duration::from_secs(30 * 24 * 3600),
             hashes: 2,

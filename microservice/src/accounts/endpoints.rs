@@ -199,12 +199,12 @@ fn grant(
     token: &RefreshToken,
     now: Timestamp,
 ) -> Result<Response, Problem> {
-    let lasts = accounts.settings.access_ttl;
+    let settings = &accounts.settings;
     let body = json!({
-        "access_token": accounts.signer()?.sign(username, roles, now, lasts),
+        "access_token": accounts.signer()?.sign(settings, username, roles, now),
         "refresh_token": token.write(),
         "token_type": "Bearer",
-        "expires_in": lasts.as_secs(),
+        "expires_in": settings.access_ttl.as_secs(),
     });
     Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(body)).into_response())
 }

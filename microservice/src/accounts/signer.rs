@@ -1,7 +1,5 @@
 //! Signing access tokens: JWTs (RFC 7519) with EdDSA over Ed25519 (RFC 8037), and their public keys.
 
-use std::time::Duration;
-
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -15,6 +13,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::records::Records;
+use crate::config;
 
 /// The collection of the keys.
 const KEYS: &str = "signing_keys";
@@ -24,9 +23,6 @@ const FIRST_KEY: &str = "00000001";
 
 /// How many keys are published: the one that signs and those whose tokens may still be in use.
 const PUBLISHED: u32 = 10;
-
-/// Who issues our tokens, and whom they are for; the gateways ask for both.
-const ISSUER: &str = "sixfold";
 
 /// A signing key as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,8 +34,8 @@ struct StoredKey {
 /// What an access token says.
 #[derive(Debug, Serialize)]
 struct Claims<'a> {
-    iss: &'static str,
-    aud: &'static str,
+    iss: &'a str,
+    aud: &'a str,
     sub: &'a str,
     roles: &'a [String],
     iat: i64,
@@ -87,12 +83,19 @@ impl Signer {
         self.key_set.clone()
     }
 
-    /// Signs a token for a user that is good for `ttl` from `now`.
-    pub(super) fn sign(&self, username: &str, roles: &[String], now: Timestamp, ttl: Duration) -> String {
+    /// Signs a token for a user that is good for `access_ttl` from `now`.
+    pub(super) fn sign(
+        &self,
+        settings: &config::Accounts,
+        username: &str,
+        roles: &[String],
+        now: Timestamp,
+    ) -> String {
         let issued = now.as_second();
+        let ttl = settings.access_ttl;
         let claims = Claims {
-            iss: ISSUER,
-            aud: ISSUER,
+            iss: &settings.issuer,
+            aud: &settings.audience,
             sub: username,
             roles,
             iat: issued,
@@ -149,15 +152,20 @@ mod tests {
         let new = read(&generate().unwrap()).unwrap();
         let signer = Signer::new(vec![old, new]).unwrap();
         let now = Timestamp::now();
-        let token = signer.sign("ada", &["admin".into()], now, Duration::from_secs(900));
+        let settings = config::Accounts {
+            issuer: "the house".to_owned(),
+            audience: "the gateways".to_owned(),
+            ..config::Accounts::default()
+        };
+        let token = signer.sign(&settings, "ada", &["admin".into()], now);
 
         let set: JwkSet = serde_json::from_slice(&signer.key_set()).unwrap();
         assert_eq!(set.keys.len(), 2);
         let kid = decode_header(&token).unwrap().kid.unwrap();
         let key = DecodingKey::from_jwk(set.find(&kid).unwrap()).unwrap();
         let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.set_audience(&["sixfold"]);
-        validation.set_issuer(&["sixfold"]);
+        validation.set_audience(&["the gateways"]);
+        validation.set_issuer(&["the house"]);
         let claims = decode::<Value>(&token, &key, &validation).unwrap().claims;
         assert_eq!(claims["sub"], "ada");
         assert_eq!(claims["roles"][0], "admin");

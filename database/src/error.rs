@@ -65,3 +65,8 @@ pub enum Error {
         reason: String,
     },
 }
+
+impl Error {
+    /// What a client is told of [`Error::Unknown`], the same by every role that speaks for the database.
+    pub const ANSWER_LOST: &str = "a change may have been made or not: read before repeating it";
+}

@@ -11,7 +11,7 @@ use crate::{Error, JobCommand, NewJob, Operation, Query, Transaction};
 pub const NAME_LIMIT: usize = 64;
 
 /// The longest name of a record, in bytes; well under what an index page of SQLite holds.
-const ID_LIMIT: usize = 255;
+pub const ID_LIMIT: usize = 255;
 
 /// The largest record, payload or result, in bytes of JSON.
 pub const DOCUMENT_LIMIT: usize = 1 << 20;

@@ -23,9 +23,7 @@ pub(crate) fn problem_of(error: &Error) -> Problem {
         }
         Error::Unknown { reason } => {
             tracing::warn!(reason, "the database's answer was lost");
-            Problem::new(kinds::UNAVAILABLE)
-                .detail("a change may have been made or not: read before repeating it")
-                .retry_after(RETRY_AFTER)
+            Problem::new(kinds::UNAVAILABLE).detail(Error::ANSWER_LOST).retry_after(RETRY_AFTER)
         }
         Error::Invalid { .. } | Error::Forbidden | Error::Storage { .. } => {
             tracing::error!(%error, "the database refused or failed");
@@ -45,6 +43,13 @@ pub(crate) fn problem_of_read(error: &Error) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lost_answer_to_a_change_is_unavailable_and_leaves_the_doubt_to_be_read() {
+        let response = problem_of(&Error::Unknown { reason: "reset".into() }).to_response();
+        assert_eq!(response.status(), 503);
+        assert!(String::from_utf8_lossy(response.body()).contains(Error::ANSWER_LOST));
+    }
 
     #[test]
     fn nothing_internal_leaks() {

@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use cache::Cache;
 use database::Database;
+use database::limits::ID_LIMIT;
 use http::header::{ALLOW, HeaderName};
 use http::{HeaderValue, Method, StatusCode};
 use process::Problem;
@@ -35,9 +36,6 @@ const RECORD_METHODS: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
 
 /// The field that says which patches are taken (RFC 5789 §3.1).
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
-
-/// The longest name of a record, as the database has it.
-const ID_LIMIT: usize = 255;
 
 /// One collection with what it needs to answer.
 #[derive(Debug)]

@@ -27,8 +27,7 @@ pub(super) fn refuse(error: Error) -> Problem {
         }
         Error::Unknown { .. } => {
             tracing::warn!(%error, "a request may have been done");
-            Problem::new(kinds::BAD_GATEWAY)
-                .detail("the database's answer was lost: it may have been done; look before repeating")
+            Problem::new(kinds::UNAVAILABLE).detail(Error::ANSWER_LOST).retry_after(RETRY_AFTER)
         }
         Error::Forbidden | Error::Storage { .. } => {
             tracing::error!(%error, "a request could not be done");
@@ -53,4 +52,19 @@ pub(super) fn invalid(errors: Vec<Fault>) -> Problem {
 /// Says that one member of a body is not valid.
 pub(super) fn invalid_at(pointer: &str, detail: impl Into<String>) -> Problem {
     invalid(vec![Fault { pointer: pointer.to_owned(), detail: detail.into() }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_answer_to_a_change_is_unavailable_and_leaves_the_doubt_to_be_read() {
+        let response = refuse(Error::Unknown { reason: "reset".into() }).to_response();
+        assert_eq!(response.status(), 503);
+        assert!(response.headers().contains_key("retry-after"));
+        assert!(String::from_utf8_lossy(response.body()).contains(Error::ANSWER_LOST));
+        let response = refuse_question(Error::Unknown { reason: "reset".into() }).to_response();
+        assert!(!String::from_utf8_lossy(response.body()).contains(Error::ANSWER_LOST));
+    }
 }

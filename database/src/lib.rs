@@ -17,7 +17,7 @@ mod figures;
 mod handle;
 pub mod job;
 pub mod limits;
-mod merge_patch;
+pub mod merge_patch;
 pub mod record;
 mod remote;
 mod role;

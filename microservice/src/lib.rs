@@ -16,7 +16,6 @@ pub mod config;
 mod cursor;
 mod fault;
 pub mod follower;
-mod merge_patch;
 mod role;
 mod schema;
 

@@ -5,7 +5,7 @@
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use database::{Error, NewJob, Operation, Outcome, Precondition, Record, Transaction};
+use database::{Error, NewJob, Operation, Outcome, Precondition, Record, Transaction, merge_patch};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use process::Problem;
@@ -19,7 +19,6 @@ use super::representation::Prepared;
 use crate::body::{self, JSON, MERGE_PATCH};
 use crate::condition::Conditions;
 use crate::fault::{RETRY_AFTER, problem_of};
-use crate::merge_patch;
 
 /// How often a change that another writer overtook is decided anew; each round one of them gets through.
 const ROUNDS: usize = 8;
@@ -63,7 +62,7 @@ pub(super) async fn patch(collection: &Collection, id: &str, request: Request) -
     rewrite(collection, id, &conditions, |record| {
         let mut data = record.data.clone();
         data.retain(|name, _| !collection.settings.server_fields.contains_key(name));
-        merge_patch::merge(&mut data, patch.clone());
+        merge_patch::apply(&mut data, &patch);
         check(collection, Value::Object(data))
     })
     .await

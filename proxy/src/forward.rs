@@ -6,14 +6,13 @@ use std::pin::pin;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode, header};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use hyper::upgrade::OnUpgrade;
 use process::Problem;
 use process::problem::kinds;
 use tokio::time::{Instant, timeout_at};
 
 use crate::body::Progress;
+use crate::pool::Sent;
 use crate::{Body, Upstream, fields, upgrade};
 
 /// How long each part of an exchange may take.
@@ -142,11 +141,11 @@ impl Upstream {
         let end = timeouts.total.map(|total| started + total);
         let upload = request.body_mut().watch();
         loop {
-            let mut sender = match self.check_out() {
-                Some(sender) => sender,
+            let mut connection = match self.check_out() {
+                Some(connection) => connection,
                 // Boxed: it is rare, and would make the future of every request larger.
                 None => match Box::pin(self.connect(timeouts.connect)).await {
-                    Ok(sender) => sender,
+                    Ok(connection) => connection,
                     Err(error) => {
                         if let Some(ours) = upgrading {
                             request.extensions_mut().insert(ours);
@@ -155,7 +154,7 @@ impl Upstream {
                     }
                 },
             };
-            let sending = sender.try_send_request(request);
+            let sending = connection.send(request);
             let wait = Wait { upstream: self, timeouts, started, end, upload: upload.as_ref() };
             let mut response = match wait.for_head(sending).await? {
                 Ok(response) => response,
@@ -169,12 +168,13 @@ impl Upstream {
             };
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 let theirs = hyper::upgrade::on(&mut response);
+                connection.drive_apart(self.address());
                 match upgrading {
                     Some(ours) => upgrade::bridge(ours, theirs),
                     None => return Err(Failure::sent(ForwardError::Malformed { backend: self.address() })),
                 }
             } else {
-                self.check_in(sender);
+                self.check_in(connection);
             }
             if !fields::prepare_response(&mut response) {
                 return Err(Failure::sent(ForwardError::Malformed { backend: self.address() }));
@@ -197,8 +197,6 @@ impl Upstream {
         ForwardError::Broken { backend: self.address(), reason }
     }
 }
-
-type Sent = Result<Response<Incoming>, TrySendError<Request<Body>>>;
 
 /// How long the head of a response is waited for.
 struct Wait<'a> {

@@ -1,13 +1,23 @@
 //! Connections to backends, kept open by the thread that made them.
+//!
+//! A connection has no task of its own while it is kept or waits for the head of a response: whoever waits
+//! for the head drives it, which saves two wake-ups a request. Only a response that is longer than what came
+//! with its head gets a task, so that its body moves while the client reads.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -57,9 +67,21 @@ pub struct Upstream {
     pool: std::rc::Weak<Inner>,
 }
 
+/// The head of a response, or why there is none, with the request if nothing of it was sent.
+pub(crate) type Sent = Result<Response<Incoming>, TrySendError<Request<Body>>>;
+
+/// An open connection.
+pub(crate) struct Connection {
+    sender: SendRequest<Body>,
+    /// What reads and writes; without one a task of its own does.
+    driver: Option<Driver>,
+}
+
+type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>>>>;
+
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<Body>,
+    connection: Connection,
     since: Instant,
 }
 
@@ -103,10 +125,9 @@ impl Pool {
         let now = Instant::now();
         self.0.now.set(now);
         for upstream in self.0.upstreams.borrow().values() {
-            upstream
-                .idle
-                .borrow_mut()
-                .retain(|idle| !idle.sender.is_closed() && now - idle.since < self.0.options.idle_timeout);
+            upstream.idle.borrow_mut().retain(|idle| {
+                !idle.connection.sender.is_closed() && now - idle.since < self.0.options.idle_timeout
+            });
         }
     }
 }
@@ -122,15 +143,16 @@ impl Upstream {
         &self.host
     }
 
-    /// Takes a connection that can send at once.
-    pub(crate) fn check_out(&self) -> Option<SendRequest<Body>> {
+    /// Takes a connection that can send at once, as far as is known: that a backend has closed one may show
+    /// only when it is driven.
+    pub(crate) fn check_out(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         for _ in 0..CHECKOUT_LIMIT {
             let candidate = idle.pop_back()?;
-            if candidate.sender.is_ready() {
-                return Some(candidate.sender);
+            if candidate.connection.sender.is_ready() {
+                return Some(candidate.connection);
             }
-            if !candidate.sender.is_closed() {
+            if !candidate.connection.sender.is_closed() {
                 idle.push_front(candidate);
             }
         }
@@ -138,16 +160,22 @@ impl Upstream {
     }
 
     /// Keeps a connection whose response has begun; whether it can send again is seen at checkout.
-    pub(crate) fn check_in(&self, sender: SendRequest<Body>) {
+    pub(crate) fn check_in(&self, mut connection: Connection) {
         let Some(pool) = self.pool.upgrade() else { return };
+        if connection.sender.is_closed() {
+            return;
+        }
+        if !connection.sender.is_ready() {
+            connection.drive_apart(self.address);
+        }
         let mut idle = self.idle.borrow_mut();
-        if !sender.is_closed() && idle.len() < pool.options.max_idle {
-            idle.push_back(Idle { sender, since: pool.now.get() });
+        if idle.len() < pool.options.max_idle {
+            idle.push_back(Idle { connection, since: pool.now.get() });
         }
     }
 
     /// Opens a connection.
-    pub(crate) async fn connect(&self, timeout: Duration) -> Result<SendRequest<Body>, ForwardError> {
+    pub(crate) async fn connect(&self, timeout: Duration) -> Result<Connection, ForwardError> {
         let fault = |reason: io::Error| ForwardError::Connect { backend: self.address, reason };
         let connecting = tokio::time::timeout(timeout, TcpStream::connect(self.address));
         let stream =
@@ -159,13 +187,43 @@ impl Upstream {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| fault(io::Error::other(error)))?;
-        let address = self.address;
+        Ok(Connection { sender, driver: Some(Box::pin(connection.with_upgrades())) })
+    }
+}
+
+impl Connection {
+    /// Sends a request and gives the head of its response.
+    pub(crate) async fn send(&mut self, request: Request<Body>) -> Sent {
+        let mut sending = pin!(self.sender.try_send_request(request));
+        poll_fn(|cx| {
+            if let Some(driver) = &mut self.driver
+                && let Poll::Ready(ended) = driver.as_mut().poll(cx)
+            {
+                // Dropped, so that a request it still held is given back.
+                self.driver = None;
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection to a backend ended early");
+                }
+            }
+            sending.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Gives the connection a task that drives it from now on.
+    pub(crate) fn drive_apart(&mut self, backend: SocketAddr) {
+        let Some(driver) = self.driver.take() else { return };
         // It ends with the pool, which holds its sender, or with the thread, whose runtime owns it.
         tokio::task::spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, backend = %address, "a connection to a backend ended early");
+            if let Err(error) = driver.await {
+                tracing::debug!(%error, %backend, "a connection to a backend ended early");
             }
         });
-        Ok(sender)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("sender", &self.sender).finish_non_exhaustive()
     }
 }

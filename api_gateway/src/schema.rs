@@ -13,9 +13,6 @@ use serde_json::Value;
 
 use crate::refusal::Refusal;
 
-/// Where a service publishes its schemas.
-pub(crate) const PATH: &str = "/.well-known/sixfold/schemas";
-
 /// The most faults one answer lists.
 const FAULT_LIMIT: usize = 20;
 

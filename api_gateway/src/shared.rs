@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+use process::services::SCHEMAS_PATH;
 use process::{ClusterToken, Health, HttpClient, RoleError, Services};
 use proxy::fields::TrustedProxies;
 
@@ -12,7 +13,6 @@ use crate::config::Config;
 use crate::published::{Published, Source};
 use crate::rate::{Limiter, Rate};
 use crate::routes::RouteTable;
-use crate::schema;
 use crate::service::Service;
 use crate::token::{KeySet, Rules};
 
@@ -68,7 +68,7 @@ impl Shared {
         let mut own = Vec::with_capacity(routes.services.len());
         for (index, service) in routes.services.iter().enumerate() {
             let validates = routes.validates(index);
-            let schemas = validates.then(|| source(services, service, schema::PATH, token, SCHEMA_REFRESH));
+            let schemas = validates.then(|| source(services, service, SCHEMAS_PATH, token, SCHEMA_REFRESH));
             let schemas = schemas.flatten().map(Published::new);
             own.push(Service::build(config, name, threads, service, services, schemas)?);
         }

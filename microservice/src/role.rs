@@ -10,6 +10,7 @@ use cache::Cache;
 use database::Database;
 use process::http::{Limits, observe, serve};
 use process::problem::kinds;
+use process::services::SCHEMAS_PATH;
 use process::{
     Bound, ClusterToken, Health, Listening, Problem, RoleError, Services, Shutdown, listen, token,
 };
@@ -25,9 +26,6 @@ use crate::schema::Schema;
 
 /// The role's name in metrics.
 const ROLE: &str = "microservice";
-
-/// Where the gateway reads the schemas it validates by.
-const SCHEMAS_PATH: &str = "/.well-known/sixfold/schemas";
 
 /// Binds the service `name` at `listen`, or else at the address its configuration gives.
 ///

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// Where a service publishes the schemas of its collections, by which gateways check bodies.
+pub const SCHEMAS_PATH: &str = "/.well-known/sixfold/schemas";
+
 /// The section `[services]`: each key is a service's name.
 ///
 /// The services of the house are there unless the file says otherwise of one; naming another adds it.

@@ -6,14 +6,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use load_balancer::health;
+use process::config::nearest;
 use process::{ConfigError, Services};
 use proxy::fields::TrustedProxies;
 use serde::{Deserialize, Serialize};
 
 pub use route::RouteConfig;
-
-/// How alike a misspelt service and a configured one must be to be offered (Jaro–Winkler, 0 to 1).
-const LIKENESS: f64 = 0.7;
 
 /// The section `[api_gateway]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -276,17 +274,11 @@ pub(crate) fn check_rate(key: &str, rate: RateConfig) -> Result<(), ConfigError>
 
 /// Says that a service is not configured, and which one may be meant.
 pub(crate) fn unknown_service(key: &str, name: &str, services: &Services) -> ConfigError {
-    let nearest = services
-        .0
-        .keys()
-        .map(|known| (strsim::jaro_winkler(name, known), known))
-        .filter(|(likeness, _)| *likeness >= LIKENESS)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
     let known: Vec<&str> = services.0.keys().map(String::as_str).collect();
     ConfigError::inconsistent(
         key,
-        match nearest {
-            Some((_, near)) => format!("there is no service `{name}`; did you mean `{near}`?"),
+        match nearest(name, known.iter().copied()) {
+            Some(near) => format!("there is no service `{name}`; did you mean `{near}`?"),
             None => format!("there is no service `{name}`; [services] has: {}", known.join(", ")),
         },
     )

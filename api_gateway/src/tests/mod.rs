@@ -143,7 +143,7 @@ fn service_routes(jwks: Value) -> axum::Router {
     Router::new()
         .route("/health", get(|| async { "ok" }))
         .route("/.well-known/jwks.json", get(move || std::future::ready(Json(jwks))))
-        .route(crate::schema::PATH, get(move || std::future::ready(Json(schemas))))
+        .route(process::services::SCHEMAS_PATH, get(move || std::future::ready(Json(schemas))))
         .fallback(echo)
 }
 

@@ -1,72 +1,18 @@
 //! One config file, one precedence: flag, then environment, then file, then default.
 //!
-//! Each crate owns its section as a struct with `#[serde(default, deny_unknown_fields)]`; `cli` puts the
-//! sections together and calls [`load`]. What is wrong is said with the file and line, or the environment
-//! variable, and the nearest valid key.
+//! What is wrong is said with the file and line, or the environment variable, and the nearest valid key.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
-use crate::Secret;
+use super::ConfigError;
 
 /// The prefix of an environment variable that sets a key: `SIXFOLD__SECTION__KEY`.
-pub const ENVIRONMENT_PREFIX: &str = "SIXFOLD__";
+const ENVIRONMENT_PREFIX: &str = "SIXFOLD__";
 
-/// How alike a misspelt key and a valid one must be to be offered (Jaro–Winkler, 0 to 1).
+/// How alike a misspelt name and a valid one must be to be offered (Jaro–Winkler, 0 to 1).
 const LIKENESS: f64 = 0.75;
-
-/// The section `[process]`: what holds for every role of a process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Where the data lies: database, keys, backups.
-    pub data: PathBuf,
-    /// How long a stopping process lets requests and jobs in flight finish.
-    #[serde(with = "crate::duration")]
-    pub grace: Duration,
-    /// The least severe log line written: error, warn, info, debug, trace, or a tracing filter.
-    pub log: String,
-    /// Log lines as `human`, `json`, or `auto`: human on a terminal, JSON elsewhere.
-    pub log_format: LogFormat,
-    /// The admin address; without one, `up` and the load balancer use 127.0.0.1:8001, another role its port + 10000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub admin: Option<String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            data: PathBuf::from("data"),
-            grace: Duration::from_secs(10),
-            log: "info".to_owned(),
-            log_format: LogFormat::Auto,
-            admin: None,
-        }
-    }
-}
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Human on a terminal, JSON elsewhere.
-    Auto,
-    /// One aligned line for a reader.
-    Human,
-    /// One JSON object a line.
-    Json,
-}
-
-/// The section `[cluster]`: what the processes of one house share.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Cluster {
-    /// The token internal ports ask for; a role bound beyond loopback refuses to start without one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<Secret>,
-}
 
 /// Where settings come from, weakest last.
 #[derive(Debug, Default)]
@@ -77,52 +23,6 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// The config file.
     pub file: Option<PathBuf>,
-}
-
-/// Why a configuration is refused; the text says what, where, and the nearest valid key.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file holds something that is not valid.
-    #[error("{}:{line}: {message}", path.display())]
-    InFile {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong.
-        message: String,
-    },
-    /// A variable of the environment or a flag is not valid.
-    #[error("{name}: {message}")]
-    InSetting {
-        /// The variable or flag.
-        name: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// Settings that are each valid do not go together.
-    #[error("{key}: {message}")]
-    Inconsistent {
-        /// The dotted key.
-        key: String,
-        /// What is wrong.
-        message: String,
-    },
-}
-
-impl ConfigError {
-    /// Says that settings which are each valid do not go together.
-    pub fn inconsistent(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Inconsistent { key: key.into(), message: message.into() }
-    }
 }
 
 /// Loads a configuration by the one precedence.
@@ -221,20 +121,27 @@ fn explain(message: &str) -> String {
     }
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let Some((unknown, valid)) = quoted.split_first() else { return message.to_owned() };
-    let nearest = valid
-        .iter()
-        .map(|key| (strsim::jaro_winkler(unknown, key), key))
-        .filter(|(likeness, _)| *likeness >= LIKENESS)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((_, key)) => format!("unknown key `{unknown}`; did you mean `{key}`?"),
+    match nearest(unknown, valid.iter().copied()) {
+        Some(key) => format!("unknown key `{unknown}`; did you mean `{key}`?"),
         None if valid.is_empty() => format!("unknown key `{unknown}`; no keys are valid here"),
         None => format!("unknown key `{unknown}`; valid here: {}", valid.join(", ")),
     }
 }
 
+/// Finds the name that a misspelt one is likely to mean.
+pub fn nearest<'n>(misspelt: &str, valid: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let alike = valid.into_iter().map(|name| (strsim::jaro_winkler(misspelt, name), name));
+    let nearest = alike.filter(|(likeness, _)| *likeness >= LIKENESS).max_by(|a, b| a.0.total_cmp(&b.0));
+    nearest.map(|(_, name)| name)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use serde::Deserialize;
+
+    use super::super::{Cluster, Config, LogFormat};
     use super::*;
 
     #[derive(Debug, Default, Deserialize)]

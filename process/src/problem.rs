@@ -211,7 +211,8 @@ mod tests {
 
     #[test]
     fn the_page_of_problems_lists_every_kind() {
-        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/problems.md")).unwrap();
+        let page =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/problems.md")).unwrap();
         for kind in kinds::ALL {
             let row = format!("| `{TYPE_PREFIX}{}` | {} | {} |", kind.name, kind.status, kind.title);
             assert!(page.contains(&row), "docs/problems.md lacks {row}");

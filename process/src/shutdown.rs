@@ -34,11 +34,6 @@ impl Shutdown {
         self.token.cancel();
     }
 
-    /// Tells whether stopping was requested.
-    pub fn is_requested(&self) -> bool {
-        self.token.is_cancelled()
-    }
-
     /// Waits until stopping is requested; safe to drop and call again.
     pub async fn requested(&self) {
         self.token.cancelled().await;

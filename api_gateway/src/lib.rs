@@ -10,7 +10,7 @@ mod address;
 mod admin;
 mod breaker;
 mod clock;
-pub mod config;
+mod config;
 mod drain;
 mod figures;
 mod gateway;

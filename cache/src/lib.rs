@@ -1,20 +1,21 @@
 //! The shared cache: a RESP and HTTP server, and the library the other tiers read through.
 //!
-//! The server keeps keys and values in a bounded [`store`]; `resp` and `api` are two ways in, and [`bind`] puts
-//! them together. The library, [`handle`], speaks RESP, so the same code talks to our server, to Valkey and
-//! to Redis. A read goes [`Cache::read`] → one multiplexed connection → `resp` → [`store::Store::get`].
+//! The server keeps keys and values in a bounded `store`; `resp` and `api` are two ways in, and [`bind`] puts
+//! them together. The library, `handle`, speaks RESP, so the same code talks to our server, to Valkey and
+//! to Redis. A read goes [`Cache::read`] → one multiplexed connection → `resp` → `store::Store::get`.
 
 mod api;
 mod clock;
 mod config;
 mod figures;
-pub mod handle;
+mod handle;
 mod record_key;
 mod resp;
 mod role;
-pub mod store;
+mod store;
 
 pub use config::Config;
 pub use handle::{Cache, Fill, Found, Source};
 pub use record_key::record_key;
 pub use role::{bind, run};
+pub use store::Statistics;

@@ -42,7 +42,7 @@ async fn a_value_put_over_http_is_read_over_http_and_resp() {
     let value: String = redis::cmd("GET").arg("a b/c").query_async(&mut connection).await.unwrap();
     assert_eq!(value, "other");
     let statistics = call(&server, &open, "GET", "/statistics", "").await;
-    let statistics: cache::store::Statistics = statistics.json("statistics").unwrap();
+    let statistics: cache::Statistics = statistics.json("statistics").unwrap();
     assert_eq!((statistics.hits, statistics.misses, statistics.entries), (2, 0, 1));
     assert_eq!(call(&server, &open, "DELETE", "/cache/a%20b/c", "").await.status, 204);
     let gone = call(&server, &open, "GET", "/cache/a%20b/c", "").await;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use cache::Cache;
 use database::Database;
-use microservice::accounts::FirstAdmin;
+use microservice::FirstAdmin;
 use process::{Bound, RoleError};
 use tokio::sync::oneshot;
 

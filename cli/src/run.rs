@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use microservice::accounts::FirstAdmin;
+use microservice::FirstAdmin;
 use process::health::HealthState;
 use process::{Bound, Health, Listening, RoleError, Shutdown, admin, telemetry};
 use tokio::signal::unix::{SignalKind, signal};

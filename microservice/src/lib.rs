@@ -2,20 +2,20 @@
 //!
 //! A service is a namespace of the database with collections; a collection is a JSON Schema plus
 //! declarations. [`bind`] listens; a request then passes the trace and the cluster token and reaches the
-//! [`mod@collection`] its path names. A read goes through the shared cache, a write is checked against the
+//! `collection` its path names. A read goes through the shared cache, a write is checked against the
 //! schema, made durable by the database together with the jobs it causes, and invalidates before it is
 //! answered. What others write to the same records (a worker, another instance) is followed in the
-//! change log and invalidated too ([`follower`]). [`accounts`] is the one service that is more than records.
+//! change log and invalidated too (`follower`). `accounts` is the one service that is more than records.
 
-pub mod accounts;
+mod accounts;
 mod background;
 mod body;
-pub mod collection;
+mod collection;
 mod condition;
-pub mod config;
+mod config;
 mod cursor;
 mod fault;
-pub mod follower;
+mod follower;
 mod role;
 mod schema;
 

@@ -9,10 +9,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::token::TOKEN_FIELD;
 
 /// The field that names the authenticated user.
-pub const SUBJECT_FIELD: HeaderName = HeaderName::from_static("sixfold-subject");
+const SUBJECT_FIELD: HeaderName = HeaderName::from_static("sixfold-subject");
 
 /// The field that lists the user's roles, separated by commas.
-pub const ROLES_FIELD: HeaderName = HeaderName::from_static("sixfold-roles");
+const ROLES_FIELD: HeaderName = HeaderName::from_static("sixfold-roles");
 
 /// An authenticated user.
 #[derive(Debug, Clone, PartialEq, Eq)]

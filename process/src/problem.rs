@@ -11,10 +11,10 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 /// The prefix of every problem's `type`.
-pub const TYPE_PREFIX: &str = "urn:sixfold:problem:";
+const TYPE_PREFIX: &str = "urn:sixfold:problem:";
 
 /// The media type of a problem document.
-pub const MEDIA_TYPE: &str = "application/problem+json";
+const MEDIA_TYPE: &str = "application/problem+json";
 
 /// A kind of problem: the stable end of its `type`, its status and its title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

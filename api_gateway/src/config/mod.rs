@@ -11,7 +11,7 @@ use process::{ConfigError, Services};
 use proxy::fields::TrustedProxies;
 use serde::{Deserialize, Serialize};
 
-pub use route::RouteConfig;
+pub(crate) use route::RouteConfig;
 
 /// The section `[api_gateway]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

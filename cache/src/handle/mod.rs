@@ -55,10 +55,10 @@ use postponed::Postponed;
 use tombstone::Tombstone;
 
 /// How long after its miss a value may be stored.
-pub const FILL_BOUND: Duration = Duration::from_millis(2000);
+pub(crate) const FILL_BOUND: Duration = Duration::from_millis(2000);
 
 /// How long a tombstone stands: a second longer than a fill may take to be sent.
-pub const TOMBSTONE_LIFE: Duration = Duration::from_millis(3000);
+pub(crate) const TOMBSTONE_LIFE: Duration = Duration::from_millis(3000);
 
 /// How far a time to live is varied either way in percent, so that what was filled together does not
 /// expire together.

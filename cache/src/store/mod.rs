@@ -19,7 +19,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use write::parse_integer;
-pub use write::{AddError, Condition, Deadline, Lifetime, Write, Written};
+pub(crate) use write::{AddError, Condition, Deadline, Lifetime, Write, Written};
 
 use shard::Shard;
 
@@ -41,7 +41,7 @@ const CURSOR_SHARD_BITS: u32 = 36;
 
 /// Keys and values in shards; all of it can be called from any thread.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     memory: u64,
@@ -68,7 +68,7 @@ pub struct Statistics {
 
 impl Store {
     /// Makes an empty store that holds at most `memory` bytes; none of it is taken before it is needed.
-    pub fn new(memory: u64, largest_value: u64) -> Self {
+    pub(crate) fn new(memory: u64, largest_value: u64) -> Self {
         let wanted = memory / largest_value.saturating_mul(LARGEST_VALUES_PER_SHARD).max(1);
         let count = wanted.clamp(1, SHARDS_LIMIT).next_power_of_two();
         let count = if count > wanted.max(1) { count / 2 } else { count };
@@ -77,43 +77,43 @@ impl Store {
     }
 
     /// Reads a value; counts as a hit or a miss.
-    pub fn get(&self, key: &[u8], now_ms: u64) -> Option<Bytes> {
+    pub(crate) fn get(&self, key: &[u8], now_ms: u64) -> Option<Bytes> {
         let (hash, mut shard) = self.lock(key);
         shard.get(hash, key, now_ms)
     }
 
     /// Writes a value if its condition holds; an entry that exceeds the budget by itself is not kept.
-    pub fn set(&self, key: &[u8], write: Write, now_ms: u64) -> Written {
+    pub(crate) fn set(&self, key: &[u8], write: Write, now_ms: u64) -> Written {
         let (hash, mut shard) = self.lock(key);
         shard.set(hash, key, write, now_ms)
     }
 
     /// Adds to a decimal number, 0 where there is none, and gives the sum; the deadline stays.
-    pub fn add(&self, key: &[u8], delta: i64, now_ms: u64) -> Result<i64, AddError> {
+    pub(crate) fn add(&self, key: &[u8], delta: i64, now_ms: u64) -> Result<i64, AddError> {
         let (hash, mut shard) = self.lock(key);
         shard.add(hash, key, delta, now_ms)
     }
 
     /// Removes a key; tells whether it was there.
-    pub fn remove(&self, key: &[u8], now_ms: u64) -> bool {
+    pub(crate) fn remove(&self, key: &[u8], now_ms: u64) -> bool {
         let (hash, mut shard) = self.lock(key);
         shard.remove(hash, key, now_ms)
     }
 
     /// Makes a key end at a moment, at once if that is past; tells whether it was there.
-    pub fn expire(&self, key: &[u8], expires_ms: u64, now_ms: u64) -> bool {
+    pub(crate) fn expire(&self, key: &[u8], expires_ms: u64, now_ms: u64) -> bool {
         let (hash, mut shard) = self.lock(key);
         shard.expire(hash, key, expires_ms, now_ms)
     }
 
     /// Tells how long a key has to live; counts neither as a hit nor as a miss.
-    pub fn lifetime(&self, key: &[u8], now_ms: u64) -> Lifetime {
+    pub(crate) fn lifetime(&self, key: &[u8], now_ms: u64) -> Lifetime {
         let (hash, mut shard) = self.lock(key);
         shard.lifetime(hash, key, now_ms)
     }
 
     /// Removes everything, one shard after the other.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         for shard in &self.shards {
             lock(shard).clear();
         }
@@ -123,7 +123,7 @@ impl Store {
     ///
     /// A key present from the first call to the last is visited exactly once; one that came or went
     /// in between may be visited or not.
-    pub fn scan(&self, cursor: u64, count: usize, now_ms: u64, mut visit: impl FnMut(&[u8])) -> u64 {
+    pub(crate) fn scan(&self, cursor: u64, count: usize, now_ms: u64, mut visit: impl FnMut(&[u8])) -> u64 {
         let mut shard = (cursor >> CURSOR_SHARD_BITS) as usize;
         let mut slot = (cursor & ((1 << CURSOR_SHARD_BITS) - 1)) as usize;
         let mut wanted = count.max(1);
@@ -142,7 +142,7 @@ impl Store {
     }
 
     /// Removes some of what has expired: a few slots of each shard, more while many of them had expired.
-    pub fn sweep(&self, now_ms: u64) {
+    pub(crate) fn sweep(&self, now_ms: u64) {
         for shard in &self.shards {
             for _ in 0..SWEEP_STEPS {
                 // Locked anew for each step, so that a request waits for one step at most.
@@ -154,17 +154,12 @@ impl Store {
     }
 
     /// Counts the entries, with those that have expired and are not collected yet.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    /// Tells whether nothing is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Sums up what the store holds and has done.
-    pub fn statistics(&self) -> Statistics {
+    pub(crate) fn statistics(&self) -> Statistics {
         let mut sum = Statistics { bytes_limit: self.memory, ..Statistics::default() };
         for shard in &self.shards {
             let shard = lock(shard);

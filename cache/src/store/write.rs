@@ -6,7 +6,7 @@ use super::entries::NEVER;
 
 /// One write of a value.
 #[derive(Debug, Clone)]
-pub struct Write {
+pub(crate) struct Write {
     /// The value.
     pub value: Bytes,
     /// When it ends.
@@ -17,24 +17,24 @@ pub struct Write {
 
 impl Write {
     /// Makes an unconditional write of a value that does not expire.
-    pub fn new(value: Bytes) -> Self {
+    pub(crate) fn new(value: Bytes) -> Self {
         Self { value, deadline: Deadline::Never, condition: Condition::None }
     }
 
     /// Sets when the value ends.
-    pub fn deadline(self, deadline: Deadline) -> Self {
+    pub(crate) fn deadline(self, deadline: Deadline) -> Self {
         Self { deadline, ..self }
     }
 
     /// Sets what must hold for the value to be stored.
-    pub fn condition(self, condition: Condition) -> Self {
+    pub(crate) fn condition(self, condition: Condition) -> Self {
         Self { condition, ..self }
     }
 }
 
 /// When a value ends, in milliseconds of the store's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deadline {
+pub(crate) enum Deadline {
     /// It does not expire.
     Never,
     /// It is gone from this moment on.
@@ -54,7 +54,7 @@ impl Deadline {
 
 /// What must hold for a value to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
+pub(crate) enum Condition {
     /// Nothing.
     None,
     /// The key is absent (`NX`).
@@ -65,7 +65,7 @@ pub enum Condition {
 
 /// What became of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub(crate) struct Written {
     /// Whether the condition held and the value was stored.
     pub stored: bool,
     /// The value that was there before.
@@ -74,7 +74,7 @@ pub struct Written {
 
 /// How long a key has to live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifetime {
+pub(crate) enum Lifetime {
     /// There is no such key.
     Missing,
     /// It does not expire.
@@ -88,7 +88,7 @@ pub enum Lifetime {
 
 /// Why a number was not added to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AddError {
+pub(crate) enum AddError {
     /// The value is not a decimal number of 64 bits.
     #[error("value is not an integer or out of range")]
     NotInteger,

@@ -81,7 +81,7 @@ pub async fn backup(
 }
 
 /// Writes a consistent copy of an open database to a new file.
-pub async fn of_engine(engine: &Engine, file: PathBuf) -> Result<Report, BackupError> {
+pub(crate) async fn of_engine(engine: &Engine, file: PathBuf) -> Result<Report, BackupError> {
     let Engine::Sqlite(sqlite) = engine;
     let source = sqlite.file().to_owned();
     blocking(file.clone(), move || copy(&open_reader(&source).map_err(|error| fault(&source, error))?, &file))

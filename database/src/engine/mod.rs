@@ -94,7 +94,7 @@ impl Engine {
     }
 
     /// Sends those who wait for jobs or changes away with what there is; the first step of a shutdown.
-    pub fn end_waits(&self) {
+    pub(crate) fn end_waits(&self) {
         match self {
             Self::Sqlite(sqlite) => sqlite.end_waits(),
         }

@@ -18,8 +18,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::payload::fault_at;
-use super::report::describe;
+use super::payload::{describe, fault_at};
 use super::verdict::judge_status;
 use super::{Attempt, Failure, Kind, Running, read_payload};
 
@@ -72,7 +71,7 @@ struct Delivery {
 
 /// Delivers requests to services.
 #[derive(Debug)]
-pub struct Deliver {
+pub(super) struct Deliver {
     services: Services,
     house: HttpClient,
     outside: HttpClient,
@@ -84,7 +83,7 @@ fn default_method() -> String {
 
 impl Deliver {
     /// Makes the kind; services of the house are sent the cluster token, others are not.
-    pub fn new(services: Services, token: &ClusterToken) -> Self {
+    pub(super) fn new(services: Services, token: &ClusterToken) -> Self {
         Self {
             services,
             house: HttpClient::new(token, ANSWER_TIMEOUT),

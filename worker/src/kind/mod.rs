@@ -21,10 +21,10 @@ use process::problem::Fault;
 use process::{ClusterToken, Identity, Services};
 use serde_json::Value;
 
-pub use deliver::Deliver;
-pub use order_confirm::OrderConfirm;
-pub use payload::read_payload;
-pub use report::Report;
+use deliver::Deliver;
+use order_confirm::OrderConfirm;
+pub(crate) use payload::read_payload;
+use report::Report;
 
 /// What an attempt runs: it ends with the job's result or the reason of its failure.
 pub type Running<'a> = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send + 'a>>;

@@ -7,8 +7,7 @@ use process::problem::Fault;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::payload::fault_at;
-use super::report::describe;
+use super::payload::{describe, fault_at};
 use super::{Attempt, Failure, Kind, Running, read_payload};
 
 /// How often a confirmation meets somebody else's write before the attempt ends and backs off.
@@ -28,7 +27,7 @@ struct Payload {
 
 /// Confirms orders.
 #[derive(Debug)]
-pub struct OrderConfirm {
+pub(super) struct OrderConfirm {
     database: Database,
     cache: Cache,
     closed_namespaces: Vec<String>,
@@ -42,7 +41,7 @@ enum Step {
 
 impl OrderConfirm {
     /// Makes the kind; it changes records of every namespace but the closed ones.
-    pub fn new(database: Database, cache: Cache, closed_namespaces: Vec<String>) -> Self {
+    pub(super) fn new(database: Database, cache: Cache, closed_namespaces: Vec<String>) -> Self {
         Self { database, cache, closed_namespaces }
     }
 

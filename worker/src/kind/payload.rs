@@ -6,7 +6,7 @@ use serde_json::Value;
 use serde_path_to_error::Segment;
 
 /// Reads JSON as what is expected; a fault carries its JSON Pointer (RFC 6901).
-pub fn read_payload<T: DeserializeOwned>(payload: Value) -> Result<T, Vec<Fault>> {
+pub(crate) fn read_payload<T: DeserializeOwned>(payload: Value) -> Result<T, Vec<Fault>> {
     serde_path_to_error::deserialize(payload).map_err(|error| {
         let pointer = error.path().iter().map(pointer_part).collect();
         vec![Fault { pointer, detail: error.inner().to_string() }]
@@ -26,6 +26,11 @@ pub(crate) fn fault_at(pointer: &str, detail: impl Into<String>) -> Vec<Fault> {
     vec![Fault { pointer: pointer.to_owned(), detail: detail.into() }]
 }
 
+/// Says what is wrong with a payload in one line.
+pub(super) fn describe(faults: &[Fault]) -> String {
+    faults.iter().map(|fault| format!("{}: {}", fault.pointer, fault.detail)).collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -38,5 +43,6 @@ mod tests {
     fn a_fault_is_named_by_its_pointer() {
         let faults = read_payload::<BTreeMap<String, Vec<u8>>>(json!({"a/b": [1, "two"]})).unwrap_err();
         assert_eq!(faults[0].pointer, "/a~1b/1");
+        assert!(describe(&faults).starts_with("/a~1b/1: "));
     }
 }

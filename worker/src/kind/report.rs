@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::aggregate::{Aggregate, AggregateError};
-use super::payload::fault_at;
+use super::payload::{describe, fault_at};
 use super::{Attempt, Failure, Kind, Progress, Running, read_payload};
 
 /// How many times smaller a page is asked for when one did not arrive.
@@ -38,14 +38,14 @@ struct Payload {
 
 /// Aggregates a collection.
 #[derive(Debug)]
-pub struct Report {
+pub(super) struct Report {
     database: Database,
     closed_namespaces: Vec<String>,
 }
 
 impl Report {
     /// Makes the kind; it reads every namespace but the closed ones.
-    pub fn new(database: Database, closed_namespaces: Vec<String>) -> Self {
+    pub(super) fn new(database: Database, closed_namespaces: Vec<String>) -> Self {
         Self { database, closed_namespaces }
     }
 
@@ -112,11 +112,6 @@ fn add_page(mut aggregate: Aggregate, page: &Page) -> Result<Aggregate, Aggregat
         aggregate.add(&record.data)?;
     }
     Ok(aggregate)
-}
-
-/// Says what is wrong with a payload in one line.
-pub(super) fn describe(faults: &[Fault]) -> String {
-    faults.iter().map(|fault| format!("{}: {}", fault.pointer, fault.detail)).collect::<Vec<_>>().join("; ")
 }
 
 /// How far a walk over a collection is, where names are UUIDs of version 7 and so lie in order of time.

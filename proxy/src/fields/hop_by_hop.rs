@@ -1,6 +1,6 @@
 //! Fields that belong to one connection and end with it (RFC 9110 §7.6.1).
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue, OccupiedEntry};
 
 use super::present::Present;
 
@@ -37,13 +37,19 @@ pub(super) fn remove(fields: &mut HeaderMap, present: Present) -> Removed {
     if present.any(Present::CONNECTION) {
         removed.upgrade = remove_named(fields);
     }
-    if let Some(te) = fields.remove(header::TE) {
+    if present.any(Present::TE)
+        && let Some(te) = fields.remove(header::TE)
+    {
         removed.trailers =
             te.to_str().is_ok_and(|te| list(te).any(|one| one.eq_ignore_ascii_case("trailers")));
     }
-    fields.remove(KEEP_ALIVE);
-    fields.remove(PROXY_CONNECTION);
-    if !removed.upgrade {
+    if present.any(Present::KEEP_ALIVE) {
+        fields.remove(KEEP_ALIVE);
+    }
+    if present.any(Present::PROXY_CONNECTION) {
+        fields.remove(PROXY_CONNECTION);
+    }
+    if present.any(Present::UPGRADE) && !removed.upgrade {
         fields.remove(header::UPGRADE);
     }
     removed
@@ -51,6 +57,12 @@ pub(super) fn remove(fields: &mut HeaderMap, present: Present) -> Removed {
 
 /// Removes `Connection` and the fields it names; tells whether `upgrade` was among them.
 fn remove_named(fields: &mut HeaderMap) -> bool {
+    if let Entry::Occupied(connection) = fields.entry(header::CONNECTION)
+        && is_plain(&connection)
+    {
+        connection.remove();
+        return false;
+    }
     let mut upgrade = false;
     let mut named: Vec<HeaderName> = Vec::new();
     for value in fields.get_all(header::CONNECTION) {
@@ -73,6 +85,14 @@ fn remove_named(fields: &mut HeaderMap) -> bool {
         fields.remove(name);
     }
     upgrade && fields.contains_key(header::UPGRADE)
+}
+
+/// Tells whether `Connection` says only what it says in nearly every message.
+fn is_plain(connection: &OccupiedEntry<'_, HeaderValue>) -> bool {
+    let mut values = connection.iter();
+    let first = values.next().map(HeaderValue::as_bytes).unwrap_or_default();
+    let is_alone = values.next().is_none();
+    is_alone && (first.eq_ignore_ascii_case(b"keep-alive") || first.eq_ignore_ascii_case(b"close"))
 }
 
 /// The members of a comma-separated list.

@@ -53,7 +53,11 @@ async fn serve(
     listeners: Listeners,
     shutdown: Shutdown,
 ) -> Result<(), RoleError> {
-    let mut background = start_background(&shared, &shutdown);
+    // Of its own, because it is also requested when serving ends by itself.
+    let probes_shutdown = Shutdown::new(shutdown.grace());
+    let mut probes = JoinSet::new();
+    probes.spawn(service::probe(Arc::clone(&shared), probes_shutdown.clone()));
+    let mut background = start_background(&shared, &shutdown, &probes_shutdown);
     shared.health.set_ready();
     let limits = Limits {
         header_timeout: shared.config.header_timeout,
@@ -67,11 +71,14 @@ async fn serve(
     };
     let served = server::serve(&name, listeners, limits, &shutdown, make_handler).await;
     background.shutdown().await;
+    probes_shutdown.request();
+    // Not aborted, so that the probing thread is joined; looking up a name may hold it up beyond the grace.
+    shutdown.until_grace(probes.join_next()).await;
     served
 }
 
-/// Starts what goes on beside requests: keeping keys and schemas fresh, probing instances, saying it drains.
-fn start_background(shared: &Arc<Shared>, shutdown: &Shutdown) -> JoinSet<()> {
+/// Starts what goes on beside requests: keeping keys and schemas fresh, and noticing that it drains.
+fn start_background(shared: &Arc<Shared>, shutdown: &Shutdown, probes: &Shutdown) -> JoinSet<()> {
     let mut background = JoinSet::new();
     if shared.keys.is_some() {
         let shared = Arc::clone(shared);
@@ -93,11 +100,11 @@ fn start_background(shared: &Arc<Shared>, shutdown: &Shutdown) -> JoinSet<()> {
             });
         }
     }
-    service::start_probes(shared, shutdown, &mut background);
-    let (health, shutdown) = (shared.health.clone(), shutdown.clone());
+    let (health, shutdown, probes) = (shared.health.clone(), shutdown.clone(), probes.clone());
     background.spawn(async move {
         shutdown.requested().await;
         health.set_draining();
+        probes.request();
     });
     background
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use load_balancer::{Cluster, Policy, health};
 use process::{RoleError, Services, Shutdown};
-use tokio::task::JoinSet;
 
 use crate::breaker::BreakerState;
 use crate::config::Config;
@@ -73,21 +72,18 @@ impl Service {
     }
 }
 
-/// Starts probing the instances of all services, on a thread of its own.
+/// Probes the instances of all services from a thread of its own, which is joined when this ends.
 ///
 /// Not at once: services that start with the gateway are not ready yet, and gateways that start together
 /// should not probe together. Until then instances are tried.
-pub(crate) fn start_probes(shared: &Shared, shutdown: &Shutdown, background: &mut JoinSet<()>) {
+pub(crate) async fn probe(shared: Arc<Shared>, shutdown: Shutdown) {
     let clusters = shared.services.iter().map(|service| Arc::clone(&service.cluster)).collect();
-    let shutdown = shutdown.clone();
     let delay = shared.config.probe.interval.min(PROBE_DELAY).mul_f64(rand::random_range(0.25..1.0));
-    background.spawn(async move {
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = shutdown.requested() => return,
-        }
-        if let Err(error) = health::probe(clusters, &shutdown).await {
-            tracing::error!(%error, "instances of services are no longer probed");
-        }
-    });
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {}
+        () = shutdown.requested() => return,
+    }
+    if let Err(error) = health::probe(clusters, &shutdown).await {
+        tracing::error!(%error, "instances of services are no longer probed");
+    }
 }

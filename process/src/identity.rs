@@ -1,6 +1,6 @@
 //! Who a request is from, as a gateway tells it to a service of the house.
 //!
-//! A gateway checks the user's token and sends [`SUBJECT_FIELD`] and [`ROLES_FIELD`] beside the cluster
+//! A gateway checks the user's token and sends `Sixfold-Subject` and `Sixfold-Roles` beside the cluster
 //! token. A service believes them only from a caller that the cluster token authorizes; a gateway removes
 //! whatever a client sent under these names.
 

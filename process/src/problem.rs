@@ -19,7 +19,7 @@ const MEDIA_TYPE: &str = "application/problem+json";
 /// A kind of problem: the stable end of its `type`, its status and its title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
-    /// What follows [`TYPE_PREFIX`].
+    /// What follows `TYPE_PREFIX`.
     pub name: &'static str,
     /// The status it is answered with.
     pub status: u16,

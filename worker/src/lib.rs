@@ -1,7 +1,7 @@
 //! Runs durable jobs, and lets others enqueue, watch and pull them over HTTP.
 //!
-//! A job enters through [`api`] (or in a service's own transaction) and lies in the database. The
-//! [`executor`] claims it with a lease, an [`attempt`] runs its [`Kind`] while a heartbeat keeps the lease,
+//! A job enters through `api` (or in a service's own transaction) and lies in the database. The
+//! `executor` claims it with a lease, an `attempt` runs its [`Kind`] while a heartbeat keeps the lease,
 //! and the attempt's end is written under the lease's fencing token. An attempt whose worker died, or which
 //! lost its lease, runs again elsewhere: a job runs at least once, so a kind must bear repetition.
 

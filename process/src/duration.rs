@@ -36,7 +36,7 @@ pub fn format(duration: Duration) -> String {
     format!("{millis}ms")
 }
 
-/// Serialises as text, see [`format`].
+/// Serialises as text, see [`format()`].
 pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format(*duration))
 }

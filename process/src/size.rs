@@ -30,7 +30,7 @@ pub fn format(bytes: u64) -> String {
     "0B".to_owned()
 }
 
-/// Serialises as text, see [`format`].
+/// Serialises as text, see [`format()`].
 pub fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format(*bytes))
 }

@@ -1,6 +1,6 @@
 //! A collection over REST: `/SERVICE/COLLECTION` and `/SERVICE/COLLECTION/ID`.
 //!
-//! The two resources choose by method here; [`read`], [`list`] and [`write`] answer. What every answer
+//! The two resources choose by method here; [`read`], [`list`] and [`mod@write`] answer. What every answer
 //! about one record looks like is in [`representation`].
 
 mod list;

@@ -16,7 +16,7 @@ pub struct Transaction {
 }
 
 /// The most operations of one transaction.
-pub(crate) const OPERATION_LIMIT: usize = 1000;
+pub const OPERATION_LIMIT: usize = 1000;
 
 /// One operation of a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -57,7 +57,7 @@ impl fmt::Display for JobState {
 }
 
 /// How many attempts a job has unless it says otherwise.
-pub(crate) const DEFAULT_MAX_ATTEMPTS: u32 = 5;
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 5;
 
 /// The most attempts a job may ask for; a job that fails this often needs a person.
 pub const MAX_ATTEMPTS_LIMIT: u32 = 1000;

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Report::new("Load balancer: CPU per request, one thread, 64 connections, 150-byte answers");
     let folder = tempfile::tempdir()?;
     let (_backend, backend_port) = start_backend(folder.path(), ANSWER_SIZE)?;
-    let mut figures = [Figures::default(), Figures::default(), Figures::default()];
+    let mut figures = Peer::ALL.map(|_| Figures::default());
     for round in 0..=args.rounds {
         for (peer, figures) in Peer::ALL.into_iter().zip(&mut figures) {
             let (running, port) = peer.start(&args.binary, folder.path(), backend_port)?;
@@ -56,11 +56,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             figures.errors
         ));
     }
-    let [ours, haproxy, nginx] = &figures;
-    report.line(format!(
-        "\nCPU per request: {:.2} × HAProxy, {:.2} × nginx (medians)",
-        ours.cpu_us.median() / haproxy.cpu_us.median(),
-        ours.cpu_us.median() / nginx.cpu_us.median()
-    ));
+    let cost = |figures: &Figures| figures.cpu_us.median();
+    let [ours, others @ ..] = &figures;
+    let [_, names @ ..] = Peer::ALL;
+    let ratios: Vec<String> = names
+        .iter()
+        .zip(others)
+        .map(|(peer, theirs)| format!("{:.2} × {}", cost(ours) / cost(theirs), peer.name()))
+        .collect();
+    report.line(format!("\nsixfold's CPU per request (medians): {}", ratios.join(", ")));
     report.write(&args.results, "balancer.md")
 }

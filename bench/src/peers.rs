@@ -10,16 +10,19 @@ use crate::processes::{Running, free_port, write};
 pub(crate) enum Peer {
     Sixfold,
     HaProxy,
+    /// HAProxy writing the fields sixfold writes by default: who asked, `Via`, a trace and a request ID.
+    HaProxySameFields,
     Nginx,
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 3] = [Self::Sixfold, Self::HaProxy, Self::Nginx];
+    pub(crate) const ALL: [Self; 4] = [Self::Sixfold, Self::HaProxy, Self::HaProxySameFields, Self::Nginx];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sixfold => "sixfold",
             Self::HaProxy => "haproxy",
+            Self::HaProxySameFields => "haproxy, same fields",
             Self::Nginx => "nginx",
         }
     }
@@ -38,18 +41,8 @@ impl Peer {
                 command.args(["load-balancer", "--config", &write(folder, "sixfold.toml", &text)?]);
                 command
             }
-            Self::HaProxy => {
-                let text = format!(
-                    "global\n  nbthread 1\n  maxconn 4096\ndefaults\n  mode http\n  timeout connect 1s\n  \
-                     timeout client 30s\n  timeout server 30s\n  http-reuse always\n  option forwardfor\n\
-                     frontend in\n  bind 127.0.0.1:{port}\n  default_backend out\n\
-                     backend out\n  balance leastconn\n  option httpchk GET /health\n  \
-                     server one 127.0.0.1:{backend} check\n"
-                );
-                let mut command = Command::new("/usr/sbin/haproxy");
-                command.args(["-db", "-f", &write(folder, "haproxy.cfg", &text)?]);
-                command
-            }
+            Self::HaProxy => haproxy(folder, port, backend, "")?,
+            Self::HaProxySameFields => haproxy(folder, port, backend, SAME_FIELDS)?,
             Self::Nginx => nginx(
                 folder,
                 "nginx-peer",
@@ -63,6 +56,28 @@ impl Peer {
         };
         Ok((Running::start(&mut command, port)?, port))
     }
+}
+
+/// What sixfold does with every request by default, said in HAProxy's words.
+const SAME_FIELDS: &str = "  unique-id-format %[uuid()]
+  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]
+  http-request add-header Via \"1.1 haproxy\"
+  http-request set-header traceparent 00-%[unique-id]-01
+  http-response set-header X-Request-Id %[unique-id]
+";
+
+fn haproxy(folder: &Path, port: u16, backend: u16, frontend: &str) -> anyhow::Result<Command> {
+    let text = format!(
+        "global\n  nbthread 1\n  maxconn 4096\ndefaults\n  mode http\n  timeout connect 1s\n  \
+         timeout client 30s\n  timeout server 30s\n  http-reuse always\n  option forwardfor\n\
+         frontend in\n  bind 127.0.0.1:{port}\n{frontend}  default_backend out\n\
+         backend out\n  balance leastconn\n  option httpchk GET /health\n  \
+         server one 127.0.0.1:{backend} check\n"
+    );
+    let mut command = Command::new("/usr/sbin/haproxy");
+    command.args(["-db", "-f", &write(folder, "haproxy.cfg", &text)?]);
+    Ok(command)
 }
 
 /// Starts the backend: an nginx that answers with `size` bytes from memory.

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use database::backup::{self, BackupError, Report};
 
 use crate::args::DatabaseAction;
-use crate::run;
 use crate::settings::Settings;
+use crate::{run, terminal};
 
 /// Performs one action on the database's data and says what it did.
 pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::Result<ExitCode> {
@@ -35,19 +35,19 @@ pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::R
             let credential = credential.ok_or_else(|| {
                 anyhow::anyhow!("no cluster token is set, so namespaces are open on loopback")
             })?;
-            println!("{}", credential.expose());
+            terminal::say(credential.expose());
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn print_report(done: &str, report: &Report) {
-    println!(
+    terminal::say(format_args!(
         "{done} {}: {} records, {} jobs, changes up to {}, {}",
         report.file.display(),
         report.records,
         report.jobs,
         report.sequence,
         process::size::format(report.size_bytes)
-    );
+    ));
 }

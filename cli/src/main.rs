@@ -2,7 +2,6 @@
 //!
 //! [`args`] is what can be typed, [`settings`] the one configuration, [`role`] the closed list of roles,
 //! [`up`] the plain list of what one process starts, [`run`] the life of a process.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the terminal is this crate's interface")]
 
 mod args;
 mod backup;
@@ -12,6 +11,7 @@ mod run;
 mod settings;
 mod status;
 mod table;
+mod terminal;
 mod up;
 
 use std::process::ExitCode;
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     match dispatch(args) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("sixfold: {error:#}");
+            terminal::complain(format_args!("sixfold: {error}"));
             let failed_later = matches!(error.downcast_ref(), Some(process::RoleError::Stopped { .. }));
             ExitCode::from(if failed_later { EXIT_FAILED } else { EXIT_CANNOT_START })
         }

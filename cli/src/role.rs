@@ -57,6 +57,23 @@ impl Role {
         }
     }
 
+    /// Gives the addresses the role listens at, as configured.
+    pub(crate) fn addresses(&self, settings: &Settings) -> Vec<String> {
+        let one = |address: &String| vec![address.clone()];
+        match self {
+            Self::LoadBalancer => one(&settings.load_balancer.listen),
+            Self::Gateway { listen } => one(listen),
+            Self::Service { name, listen } => {
+                let service = settings.microservice.services.get(name);
+                let configured = service.and_then(|service| service.listen_address(name, &settings.services));
+                listen.clone().or_else(|| configured.map(str::to_owned)).into_iter().collect()
+            }
+            Self::Worker => one(&settings.worker.listen),
+            Self::Cache => vec![settings.cache.listen.clone(), settings.cache.resp_listen.clone()],
+            Self::Database => one(&settings.database.listen),
+        }
+    }
+
     /// When the role stops: what sends requests stops before what answers them.
     pub(crate) fn stop_turn(&self) -> u8 {
         match self {

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::role::{LAST_STOP_TURN, Role};
 use crate::settings::Settings;
-use crate::table;
+use crate::{table, terminal};
 
 /// How long the table waits for every role to be ready before it is printed as things stand.
 const READY_WAIT: Duration = Duration::from_secs(5);
@@ -171,8 +171,12 @@ fn rows(bound: &[Bound]) -> Vec<Row> {
 /// Prints the password of an administrator who had to be made, once, and then waits for ever.
 async fn print_first_admin(first_admin: oneshot::Receiver<FirstAdmin>) -> Infallible {
     if let Ok(admin) = first_admin.await {
-        println!("  {} was created with the password  {}", admin.username, admin.password.expose());
-        println!("  It is shown this once; SIXFOLD_ADMIN_PASSWORD chooses it at the first start.\n");
+        let (name, password) = (admin.username, admin.password);
+        terminal::say_once(format_args!(
+            "  {name} was created with the password  {}\n  It is shown this once; SIXFOLD_ADMIN_PASSWORD \
+             chooses it at the first start.\n",
+            password.expose()
+        ));
     }
     std::future::pending().await
 }
@@ -197,15 +201,16 @@ fn print_greeting(settings: &Settings, greeting: Greeting, rows: &[Row], took: D
     let address = |row: &Row| format!("{}://{}", row.listening.protocol, row.listening.address);
     let cells: Vec<Vec<String>> =
         rows.iter().map(|row| vec![row.name.clone(), address(row), state(row)]).collect();
-    println!("sixfold {} started in {} ms\n", env!("CARGO_PKG_VERSION"), took.as_millis());
-    println!("{}", table::render(&["ROLE", "ADDRESS", "STATE"], &cells));
+    let (version, took_ms) = (env!("CARGO_PKG_VERSION"), took.as_millis());
+    terminal::say(format_args!("sixfold {version} started in {took_ms} ms\n"));
+    terminal::say(table::render(&["ROLE", "ADDRESS", "STATE"], &cells));
     if greeting == Greeting::House {
         let data =
             std::path::absolute(&settings.process.data).unwrap_or_else(|_| settings.process.data.clone());
         let entry = rows.first().map(|row| row.listening.address.to_string()).unwrap_or_default();
-        println!("  data  {}", data.display());
-        println!("  try   curl http://{entry}/catalog/products");
-        println!("        sixfold status");
-        println!("  stop  Ctrl-C\n");
+        terminal::say(format_args!(
+            "  data  {}\n  try   curl http://{entry}/catalog/products\n        sixfold status\n  stop  Ctrl-C\n",
+            data.display()
+        ));
     }
 }

@@ -11,6 +11,9 @@ use crate::args::Flags;
 /// The variable that sets the first administrator's password; a name people will guess.
 const ADMIN_PASSWORD: &str = "SIXFOLD_ADMIN_PASSWORD";
 
+/// The variable it stands for.
+const ADMIN_PASSWORD_KEY: &str = "SIXFOLD__MICROSERVICE__ACCOUNTS__ADMIN_PASSWORD";
+
 /// Every section of the config file; each crate owns its own and the defaults in it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -32,12 +35,19 @@ impl Settings {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .map(|(name, value)| match name.as_str() {
-                ADMIN_PASSWORD => ("SIXFOLD__MICROSERVICE__ACCOUNTS__ADMIN_PASSWORD".to_owned(), value),
+                ADMIN_PASSWORD => (ADMIN_PASSWORD_KEY.to_owned(), value),
                 _ => (name, value),
             })
             .collect();
         let folder = file.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
-        let mut settings: Self = config::load(&Sources { flags, environment, file })?;
+        let loaded = config::load(&Sources { flags, environment, file });
+        let mut settings: Self = loaded.map_err(|error| match error {
+            // The name the person set, not the key it stands for.
+            ConfigError::InSetting { name, message } if name == ADMIN_PASSWORD_KEY => {
+                ConfigError::InSetting { name: ADMIN_PASSWORD.to_owned(), message }
+            }
+            other => other,
+        })?;
         settings.microservice.resolve_paths(&folder);
         settings.validate()?;
         Ok(settings)

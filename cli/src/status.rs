@@ -8,7 +8,7 @@ use process::admin::ProcessHealth;
 use process::health::{HealthReport, HealthState};
 
 use crate::settings::Settings;
-use crate::{EXIT_FAILED, run, table};
+use crate::{EXIT_FAILED, run, table, terminal};
 
 /// How long a role may take to say how it is.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ pub(crate) async fn report(settings: &Settings, only: Option<&str>) -> anyhow::R
         .zip(states)
         .map(|(place, state)| vec![place.name, format!("http://{}", place.address), state])
         .collect();
-    print!("{}", table::render(&["ROLE", "ADDRESS", "STATE"], &rows));
+    terminal::say(table::render(&["ROLE", "ADDRESS", "STATE"], &rows).trim_end());
     Ok(if all_ready { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
 }
 

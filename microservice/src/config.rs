@@ -183,7 +183,7 @@ impl Config {
 
 impl Service {
     /// Gives the address the service listens at.
-    pub(crate) fn listen_address<'a>(&'a self, name: &str, services: &'a Services) -> Option<&'a str> {
+    pub fn listen_address<'a>(&'a self, name: &str, services: &'a Services) -> Option<&'a str> {
         let own = self.listen.as_deref();
         own.or_else(|| Some(services.find(name)?.instances.first()?.as_str()))
     }

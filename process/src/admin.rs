@@ -6,7 +6,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use crate::health::{HealthReport, HealthState};
-use crate::http::{Limits, serve};
+use crate::http::{Limits, observe, serve};
+use crate::problem::{Problem, kinds};
 use crate::{Bound, ClusterToken, Health, Listening, RoleError, listen, metrics, token};
 
 /// What the admin address's `/health` answers: the health of each role of the process.
@@ -50,6 +51,9 @@ fn router(token: &ClusterToken, roles: &[Bound]) -> Router {
         .route("/readyz", get(health))
         .route("/livez", get(|| async { "ok\n" }))
         .merge(guarded)
+        .fallback(async || Problem::new(kinds::NOT_FOUND))
+        .method_not_allowed_fallback(async || Problem::new(kinds::METHOD_NOT_ALLOWED))
+        .layer(middleware::from_fn_with_state("admin", observe))
 }
 
 async fn write_metrics() -> ([(header::HeaderName, HeaderValue); 1], Vec<u8>) {

@@ -21,6 +21,12 @@ pub enum Share {
 
 /// Binds a listener for a port that asks for the cluster token; beyond loopback there must be one.
 pub fn bind_internal(role: &str, address: &str, token: &ClusterToken) -> Result<TcpListener, RoleError> {
+    resolve_internal(role, address, token)?;
+    bind_public(role, address)
+}
+
+/// Finds the address of a port that asks for the cluster token; refuses one beyond loopback without a token.
+pub fn resolve_internal(role: &str, address: &str, token: &ClusterToken) -> Result<SocketAddr, RoleError> {
     let resolved = resolve(role, address)?;
     if !resolved.ip().is_loopback() && !token.is_set() {
         return Err(fault(
@@ -29,7 +35,7 @@ pub fn bind_internal(role: &str, address: &str, token: &ClusterToken) -> Result<
             "it is not a loopback address and no cluster token is set; set SIXFOLD__CLUSTER__TOKEN",
         ));
     }
-    bind_public(role, address)
+    Ok(resolved)
 }
 
 /// Binds a listener for a port that guards itself.

@@ -9,10 +9,19 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::config::{Config, ConfigError, LogFormat};
 
+/// Checks that the log filter can be read.
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    filter(config).map(drop)
+}
+
+fn filter(config: &Config) -> Result<EnvFilter, ConfigError> {
+    EnvFilter::try_new(&config.log)
+        .map_err(|error| ConfigError::inconsistent("process.log", error.to_string()))
+}
+
 /// Starts logging to standard error for the life of the process; a second call changes nothing.
 pub fn start(config: &Config) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(&config.log)
-        .map_err(|error| ConfigError::inconsistent("process.log", error.to_string()))?;
+    let filter = filter(config)?;
     let json = match config.log_format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
         LogFormat::Human => false,

@@ -44,8 +44,7 @@ impl House {
     pub async fn start_with(layout: Layout, extra: &str) -> Self {
         let ports = Ports::find();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join("sixfold.toml"), config(&ports, folder.path(), extra))
-            .expect("the config file");
+        Self::write_config(folder.path(), &ports, extra);
         let mut house = Self { ports, folder, processes: BTreeMap::new() };
         match layout {
             Layout::Folded => house.spawn("up", &["up"]),
@@ -53,6 +52,13 @@ impl House {
         }
         house.wait_until_ready().await;
         house
+    }
+
+    /// Writes the config file of a house that keeps everything in a folder, and gives its path.
+    pub fn write_config(folder: &Path, ports: &Ports, extra: &str) -> PathBuf {
+        let file = folder.join("sixfold.toml");
+        std::fs::write(&file, config(ports, folder, extra)).expect("the config file");
+        file
     }
 
     fn spawn_roles(&mut self) {

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use rustix::process::Signal;
-use system_tests::{House, Layout, binary, free_port};
+use system_tests::{House, Layout, Ports, binary, free_port, wait_until};
 
 fn sixfold(arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).output().expect("the binary starts")
@@ -35,6 +35,41 @@ async fn a_misspelt_key_is_refused_with_its_line_and_the_nearest_key() {
         );
     }
     assert_refused(&sixfold(&["config", "check", "--config", "/nonexistent.toml"]), "cannot be read");
+}
+
+#[tokio::test]
+async fn what_a_role_would_refuse_the_check_refuses_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sixfold.toml");
+    let cases = [
+        ("[database]\nlisten = \"0.0.0.0:5002\"\n", "no cluster token is set"),
+        ("[load_balancer]\nlisten = \"nonsense\"\n", "nonsense"),
+        ("[process]\nlog = \"blub===\"\n", "process.log"),
+    ];
+    for (text, says) in cases {
+        std::fs::write(&file, text).expect("the file");
+        assert_refused(&sixfold(&["config", "check", "--config", file.to_str().expect("a path")]), says);
+    }
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_gone_does_not_end_the_house_and_the_password_is_still_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = Command::new(binary())
+        .args(["up", "--config"])
+        .arg(House::write_config(folder.path(), &Ports::find(), ""))
+        .stdout(std::fs::File::options().write(true).open("/dev/full").expect("a full device"))
+        .stderr(std::fs::File::create(folder.path().join("err")).expect("a file"))
+        .spawn()
+        .expect("the binary starts");
+    let said = || std::fs::read_to_string(folder.path().join("err")).unwrap_or_default();
+    wait_until("the password is told on standard error", || async {
+        said().contains("admin was created with the password")
+    })
+    .await;
+    assert!(child.try_wait().expect("its state").is_none(), "{}", said());
+    child.kill().expect("it can be killed");
+    child.wait().expect("it ends");
 }
 
 #[tokio::test]

@@ -33,7 +33,12 @@ pub fn bind(config: &Config, _token: &ClusterToken) -> Result<Bound, RoleError> 
             role_health.set_draining();
             Ok(())
         };
-        let serving = server::serve(NAME, listeners, limits, &shutdown, move || Front::new(&plan));
+        let serving = async {
+            let served = server::serve(NAME, listeners, limits, &shutdown, move || Front::new(&plan)).await;
+            // Should serving end by itself, the rest must not wait for a request that never comes.
+            shutdown.request();
+            served
+        };
         let probing = health::probe(vec![cluster], &shutdown);
         let (served, probed, drained) = tokio::join!(serving, probing, drain);
         served.and(probed).and(drained)

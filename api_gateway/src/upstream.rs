@@ -3,12 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use load_balancer::{Balancer, InFlight, SendError};
 use process::Problem;
 use process::problem::kinds;
+use process::token::REFUSED_FIELD;
 use proxy::{Body, BodyError, ForwardError, Pool, Timeouts};
 
 use crate::breaker::{Breaker, BreakerState, Outcome, Pass};
@@ -17,6 +18,10 @@ use crate::refusal::Refusal;
 use crate::routes::Route;
 use crate::service::Service;
 use crate::shared::Shared;
+
+/// The least time between two warnings of one thread that a service refuses the house's own token; often
+/// enough for who looks, and not a line a request.
+const WARN_AT_MOST_EVERY: Duration = Duration::from_secs(10);
 
 /// One thread's way to one service.
 pub(crate) struct Upstream {
@@ -27,6 +32,7 @@ pub(crate) struct Upstream {
     balancer: Balancer,
     breaker: RefCell<Breaker>,
     shown: Cell<BreakerState>,
+    warned: Cell<Option<Instant>>,
     retries: u32,
 }
 
@@ -40,6 +46,7 @@ impl Upstream {
             balancer: Balancer::new(Arc::clone(&service.cluster), pool.clone()),
             breaker: RefCell::new(breaker),
             shown: Cell::new(shown),
+            warned: Cell::new(None),
             retries: shared.config.retries,
             shared: Arc::clone(shared),
             index,
@@ -71,6 +78,16 @@ impl Upstream {
         }
     }
 
+    /// Warns that the service refuses the house's own token, unless it was said just now.
+    fn warn_of_refused_token(&self, now: Instant) {
+        if !is_warning_due(self.warned.get(), now) {
+            return;
+        }
+        self.warned.set(Some(now));
+        let (gateway, service) = (self.shared.label.as_str(), self.service().name.as_str());
+        tracing::warn!(gateway, service, "a service refuses the cluster token of this gateway");
+    }
+
     fn show(&self, state: BreakerState) {
         let service = self.service();
         if self.shown.replace(state) != state {
@@ -90,6 +107,19 @@ impl Upstream {
 /// Refuses a request whose body ended before its end.
 pub(crate) fn refuse_broken_body() -> Refusal {
     Problem::new(kinds::MALFORMED_REQUEST).detail("the request's body broke off").into()
+}
+
+fn is_warning_due(last: Option<Instant>, now: Instant) -> bool {
+    last.is_none_or(|last| now.duration_since(last) >= WARN_AT_MOST_EVERY)
+}
+
+/// Takes from a response what only roles of the house tell each other; tells whether it is a service's
+/// refusal of the house's own token, which is not the fault of the client.
+fn is_refused_token<B>(response: &mut Response<B>, is_internal: bool) -> bool {
+    let reason = response.headers_mut().remove(REFUSED_FIELD);
+    is_internal
+        && response.status() == StatusCode::UNAUTHORIZED
+        && reason.is_some_and(|reason| reason == process::token::CLUSTER_TOKEN_REFUSED)
 }
 
 /// Tells whether a request was broken off here, because its body grew over the limit.
@@ -118,7 +148,13 @@ impl Admission<'_> {
         let timeouts =
             Timeouts { connect: route.connect_timeout, head: route.timeout, total: route.total_timeout };
         match upstream.balancer.send(request, &timeouts, upstream.retries).await {
-            Ok(response) => {
+            Ok(mut response) => {
+                if is_refused_token(&mut response, upstream.service().is_internal) {
+                    self.outcome = Outcome::Failure;
+                    upstream.warn_of_refused_token(Instant::now());
+                    let detail = "the service did not accept the gateway";
+                    return Err(Problem::new(kinds::BAD_GATEWAY).detail(detail).into());
+                }
                 let is_failure = matches!(response.status().as_u16(), 502..=504);
                 self.outcome = if is_failure { Outcome::Failure } else { Outcome::Success };
                 Ok(response)
@@ -138,5 +174,18 @@ impl Admission<'_> {
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
         self.upstream.record(self.pass, self.outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_token_is_warned_of_now_and_then() {
+        let now = Instant::now();
+        assert!(is_warning_due(None, now));
+        assert!(!is_warning_due(Some(now), now + WARN_AT_MOST_EVERY / 2));
+        assert!(is_warning_due(Some(now), now + WARN_AT_MOST_EVERY));
     }
 }

@@ -5,7 +5,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use subtle::ConstantTimeEq;
 
 use crate::problem::{Problem, kinds};
@@ -13,6 +13,15 @@ use crate::{Cluster, Secret};
 
 /// The field in which one role sends the token to another; `Authorization` may carry the user's own token.
 pub const TOKEN_FIELD: HeaderName = HeaderName::from_static("sixfold-token");
+
+/// The field by which a role of the house says that it refused a caller for its cluster token.
+///
+/// It tells a caller that acts for somebody else, such as a gateway, that it is itself at fault and not
+/// whoever asked it.
+pub const REFUSED_FIELD: HeaderName = HeaderName::from_static("sixfold-refused");
+
+/// What [`REFUSED_FIELD`] says then.
+pub const CLUSTER_TOKEN_REFUSED: &str = "cluster-token";
 
 /// The token that proves a caller belongs to the house, or the absence of one (loopback only).
 #[derive(Debug, Clone, Default)]
@@ -81,7 +90,10 @@ pub async fn require(State(token): State<ClusterToken>, request: Request, next: 
     if token.authorizes(request.headers()) {
         return next.run(request).await;
     }
-    Problem::new(kinds::UNAUTHENTICATED).detail("this port takes the cluster token").into_response()
+    let problem = Problem::new(kinds::UNAUTHENTICATED).detail("this port takes the cluster token");
+    let mut refused = problem.into_response();
+    refused.headers_mut().insert(REFUSED_FIELD, HeaderValue::from_static(CLUSTER_TOKEN_REFUSED));
+    refused
 }
 
 #[cfg(test)]

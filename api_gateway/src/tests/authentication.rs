@@ -128,3 +128,44 @@ async fn without_keys_a_token_is_neither_good_nor_bad() {
     assert_eq!(house.get("/catalog/a", &[]).await.status, 200);
     house.stop().await;
 }
+
+#[tokio::test]
+async fn a_service_that_refuses_the_house_s_own_token_is_a_bad_gateway() {
+    let (mut tasks, shutdown) = (JoinSet::new(), Shutdown::new(Duration::from_secs(5)));
+    let other = ClusterToken::new(Some(Secret::new("another token")));
+    let guard = axum::middleware::from_fn_with_state(other, process::token::require);
+    let service = start_service(Router::new().fallback(echo).layer(guard), &mut tasks, &shutdown);
+    let settings = json!({"breaker": {"consecutive_failures": 3, "open_for": "1h"}});
+    let house = House::before(Issuer::new("k1"), &service, settings, tasks, shutdown).await;
+    for _ in 0..3 {
+        let refused = house.send(Method::POST, "/auth/logout", &[], "").await;
+        assert_eq!(problem(&refused), (502, "bad-gateway".to_owned()));
+        assert!(!refused.fields.contains_key("sixfold-refused"));
+        assert!(!refused.fields.contains_key("www-authenticate"));
+    }
+    let rested = house.send(Method::POST, "/auth/logout", &[], "").await;
+    assert_eq!(problem(&rested), (503, "circuit-open".to_owned()), "it counts as a failure");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_s_own_refusal_of_a_user_reaches_the_user() {
+    use process::Problem;
+    use process::problem::kinds;
+
+    let (mut tasks, shutdown) = (JoinSet::new(), Shutdown::new(Duration::from_secs(5)));
+    let refuse = || async {
+        // What only the house may say is not passed on, whoever says it.
+        ([("sixfold-refused", "something else")], Problem::new(kinds::INVALID_CREDENTIALS))
+    };
+    let service = start_service(Router::new().fallback(refuse), &mut tasks, &shutdown);
+    let outside = json!({"path": "/outside/{*rest}", "service": "outside", "public": true});
+    let settings = json!({"routes": [outside]});
+    let house = House::before(Issuer::new("k1"), &service, settings, tasks, shutdown).await;
+    for path in ["/auth/login", "/outside/a"] {
+        let refused = house.send(Method::POST, path, &[], "").await;
+        assert_eq!(problem(&refused), (401, "invalid-credentials".to_owned()), "{path}");
+        assert!(!refused.fields.contains_key("sixfold-refused"), "{path}");
+    }
+    house.stop().await;
+}

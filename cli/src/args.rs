@@ -191,3 +191,17 @@ impl DatabaseOptions {
         ])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_help_reads_as_agreed() {
+        Args::command().debug_assert();
+        let help = Args::command().term_width(100).render_help().to_string();
+        insta::assert_snapshot!(help);
+    }
+}

@@ -1,10 +1,10 @@
 //! What was acknowledged stays, whatever is killed.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
 use serde_json::{Value, json};
 use system_tests::{Client, House, Layout, wait_until};
 use tokio::task::JoinSet;
@@ -73,47 +73,47 @@ async fn every_acknowledged_write_outlives_a_killed_database() {
 
 #[tokio::test]
 async fn a_job_whose_worker_is_killed_runs_again_and_the_old_lease_is_refused() {
-    // Two-second leases, so that the killed worker's job comes back soon.
-    let mut house = House::start_with(Layout::Unfolded, "").await;
+    // A service that never answers the first delivery: the worker dies in the middle of it.
+    let deliveries = Arc::<AtomicU64>::default();
+    let counted = Arc::clone(&deliveries);
+    let router = Router::new().fallback(move || {
+        let number = counted.fetch_add(1, Ordering::Relaxed);
+        async move {
+            if number == 0 {
+                std::future::pending::<()>().await;
+            }
+            "delivered"
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let mut server = JoinSet::new();
+    server.spawn(async move { axum::serve(listener, router).await });
+    // What is appended to the config file begins within [worker]; a short lease, so that the job comes back soon.
+    let extra = format!("lease = \"1s\"\n[services.slow]\ninstances = [\"{address}\"]\n");
+    let mut house = House::start_with(Layout::Unfolded, &extra).await;
     let admin = house.administrator().await;
     let database = Client::new(format!("http://127.0.0.1:{}", house.ports.database));
 
-    // A job for a queue the worker does not serve: this test is the worker that dies.
-    let job = json!({"kind": "report", "payload": {"service": "catalog", "collection": "products", "group_by": "name"}});
-    let accepted = admin.post("/queues/elsewhere/jobs", &job).await;
+    let job = json!({"kind": "http", "payload": {"service": "slow", "path": "/"}});
+    let accepted = admin.post("/queues/default/jobs", &job).await;
     assert_eq!(accepted.status, 202, "{accepted:?}");
-    let id = accepted.json()["id"].as_str().expect("an id").to_owned();
-    let claim = json!({"command": "claim", "queues": ["elsewhere"], "limit": 1, "lease_ms": 200});
-    let first = database.post("/v1/jobs/command", &claim).await.json();
-    assert_eq!(first[0]["id"], id.as_str(), "{first}");
-
-    // The lease runs out unheard; the next claim begins a second attempt.
-    let second = Arc::new(Mutex::new(Value::Null));
-    wait_until("the job can be claimed again", || async {
-        let claimed = database.post("/v1/jobs/command", &claim).await.json();
-        let found = claimed[0]["id"] == id.as_str();
-        if found {
-            *second.lock().expect("the claim") = claimed;
-        }
-        found
-    })
-    .await;
-    let second = second.lock().expect("the claim").clone();
-    assert_eq!(second[0]["attempt"], 2, "{second}");
-    assert!(second[0]["lease_token"].as_u64() > first[0]["lease_token"].as_u64(), "{second}");
-    let late =
-        json!({"command": "succeed", "id": id, "lease_token": first[0]["lease_token"], "result": "late"});
-    let refused = database.post("/v1/jobs/command", &late).await;
-    assert_eq!((refused.status.as_u16(), &refused.json()["error"]), (409, &json!("lease_lost")));
-
-    // And with the real worker: killed in the middle of an attempt, another one finishes it.
+    let path = accepted.field("location").to_owned();
+    let id = accepted.json()["id"].clone();
+    wait_until("the first attempt is under way", || async { deliveries.load(Ordering::Relaxed) == 1 }).await;
+    let first = database.post("/v1/jobs/get", &id).await.json();
+    assert_eq!((&first["state"], &first["attempt"]), (&json!("leased"), &json!(1)), "{first}");
     house.kill("worker");
     house.start_role("worker");
-    let order = admin.post("/orders/orders", &json!({"product_id": "p", "quantity": 1})).await;
-    assert_eq!(order.status, 201, "{order:?}");
-    let path = order.field("location").to_owned();
-    wait_until("the new worker confirms the order", || async {
-        admin.get(&path).await.json()["status"] == "confirmed"
+
+    wait_until("another worker finishes the job", || async {
+        admin.get(&path).await.json()["state"] == "succeeded"
     })
     .await;
+    let done = admin.get(&path).await.json();
+    assert_eq!(done["attempt"], 2, "{done}");
+    let late = json!({"lease_token": first["lease_token"], "result": "late"});
+    let refused = admin.post(&format!("{path}:ack"), &late).await;
+    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (409, "lease-lost"));
+    assert_eq!(admin.get(&path).await.json()["result"], done["result"], "the late result changed nothing");
 }

@@ -1,7 +1,14 @@
 //! What a gateway refuses, and how it says so.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use axum::Router;
+use axum::routing::get;
+use http::StatusCode;
 use serde_json::json;
-use system_tests::{House, Layout, wait_until};
+use system_tests::{Client, House, Layout, wait_until};
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn each_refusal_is_the_right_problem() {
@@ -81,16 +88,51 @@ async fn a_burst_over_the_limit_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn the_circuit_opens_on_a_dead_service_and_closes_again() {
+async fn a_dead_service_is_refused_as_unavailable_and_comes_back() {
     let mut house = House::start(Layout::Unfolded).await;
     let client = house.client();
     house.kill("service catalog");
-    wait_until("the circuit opens", || async {
+    wait_until("every gateway knows", || async {
         let reply = client.get("/catalog/products").await;
         assert!(reply.status == 502 || reply.status == 503 || reply.status == 504, "{reply:?}");
         reply.problem() == "circuit-open" || reply.problem() == "no-backend"
     })
     .await;
     house.start_role("service catalog");
-    wait_until("the circuit closes", || async { client.get("/catalog/products").await.status == 200 }).await;
+    wait_until("it is back", || async { client.get("/catalog/products").await.status == 200 }).await;
+}
+
+#[tokio::test]
+async fn the_circuit_opens_on_a_failing_service_and_closes_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let (fails, asked) = (Arc::new(AtomicBool::new(true)), Arc::<AtomicU64>::default());
+    let answer = {
+        let (fails, asked) = (Arc::clone(&fails), Arc::clone(&asked));
+        move || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            let status = if fails.load(Ordering::Relaxed) { 503 } else { 200 };
+            std::future::ready(StatusCode::from_u16(status).expect("a status"))
+        }
+    };
+    let router = Router::new().route("/health", get(|| async { "ok" })).fallback(answer);
+    let mut server = JoinSet::new();
+    server.spawn(async move { axum::serve(listener, router).await });
+    let extra = format!(
+        "[services.flaky]\ninstances = [\"{address}\"]\n\
+         [[api_gateway.routes]]\npath = \"/flaky/{{*rest}}\"\nservice = \"flaky\"\npublic = true\n\
+         [api_gateway.breaker]\nopen_for = \"1s\"\n"
+    );
+    let house = House::start_with(Layout::Folded, &extra).await;
+    let gateway = Client::new(format!("http://127.0.0.1:{}", house.ports.gateways[0]));
+    wait_until("the circuit opens", || async {
+        let reply = gateway.get("/flaky/x").await;
+        reply.field("content-type") == "application/problem+json" && reply.problem() == "circuit-open"
+    })
+    .await;
+    let before = asked.load(Ordering::Relaxed);
+    let refused = gateway.get("/flaky/x").await;
+    assert_eq!((refused.status.as_u16(), asked.load(Ordering::Relaxed)), (503, before), "nobody is asked");
+    fails.store(false, Ordering::Relaxed);
+    wait_until("the circuit closes", || async { gateway.get("/flaky/x").await.status == 200 }).await;
 }

@@ -17,8 +17,9 @@ pub(crate) fn problem_of(error: &Error) -> Problem {
         Error::LeaseLost { .. } => Problem::new(kinds::LEASE_LOST),
         Error::WrongState { .. } => Problem::new(kinds::CONFLICT),
         Error::Overloaded => Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER),
-        // Logged by the health check once, instead of here for each request.
-        Error::Unavailable { .. } => {
+        // Logged once by the health check or by the database, instead of here for each request.
+        Error::Unavailable { reason } => {
+            tracing::debug!(reason, "the database did not do it");
             Problem::new(kinds::UNAVAILABLE).detail("nothing was done").retry_after(RETRY_AFTER)
         }
         Error::Unknown { reason } => {

@@ -22,8 +22,8 @@ pub(super) fn refuse(error: Error) -> Problem {
         Error::Invalid { reason } => Problem::new(kinds::INVALID_BODY).detail(reason),
         Error::Overloaded => Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER),
         Error::Unavailable { .. } => {
-            tracing::warn!(%error, "a request could not be done");
-            Problem::new(kinds::UNAVAILABLE).detail("the database is away").retry_after(RETRY_AFTER)
+            tracing::debug!(%error, "a request could not be done");
+            Problem::new(kinds::UNAVAILABLE).detail("nothing was done").retry_after(RETRY_AFTER)
         }
         Error::Unknown { .. } => {
             tracing::warn!(%error, "a request may have been done");

@@ -2,6 +2,7 @@
 
 mod changes;
 mod connection;
+mod failure;
 mod job_moves;
 mod job_rows;
 mod numbers;
@@ -27,6 +28,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::connection::{check_library, create_private, database_file, open_reader, open_writer};
+use self::failure::FailureLog;
 pub(crate) use self::owner::Owner;
 use self::readers::Readers;
 use self::upkeep::Upkeep;
@@ -95,6 +97,7 @@ impl Sqlite {
             writable,
             last_now: Timestamp::MIN,
             next_expiry: None,
+            failures: FailureLog::default(),
         };
         let end = ended.clone().drop_guard();
         let writer_thread = std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || {

@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+use super::failure::{Failed, FailureLog, not_done};
 use super::upkeep::Upkeep;
 use super::wakes::{Effects, Wakes};
 use super::{connection, job_moves, records};
@@ -78,6 +79,7 @@ pub(super) struct Writer {
     pub(super) writable: watch::Sender<bool>,
     pub(super) last_now: Timestamp,
     pub(super) next_expiry: Option<Timestamp>,
+    pub(super) failures: FailureLog,
 }
 
 impl Writer {
@@ -130,18 +132,18 @@ impl Writer {
             Ok(results) => {
                 self.note_writable(true);
                 for (answer, result) in answers.into_iter().zip(results) {
-                    let _ = answer.send(result);
+                    let _ = answer.send(result.map_err(|error| self.explain(error)));
                 }
                 self.wakes.wake(&effects.topics);
                 self.upkeep.note_log(self.log_pages.load(Ordering::Relaxed));
             }
-            Err(error) => {
-                tracing::error!(%error, callers = answers.len(), "a commit failed; nothing of it is promised");
+            Err(failed) => {
+                self.say_failure(failed.reason(), answers.len());
                 self.note_writable(false);
                 // Whatever state the connection is in, a fresh one is in none.
                 self.connection = None;
                 for answer in answers {
-                    let _ = answer.send(Err(Error::Storage { reason: error.to_string() }));
+                    let _ = answer.send(Err(failed.answer()));
                 }
                 if self.open().is_err() {
                     std::thread::sleep(REOPEN_PAUSE);
@@ -150,6 +152,31 @@ impl Writer {
         }
         figures::COMMIT_SECONDS.with_label_values::<&str>(&[]).observe(started.elapsed().as_secs_f64());
         figures::BATCH_SIZE.observe(work.len() as f64);
+    }
+
+    /// Says one caller's failure in the log instead of to the caller.
+    fn explain(&mut self, error: Error) -> Error {
+        match error {
+            Error::Storage { reason } => {
+                self.say_failure(&reason, 1);
+                not_done()
+            }
+            error => error,
+        }
+    }
+
+    fn say_failure(&mut self, reason: &str, callers: usize) {
+        match self.failures.note(Instant::now()) {
+            Some(unsaid) => {
+                tracing::error!(
+                    reason,
+                    callers,
+                    failures_before = unsaid,
+                    "a write failed; nothing of it is promised"
+                );
+            }
+            None => tracing::debug!(reason, callers, "a write failed; nothing of it is promised"),
+        }
     }
 
     fn note_writable(&self, writable: bool) {
@@ -161,10 +188,10 @@ impl Writer {
         work: &[Work],
         now: Timestamp,
         effects: &mut Effects,
-    ) -> rusqlite::Result<Vec<Result<Done, Error>>> {
+    ) -> Result<Vec<Result<Done, Error>>, Failed> {
         self.open()?;
         let Self { connection: Some(connection), backoff, rng, next_expiry, .. } = self else {
-            return Err(rusqlite::Error::InvalidQuery);
+            return Err(rusqlite::Error::InvalidQuery.into());
         };
         let connection: &Connection = connection;
         let changes_before = connection.total_changes();
@@ -187,7 +214,7 @@ impl Writer {
             *next_expiry = job_moves::next_expiry(connection)?;
         }
         let started = Instant::now();
-        connection.prepare_cached("COMMIT")?.execute(())?;
+        connection.prepare_cached("COMMIT")?.execute(()).map_err(Failed::in_commit)?;
         if connection.total_changes() != changes_before {
             figures::FSYNC_SECONDS.with_label_values::<&str>(&[]).observe(started.elapsed().as_secs_f64());
         }
@@ -223,13 +250,14 @@ pub(super) fn open_counted(
 fn within_savepoint<T>(
     moment: &mut Moment<'_>,
     work: impl FnOnce(&mut Moment<'_>) -> Result<T, Error>,
-) -> rusqlite::Result<Result<T, Error>> {
+) -> Result<Result<T, Error>, Failed> {
     let connection = moment.connection;
     connection.prepare_cached("SAVEPOINT caller")?.execute(())?;
     let result = work(moment);
-    if result.is_err() {
+    if let Err(cause) = &result {
         // A full disk or a failing one may have made SQLite undo the whole transaction: then this fails too.
-        connection.prepare_cached("ROLLBACK TO caller")?.execute(())?;
+        let undone = connection.prepare_cached("ROLLBACK TO caller").and_then(|mut undo| undo.execute(()));
+        undone.map_err(|error| Failed::after(cause, error))?;
     }
     connection.prepare_cached("RELEASE caller")?.execute(())?;
     Ok(result)

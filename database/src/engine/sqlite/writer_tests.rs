@@ -40,6 +40,7 @@ fn bench() -> Bench {
         writable: watch::Sender::new(true),
         last_now: Timestamp::MIN,
         next_expiry: None,
+        failures: FailureLog::default(),
     };
     Bench { writer, outbox, _upkeep: thread, _data: data }
 }
@@ -102,7 +103,8 @@ fn a_failed_commit_fails_every_caller_and_the_writer_recovers() {
     let refused = bench.ask(put("b", Precondition::Present, 1));
     bench.write_one_batch();
     for answered in [first, refused] {
-        assert!(matches!(answer(answered), Err(Error::Storage { .. })));
+        let error = answer(answered).err();
+        assert!(matches!(error, Some(Error::Unavailable { .. })), "nothing was done: {error:?}");
     }
     assert!(!bench.exists("a") && !*bench.writer.writable.borrow());
     let again = bench.ask(put("a", Precondition::Absent, 1));
@@ -121,11 +123,27 @@ fn a_full_disk_acknowledges_nothing_that_is_not_there() {
     let large = bench.ask(put("large", Precondition::None, 500_000));
     bench.write_one_batch();
     assert_eq!(answer(small).is_ok(), bench.exists("small"));
-    assert!(matches!(answer(large), Err(Error::Storage { .. })));
+    let error = answer(large).err();
+    assert!(matches!(error, Some(Error::Unavailable { .. })), "nothing was done: {error:?}");
     assert!(!bench.exists("large"));
     let after = bench.ask(put("after", Precondition::None, 1));
     bench.write_one_batch();
     assert_eq!(answer(after).is_ok(), bench.exists("after"));
+}
+
+#[test]
+fn a_write_whose_own_statement_fails_was_not_done_and_leaves_the_others() {
+    let mut bench = bench();
+    let connection = bench.writer.connection.as_ref().unwrap();
+    let trigger = "CREATE TRIGGER broken BEFORE INSERT ON records WHEN new.id = 'b' \
+                   BEGIN SELECT raise(ABORT, 'no'); END";
+    connection.execute_batch(trigger).unwrap();
+    let first = bench.ask(put("a", Precondition::None, 1));
+    let broken = bench.ask(put("b", Precondition::None, 1));
+    bench.write_one_batch();
+    assert!(answer(first).is_ok() && bench.exists("a") && !bench.exists("b"));
+    let error = answer(broken).err();
+    assert!(matches!(error, Some(Error::Unavailable { .. })), "{error:?}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ docs:
 
 deny: ## dependency policy (cargo-deny where it is installed)
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
-		$(CARGO) deny --offline check licenses bans sources; \
+		$(CARGO) deny check licenses bans sources; \
 	else \
 		echo "cargo-deny is not installed; skipped (cargo install cargo-deny --locked)"; \
 	fi

@@ -120,7 +120,7 @@ impl Gateway {
         };
         let upstream = &self.upstreams[route.service];
         let request = self.prepare(request, client, route, upstream, user.as_deref())?;
-        let request = limit_and_check(request, route, upstream).await?;
+        let request = limit_and_check(request, route, upstream, sends_body).await?;
         match upstream.admit() {
             Ok(admission) => admission.send(request, route).await,
             Err(refusal) => {
@@ -282,14 +282,22 @@ async fn limit_and_check(
     request: Request<Body>,
     route: &Route,
     upstream: &Upstream,
+    sends_body: bool,
 ) -> Result<Request<Body>, Refusal> {
     if route.validates
         && let Some(schemas) = &upstream.service().schemas
         && let Some(current) = schemas.load().as_ref()
-        && let Some(check) =
-            current.content.find_check(request.method(), request.uri().path(), request.headers())
     {
-        return read_and_check(request, route, check).await;
+        match current.content.find_check(request.method(), request.uri().path(), request.headers()) {
+            Ok(None) => {}
+            Ok(Some(check)) => return read_and_check(request, route, check).await,
+            Err(refusal) => {
+                if sends_body {
+                    drain_beside(request.into_body());
+                }
+                return Err(refusal);
+            }
+        }
     }
     // A length that was announced was looked at before, and hyper holds the client to it.
     let is_announced = http_body::Body::size_hint(request.body()).exact().is_some();

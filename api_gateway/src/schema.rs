@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderMap, Method, header};
-use jsonschema::Validator;
+use http::{HeaderMap, HeaderValue, Method, header};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{ValidationError, Validator};
 use process::problem::{Fault, Problem, kinds};
 use serde::Deserialize;
 use serde_json::Value;
@@ -57,10 +58,22 @@ impl Schemas {
     }
 
     /// Finds what a request's body must be; `None` when that is the service's business alone.
-    pub(crate) fn find_check(&self, method: &Method, path: &str, fields: &HeaderMap) -> Option<Check<'_>> {
-        if fields.contains_key(header::CONTENT_ENCODING) || !is_json(fields) {
-            return None;
+    ///
+    /// A body in a coding cannot be read here, so where it would be checked it is refused.
+    pub(crate) fn find_check(
+        &self,
+        method: &Method,
+        path: &str,
+        fields: &HeaderMap,
+    ) -> Result<Option<Check<'_>>, Refusal> {
+        let check = if is_json(fields) { self.find_by_target(method, path) } else { None };
+        if check.is_some() && is_encoded(fields) {
+            return Err(refuse_coding());
         }
+        Ok(check)
+    }
+
+    fn find_by_target(&self, method: &Method, path: &str) -> Option<Check<'_>> {
         if *method == Method::POST {
             return self.0.get(path).map(Check::Record);
         }
@@ -85,16 +98,50 @@ pub(crate) fn check_body(check: Check<'_>, body: &[u8]) -> Result<(), Refusal> {
             vec![Fault { pointer: String::new(), detail: "a merge patch is a JSON object".to_owned() }]
         }
         Check::Record(validator) if validator.is_valid(&value) => return Ok(()),
-        Check::Record(validator) => validator
-            .iter_errors(&value)
-            .take(FAULT_LIMIT)
-            .map(|error| Fault {
-                pointer: error.instance_path().as_str().to_owned(),
-                detail: shorten(error.to_string()),
-            })
-            .collect(),
+        Check::Record(validator) => {
+            validator.iter_errors(&value).flat_map(|error| faults_of(&error)).take(FAULT_LIMIT).collect()
+        }
     };
     Err(Problem::new(kinds::INVALID_BODY).errors(faults).into())
+}
+
+/// Turns one error of the validator into faults that point at the field itself, also at a missing one.
+///
+/// The services say it in the same words, so that a client need not know who checked.
+fn faults_of(error: &ValidationError<'_>) -> Vec<Fault> {
+    let place = error.instance_path().as_str();
+    let at = |name: &str, detail: &str| {
+        // RFC 6901 §3.
+        let name = name.replace('~', "~0").replace('/', "~1");
+        Fault { pointer: format!("{place}/{name}"), detail: detail.to_owned() }
+    };
+    match error.kind() {
+        ValidationErrorKind::Required { property } => {
+            vec![at(property.as_str().unwrap_or_default(), "this field is required")]
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected }
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+            unexpected.iter().map(|name| at(name, "there is no such field")).collect()
+        }
+        _ => vec![Fault { pointer: place.to_owned(), detail: shorten(error.to_string()) }],
+    }
+}
+
+/// Tells whether a body is in a content coding other than `identity`, which is none.
+fn is_encoded(fields: &HeaderMap) -> bool {
+    fields.get_all(header::CONTENT_ENCODING).iter().any(|value| {
+        value.as_bytes().split(|byte| *byte == b',').any(|coding| {
+            let coding = coding.trim_ascii();
+            !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+        })
+    })
+}
+
+/// Refuses a content coding, saying which is taken (RFC 9110 §15.5.16).
+fn refuse_coding() -> Refusal {
+    let problem =
+        Problem::new(kinds::UNSUPPORTED_MEDIA_TYPE).detail("send the body without a content coding");
+    Refusal::from(problem).with_field(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
 }
 
 /// Tells whether a body is JSON by its media type; without one it is taken to be.
@@ -133,7 +180,7 @@ mod tests {
 
     fn check(method: Method, path: &str, body: &str) -> Result<(), Box<http::Response<bytes::Bytes>>> {
         let schemas = schemas();
-        match schemas.find_check(&method, path, &HeaderMap::new()) {
+        match schemas.find_check(&method, path, &HeaderMap::new()).unwrap() {
             None => Ok(()),
             Some(check) => {
                 check_body(check, body.as_bytes()).map_err(|refusal| Box::new(refusal.to_response()))
@@ -154,6 +201,58 @@ mod tests {
             .collect();
         pointers.sort_unstable();
         assert_eq!(pointers, ["/name", "/price"]);
+    }
+
+    #[test]
+    fn a_missing_and_an_unknown_field_are_pointed_at_as_the_service_does() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "product_id": {"type": "string"},
+                "notes": {"type": "object", "additionalProperties": false, "required": ["a/b"]},
+            },
+            "required": ["product_id"],
+            "additionalProperties": false,
+        });
+        let document = json!({"collections": {"/orders/orders": {"schema": schema}}}).to_string();
+        let schemas = Schemas::parse(document.as_bytes()).unwrap();
+        let check = schemas.find_check(&Method::POST, "/orders/orders", &HeaderMap::new()).unwrap().unwrap();
+        let sent = json!({"status": "confirmed", "x~y": 1, "notes": {}}).to_string();
+        let refused = check_body(check, sent.as_bytes()).unwrap_err().to_response();
+        let document: Value = serde_json::from_slice(refused.body()).unwrap();
+        let mut faults: Vec<(&str, &str)> = document["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|fault| (fault["pointer"].as_str().unwrap(), fault["detail"].as_str().unwrap()))
+            .collect();
+        faults.sort_unstable();
+        let (required, unknown) = ("this field is required", "there is no such field");
+        let expected =
+            [("/notes/a~1b", required), ("/product_id", required), ("/status", unknown), ("/x~0y", unknown)];
+        assert_eq!(faults, expected);
+    }
+
+    #[test]
+    fn a_checked_body_in_a_coding_is_an_unsupported_media_type() {
+        let schemas = schemas();
+        let find = |method, path, coding: &str| {
+            let mut fields = HeaderMap::new();
+            fields.insert(header::CONTENT_ENCODING, coding.parse().unwrap());
+            schemas.find_check(&method, path, &fields).map(|check| check.is_some())
+        };
+        for coding in ["gzip", "identity, br", "nonsense"] {
+            for (method, path) in
+                [(Method::POST, "/catalog/products"), (Method::PATCH, "/catalog/products/1")]
+            {
+                let refused = find(method, path, coding).unwrap_err().to_response();
+                assert_eq!(refused.status(), 415, "{coding}");
+                assert_eq!(refused.headers()["accept-encoding"], "identity");
+            }
+        }
+        assert!(find(Method::POST, "/catalog/products", "Identity").unwrap());
+        assert!(!find(Method::POST, "/catalog/others", "gzip").unwrap(), "not checked here");
+        assert!(!find(Method::DELETE, "/catalog/products/1", "gzip").unwrap());
     }
 
     #[test]
@@ -181,10 +280,10 @@ mod tests {
         let mut fields = HeaderMap::new();
         for media_type in ["text/csv", "application/json-patch+json"] {
             fields.insert(header::CONTENT_TYPE, media_type.parse().unwrap());
-            assert!(schemas().find_check(&Method::POST, "/catalog/products", &fields).is_none());
+            assert!(schemas().find_check(&Method::POST, "/catalog/products", &fields).unwrap().is_none());
         }
         fields.insert(header::CONTENT_TYPE, "application/json; charset=utf-8".parse().unwrap());
-        assert!(schemas().find_check(&Method::POST, "/catalog/products", &fields).is_some());
+        assert!(schemas().find_check(&Method::POST, "/catalog/products", &fields).unwrap().is_some());
     }
 
     #[test]

@@ -34,6 +34,10 @@ async fn a_body_is_checked_by_the_schema_the_service_publishes() {
     assert_eq!(send(Method::PATCH, "/catalog/products/1", r#"{"price": -1}"#).await.status, 200);
     assert_eq!(problem(&send(Method::PATCH, "/catalog/products/1", "[]").await).0, 422);
 
+    let coded = [fields[0], fields[1], ("content-encoding", "gzip")];
+    let coded = house.send(Method::POST, "/catalog/products", &coded, good).await;
+    assert_eq!(problem(&coded), (415, "unsupported-media-type".to_owned()));
+
     let anonymous = house.send(Method::POST, "/catalog/products", &[JSON], "{").await;
     assert_eq!(problem(&anonymous).0, 401, "who may not write is not told about the body");
     house.stop().await;

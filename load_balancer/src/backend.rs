@@ -134,10 +134,12 @@ impl Backend {
         InFlight(Arc::clone(self))
     }
 
-    /// Takes in a response: its latency, and whether it was one below 500.
-    pub(crate) fn note_response(&self, latency_ns: u64, is_good: bool, now_ns: u64) {
-        self.latency.observe(latency_ns, now_ns);
-        self.histogram.record(latency_ns, now_ns);
+    /// Takes in a response: its latency, if that is known, and whether it was one below 500.
+    pub(crate) fn note_response(&self, latency_ns: Option<u64>, is_good: bool, now_ns: u64) {
+        if let Some(latency_ns) = latency_ns {
+            self.latency.observe(latency_ns, now_ns);
+            self.histogram.record(latency_ns, now_ns);
+        }
         if !is_good {
             self.note_error(now_ns);
         }
@@ -255,7 +257,7 @@ impl Backend {
 
     pub(crate) fn end_for_tests(&self, latency_ns: u64, is_good: bool, now_ns: u64) {
         self.in_flight.fetch_sub(1, Relaxed);
-        self.note_response(latency_ns, is_good, now_ns);
+        self.note_response(Some(latency_ns), is_good, now_ns);
     }
 }
 
@@ -267,7 +269,7 @@ mod tests {
     fn refused_connects_in_a_row_put_a_backend_out() {
         let backend = Backend::new("127.0.0.1:1");
         backend.note_connect_failure(1);
-        backend.note_response(1, true, 2);
+        backend.note_response(Some(1), true, 2);
         backend.note_connect_failure(3);
         assert!(backend.is_available(), "an answer in between forgives the first");
         backend.note_connect_failure(4);

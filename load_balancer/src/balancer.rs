@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use process::Problem;
 use process::problem::kinds;
-use proxy::{Body, Failure, ForwardError, Pool, Timeouts, Upstream};
+use proxy::{Body, Failure, ForwardError, Pool, Progress, Timeouts, Upstream};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -33,6 +33,11 @@ pub enum SendError {
 }
 
 impl SendError {
+    /// Tells whether the client is to blame.
+    pub fn is_clients_fault(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.is_clients_fault())
+    }
+
     /// Gives the problem it is answered with.
     pub fn problem(&self) -> Problem {
         match self {
@@ -160,7 +165,7 @@ impl Balancer {
         &self,
         index: usize,
         started_ns: u64,
-        request: Request<Body>,
+        mut request: Request<Body>,
         timeouts: &Timeouts,
     ) -> Result<Response<Body<InFlight>>, Failure> {
         let backend = &self.cluster.backends()[index];
@@ -171,16 +176,21 @@ impl Balancer {
             return Err(Failure { error, request: Some(Box::new(request)) });
         };
         let in_flight = backend.begin();
+        let upload = request.body_mut().watch();
         let result = upstream.forward(request, timeouts).await;
         let now = now_ns();
         match &result {
             Ok(response) => {
                 let is_good = response.status().as_u16() < 500 || response.status().as_u16() == 501;
-                backend.note_response(now.saturating_sub(started_ns), is_good, now);
+                backend.note_response(
+                    latency_ns(now.saturating_sub(started_ns), upload.as_ref()),
+                    is_good,
+                    now,
+                );
             }
-            Err(failure) => match failure.error {
+            Err(failure) => match &failure.error {
                 ForwardError::Connect { .. } => backend.note_connect_failure(now),
-                ForwardError::Client { .. } => {}
+                _ if failure.error.is_clients_fault() => {}
                 _ => backend.note_error(now),
             },
         }
@@ -196,4 +206,12 @@ impl Balancer {
         }
         known.upstream.clone()
     }
+}
+
+/// Gives the part of the time that was the backend's, without what the client took over its upload; `None`
+/// when the client is still to send more, because then nobody can tell whose time it was.
+fn latency_ns(elapsed_ns: u64, upload: Option<&Progress>) -> Option<u64> {
+    let Some(upload) = upload else { return Some(elapsed_ns) };
+    let waited_ns = u64::try_from(upload.waited().as_nanos()).unwrap_or(u64::MAX);
+    (!upload.is_awaited()).then(|| elapsed_ns.saturating_sub(waited_ns))
 }

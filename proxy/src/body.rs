@@ -1,14 +1,14 @@
 //! The one body type of the data plane: streamed or whole, without a box on the common path.
 
-use std::cell::Cell;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+
+use crate::Progress;
 
 /// Something that lives as long as a body is being sent, such as a count of requests in flight.
 pub trait Guard: Unpin + 'static {
@@ -40,9 +40,6 @@ enum Content {
     /// A stream that must end in time; boxed because few requests have such a limit.
     Limited(Box<(Incoming, Pin<Box<Sleep>>)>),
 }
-
-/// When an upload last moved.
-pub(crate) type Progress = Rc<Cell<Instant>>;
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -80,12 +77,16 @@ impl Body {
         Body { content: self.content, guard: None, allowed: self.allowed }
     }
 
-    /// Asks the body to note when it moves, if it is a stream.
-    pub(crate) fn watch(&mut self) -> Option<Progress> {
+    /// Asks the body to note how it goes on, if it is a stream; asked again it gives the same.
+    pub fn watch(&mut self) -> Option<Progress> {
         match std::mem::replace(&mut self.content, Content::Empty) {
-            Content::Streamed(incoming) | Content::Watched(incoming, _) => {
-                let progress = Rc::new(Cell::new(Instant::now()));
-                self.content = Content::Watched(incoming, Rc::clone(&progress));
+            Content::Streamed(incoming) => {
+                let progress = Progress::new();
+                self.content = Content::Watched(incoming, progress.clone());
+                Some(progress)
+            }
+            Content::Watched(incoming, progress) => {
+                self.content = Content::Watched(incoming, progress.clone());
                 Some(progress)
             }
             other => {
@@ -151,7 +152,9 @@ impl<G: Guard> http_body::Body for Body<G> {
             Content::Watched(incoming, progress) => {
                 let polled = Pin::new(incoming).poll_frame(cx).map_err(BodyError::from);
                 if polled.is_ready() {
-                    progress.set(Instant::now());
+                    progress.note_moved();
+                } else {
+                    progress.note_waiting();
                 }
                 polled
             }

@@ -11,9 +11,8 @@ use process::Problem;
 use process::problem::kinds;
 use tokio::time::{Instant, timeout_at};
 
-use crate::body::Progress;
 use crate::pool::Sent;
-use crate::{Body, Upstream, fields, upgrade};
+use crate::{Body, Progress, Upstream, fields, upgrade};
 
 /// How long each part of an exchange may take.
 #[derive(Debug, Clone, Copy)]
@@ -71,9 +70,20 @@ pub enum ForwardError {
         /// Why.
         reason: hyper::Error,
     },
+    /// The client fell silent in its request's body, which is not the backend's fault.
+    #[error("the client did not send the rest of its request within {within:?}")]
+    ClientTimeout {
+        /// The time the exchange had.
+        within: Duration,
+    },
 }
 
 impl ForwardError {
+    /// Tells whether the client is to blame, so that nothing is known about the backend.
+    pub fn is_clients_fault(&self) -> bool {
+        matches!(self, Self::Client { .. } | Self::ClientTimeout { .. })
+    }
+
     /// Tells whether the request was certainly not acted on, so that any method may be repeated.
     pub fn is_unsent(&self) -> bool {
         matches!(self, Self::Connect { .. })
@@ -96,6 +106,9 @@ impl ForwardError {
             Self::Timeout { .. } => Problem::new(kinds::TIMEOUT),
             Self::Client { .. } => {
                 Problem::new(kinds::MALFORMED_REQUEST).detail("the request's body broke off")
+            }
+            Self::ClientTimeout { .. } => {
+                Problem::new(kinds::REQUEST_TIMEOUT).detail("the rest of the request's body did not come")
             }
         }
     }
@@ -215,14 +228,27 @@ impl Wait<'_> {
             if let Ok(sent) = timeout_at(deadline, sending.as_mut()).await {
                 return Ok(sent);
             }
-            let moved = self.upload.map_or(self.started, |progress| progress.get());
+            let moved = self.upload.map_or(self.started, Progress::moved);
             let next = self.deadline_after(moved);
             if next <= deadline {
-                let within = deadline - self.started;
-                let backend = self.upstream.address();
-                return Err(Failure::sent(ForwardError::Timeout { backend, within }));
+                return Err(Failure::sent(self.run_out(deadline)));
             }
             deadline = next;
+        }
+    }
+
+    /// Says whose silence it was.
+    fn run_out(&self, deadline: Instant) -> ForwardError {
+        let within = deadline - self.started;
+        let is_clients = self.upload.is_some_and(|upload| {
+            // A client that completes its upload at the last moment has left the backend no time.
+            let left = deadline.saturating_duration_since(upload.moved());
+            upload.is_awaited() || (left < self.timeouts.head && upload.waited() > within / 2)
+        });
+        if is_clients {
+            ForwardError::ClientTimeout { within }
+        } else {
+            ForwardError::Timeout { backend: self.upstream.address(), within }
         }
     }
 

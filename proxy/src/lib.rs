@@ -14,9 +14,11 @@ pub mod hop;
 pub mod pool;
 pub mod server;
 mod upgrade;
+mod upload;
 
 pub use body::{Body, BodyError, Guard};
 pub use client::Client;
 pub use forward::{Failure, ForwardError, Timeouts};
 pub use hop::Hop;
 pub use pool::{Pool, Upstream};
+pub use upload::Progress;

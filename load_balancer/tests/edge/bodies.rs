@@ -199,3 +199,65 @@ async fn an_upload_that_moves_outlives_the_silence_a_backend_is_granted() {
     }
     assert_eq!(client.read_response(false).await.body, "x".repeat(12));
 }
+
+/// A backend which answers a request once it has its four bytes.
+async fn taking_four_bytes() -> Backend {
+    Backend::start(|_, mut client| async move {
+        client.read_past("body").await?;
+        client.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        Some(client)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_client_that_falls_silent_in_its_body_is_told_so_and_its_backend_not_blamed() {
+    let backend = taking_four_bytes().await;
+    let mut config = config(&[backend.address]);
+    config.health.path = String::new();
+    config.head_timeout = Duration::from_millis(50);
+    let balancer = start(&config);
+    for framing in ["Content-Length: 4\r\n\r\nbo", "Transfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n"] {
+        let response = balancer.exchange(&format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}")).await;
+        assert_eq!((response.status(), response.problem().as_str()), (408, "request-timeout"), "{framing}");
+    }
+    balancer.wait_until(|backends| backends[0].in_flight == 0).await;
+    let report = &balancer.report().await[0];
+    assert_eq!((report.requests, report.errors, report.p99_ms), (2, 0, None));
+}
+
+#[tokio::test]
+async fn a_backend_silent_after_a_whole_upload_is_blamed() {
+    let backend = Backend::start(|_, client| async move {
+        let _open = client;
+        std::future::pending().await
+    })
+    .await;
+    let mut config = config(&[backend.address]);
+    config.health.path = String::new();
+    config.head_timeout = Duration::from_millis(50);
+    let balancer = start(&config);
+    for framing in
+        ["Content-Length: 4\r\n\r\nbody", "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"]
+    {
+        let response = balancer.exchange(&format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}")).await;
+        assert_eq!((response.status(), response.problem().as_str()), (504, "timeout"), "{framing}");
+    }
+    balancer.wait_until(|backends| backends[0].in_flight == 0 && backends[0].errors == 2).await;
+}
+
+#[tokio::test]
+async fn the_time_a_client_takes_over_its_upload_is_no_latency_of_the_backend() {
+    let backend = taking_four_bytes().await;
+    let mut config = config(&[backend.address]);
+    config.health.path = String::new();
+    let balancer = start(&config);
+    let mut client = balancer.connect().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo").await;
+    // Real time must pass here; it is far more than the backend ever takes.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    client.send("dy").await;
+    assert_eq!(client.read_response(false).await.status(), 200);
+    let report = &balancer.report().await[0];
+    assert!(report.p99_ms.is_some_and(|p99| p99 < 1000.0), "{report:?}");
+}

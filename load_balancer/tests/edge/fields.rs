@@ -10,7 +10,8 @@ async fn a_backend_learns_who_asked_and_nothing_of_the_client_s_connection() {
     let balancer = start_over(&backend);
     let request = "GET /path?q=1 HTTP/1.1\r\nHost: shop.example\r\nConnection: keep-alive, X-Private\r\n\
         Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nX-Private: 1\r\nX-Kept: 2\r\n\
-        X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6\r\n\r\n";
+        X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6\r\n\
+        X-Real-IP: 6.6.6.6\r\nProxy-Authorization: Basic YTpi\r\n\r\n";
     let response = balancer.exchange(request).await;
     assert_eq!((response.status(), response.body.as_str()), (200, "ok"));
     let head = backend.head();
@@ -22,9 +23,16 @@ async fn a_backend_learns_who_asked_and_nothing_of_the_client_s_connection() {
     assert_eq!(get("x-forwarded-proto").as_deref(), Some("http"));
     assert_eq!(get("x-forwarded-host").as_deref(), Some("shop.example"));
     assert_eq!(get("via").as_deref(), Some("1.1 sixfold"));
-    for gone in
-        ["connection", "keep-alive", "proxy-connection", "x-private", "forwarded", "transfer-encoding"]
-    {
+    for gone in [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "x-private",
+        "x-real-ip",
+        "forwarded",
+        "transfer-encoding",
+    ] {
         assert_eq!(get(gone), None, "{gone}");
     }
     let trace = get("traceparent").unwrap();
@@ -39,9 +47,12 @@ async fn a_trusted_proxy_s_account_is_extended() {
     let balancer = start(&config);
     balancer
         .exchange(
-            "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n\
+            X-Real-IP: 192.0.2.1\r\nProxy-Authorization: Basic YTpi\r\n\r\n",
         )
         .await;
+    assert_eq!(backend.head().get("x-real-ip").as_deref(), Some("192.0.2.1"));
+    assert_eq!(backend.head().get("proxy-authorization"), None);
     assert_eq!(backend.head().get("x-forwarded-for").as_deref(), Some("192.0.2.1, 127.0.0.1"));
     assert_eq!(backend.head().get("x-forwarded-proto").as_deref(), Some("https"));
 }
@@ -108,6 +119,11 @@ async fn what_two_parsers_could_read_differently_never_reaches_a_backend() {
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
         "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nBad Name: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a b/@\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: user@a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
+        "GET / HTTP/1.0\r\nHost: a/b\r\n\r\n",
+        "GET http://a/ HTTP/1.1\r\n\r\n",
     ] {
         let status = balancer.exchange(request).await.status();
         assert!(status == 400 || status == 501, "{status} for {request}");
@@ -155,4 +171,21 @@ async fn an_http_1_0_client_is_served() {
     assert_eq!(client.read_exactly(2).await, "ok");
     assert!(client.is_closed().await);
     assert_eq!(backend.head().get("host").unwrap(), backend.address.to_string());
+    assert_eq!(backend.head().get("x-forwarded-host"), None);
+}
+
+#[tokio::test]
+async fn a_host_nobody_asked_for_is_not_invented_by_a_second_proxy() {
+    let backend = Backend::answering(OK).await;
+    let mut config = config(&[backend.address]);
+    config.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
+    let inner = start(&config);
+    let mut outer = config.clone();
+    outer.backends = vec![inner.address.to_string()];
+    outer.trusted_proxies = Vec::new();
+    let outer = start(&outer);
+    outer.connect().await.exchange("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(backend.head().get("x-forwarded-host"), None);
+    outer.exchange("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n").await;
+    assert_eq!(backend.head().get("x-forwarded-host").as_deref(), Some("shop.example"));
 }

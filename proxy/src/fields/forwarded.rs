@@ -11,6 +11,7 @@ use crate::Client;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// The pseudonym of RFC 9110 §7.6.3, which hides the host's own name.
 const VIA_HTTP_11: HeaderValue = HeaderValue::from_static("1.1 sixfold");
@@ -92,14 +93,19 @@ pub(super) fn write(
     if !extends || !present.any(Present::FORWARDED_PROTO) {
         fields.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
-    if (!extends || !present.any(Present::FORWARDED_HOST))
-        && let Some(host) = fields.get(header::HOST).cloned()
-    {
+    // A trusted proxy that tells who asked, but not for which host, may have had a request without one:
+    // the host it wrote is then this server's own address.
+    let is_host_told =
+        extends && (present.any(Present::FORWARDED_HOST) || present.any(Present::FORWARDED_FOR));
+    if !is_host_told && let Some(host) = fields.get(header::HOST).cloned() {
         fields.insert(FORWARDED_HOST, host);
     }
     if !extends && present.any(Present::FORWARDED) {
         // Nobody vouches for it, and a backend may believe it over the fields above.
         fields.remove(header::FORWARDED);
+    }
+    if !extends && present.any(Present::REAL_IP) {
+        fields.remove(REAL_IP);
     }
     let via = if version == http::Version::HTTP_2 { VIA_HTTP_2 } else { VIA_HTTP_11 };
     fields.append(header::VIA, via);

@@ -49,6 +49,10 @@ pub(super) fn remove(fields: &mut HeaderMap, present: Present) -> Removed {
     if present.any(Present::PROXY_CONNECTION) {
         fields.remove(PROXY_CONNECTION);
     }
+    if present.any(Present::PROXY_AUTHORIZATION) {
+        // For the first proxy that asks (RFC 9110 §11.7.2): a password no backend has any use for.
+        fields.remove(header::PROXY_AUTHORIZATION);
+    }
     if present.any(Present::UPGRADE) && !removed.upgrade {
         fields.remove(header::UPGRADE);
     }

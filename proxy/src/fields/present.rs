@@ -22,13 +22,20 @@ impl Present {
     pub(super) const FORWARDED_FOR: Self = Self(1 << 9);
     pub(super) const FORWARDED_PROTO: Self = Self(1 << 10);
     pub(super) const FORWARDED_HOST: Self = Self(1 << 11);
+    pub(super) const REAL_IP: Self = Self(1 << 12);
+    pub(super) const PROXY_AUTHORIZATION: Self = Self(1 << 13);
 
     /// Fields that say where a body ends.
     pub(super) const FRAMING: Self = Self(Self::TRANSFER_ENCODING.0 | Self::CONTENT_LENGTH.0);
 
     /// Fields that belong to one connection.
     pub(super) const HOP_BY_HOP: Self = Self(
-        Self::CONNECTION.0 | Self::TE.0 | Self::KEEP_ALIVE.0 | Self::PROXY_CONNECTION.0 | Self::UPGRADE.0,
+        Self::CONNECTION.0
+            | Self::TE.0
+            | Self::KEEP_ALIVE.0
+            | Self::PROXY_CONNECTION.0
+            | Self::PROXY_AUTHORIZATION.0
+            | Self::UPGRADE.0,
     );
 
     /// Looks through a message's names.
@@ -47,6 +54,8 @@ impl Present {
                 "x-forwarded-for" => Self::FORWARDED_FOR,
                 "x-forwarded-proto" => Self::FORWARDED_PROTO,
                 "x-forwarded-host" => Self::FORWARDED_HOST,
+                "x-real-ip" => Self::REAL_IP,
+                "proxy-authorization" => Self::PROXY_AUTHORIZATION,
                 _ => Self(0),
             };
             Self(found.0 | field.0)

@@ -1,7 +1,7 @@
 //! A client's request becomes one a backend may see.
 
 use http::header::{self, Entry, HeaderMap, HeaderValue};
-use http::uri::{PathAndQuery, Uri};
+use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -16,8 +16,8 @@ use crate::{Body, Client};
 /// Why a request is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// HTTP/1.1 demands exactly one `Host` (RFC 9112 §3.2).
-    #[error("the request must have exactly one Host field")]
+    /// HTTP/1.1 demands exactly one valid `Host` (RFC 9112 §3.2).
+    #[error("the request must have exactly one Host field, which names a host")]
     Host,
     /// Where the body ends is not beyond doubt (RFC 9112 §6.3).
     #[error("the length of the request's body is ambiguous")]
@@ -92,6 +92,9 @@ pub fn prepare_request(
 
 /// Brings the target into origin form, with its authority in `Host` (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
 fn set_target(uri: &mut Uri, fields: &mut HeaderMap, version: Version) -> Result<(), Refusal> {
+    if version != Version::HTTP_2 {
+        check_host(fields, version)?;
+    }
     if let Some(authority) = uri.authority() {
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
         let host = HeaderValue::try_from(host).map_err(|_| Refusal::Host)?;
@@ -103,11 +106,42 @@ fn set_target(uri: &mut Uri, fields: &mut HeaderMap, version: Version) -> Result
     if uri.path().is_empty() {
         *uri = Uri::from_static("/");
     }
+    if version == Version::HTTP_2 && !has_one_host(fields) { Err(Refusal::Host) } else { Ok(()) }
+}
+
+/// Refuses a message of HTTP/1 without exactly one host that is one.
+fn check_host(fields: &HeaderMap, version: Version) -> Result<(), Refusal> {
     let mut hosts = fields.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(_), None) => Ok(()),
-        (None, _) if version == Version::HTTP_10 || version == Version::HTTP_09 => Ok(()),
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
+        (None, _) if version != Version::HTTP_11 => Ok(()),
         _ => Err(Refusal::Host),
+    }
+}
+
+fn has_one_host(fields: &HeaderMap) -> bool {
+    fields.get_all(header::HOST).iter().count() == 1
+}
+
+/// Tells whether a text is a host with or without a port; an empty one is what a client sends whose target
+/// has none.
+fn is_host(text: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    // Nearly every host is a plain name; parsing would allocate for every request.
+    let rest = text.iter().position(|byte| !is_plain(byte)).map_or(&[][..], |end| &text[end..]);
+    if is_port(rest) {
+        return rest.len() < text.len() || text.is_empty();
+    }
+    let Ok(authority) = Authority::try_from(text) else { return false };
+    let is_without_user = !text.contains(&b'@');
+    is_without_user && text.strip_prefix(authority.host().as_bytes()).is_some_and(is_port)
+}
+
+/// Tells whether this is what may follow a host.
+fn is_port(rest: &[u8]) -> bool {
+    match rest.split_first() {
+        None => true,
+        Some((first, digits)) => *first == b':' && digits.iter().all(u8::is_ascii_digit),
     }
 }
 
@@ -201,6 +235,21 @@ mod tests {
         assert_eq!(check(&[], Version::HTTP_11), Err(Refusal::Host));
         assert_eq!(check(&[], Version::HTTP_10), Ok(()));
         assert_eq!(check(&[("host", "a"), ("host", "b")], Version::HTTP_11), Err(Refusal::Host));
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
+        for host in
+            ["", "a", "a.example:80", "a:", "127.0.0.1:1", "[::1]", "[::1]:80", "a_b.example", "a~b:8"]
+        {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "a b/@", "a b", "a/b", "user@a", "a@", "@", "a:b", "a:80:80", ":80", "[::1", "[::1]x", "a,b/",
+            "a?b", "a#b", "\u{e4}",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) enum Outcome {
     Success,
     /// It was not reached, took too long, or answered 502, 503 or 504.
     Failure,
-    /// Nobody knows, because the client went away.
+    /// Nobody knows, because the client went away, fell silent or broke its request off.
     Unknown,
 }
 

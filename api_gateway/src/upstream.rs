@@ -159,9 +159,11 @@ impl Admission<'_> {
                 self.outcome = if is_failure { Outcome::Failure } else { Outcome::Success };
                 Ok(response)
             }
-            Err(SendError::Failed(ForwardError::Client { reason })) => {
-                Err(if is_too_large(&reason) { route.refuse_size() } else { refuse_broken_body() })
+            Err(SendError::Failed(ForwardError::Client { reason })) if is_too_large(&reason) => {
+                Err(route.refuse_size())
             }
+            // Nothing is known of the service then, so that no client can open its circuit.
+            Err(error) if error.is_clients_fault() => Err(error.problem().into()),
             Err(error) => {
                 self.outcome = Outcome::Failure;
                 tracing::debug!(service = upstream.service().name, %error, "a service did not answer");

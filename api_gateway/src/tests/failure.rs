@@ -1,6 +1,8 @@
 //! Services that fail, are silent, or are not there.
 
 use axum::{Router, routing::get};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::*;
 
@@ -30,6 +32,54 @@ async fn the_circuit_opens_on_failures_and_closes_when_the_service_answers_again
     assert_eq!(house.send(Method::POST, "/auth/login", &[], "").await.status, 200, "other services go on");
     eventually("the circuit closes", async || house.get("/catalog/a", &[]).await.status == 200).await;
     assert_eq!(circuit(&house.report().await, "catalog"), "closed");
+    house.stop().await;
+}
+
+/// Sends a tenth of a body and then nothing.
+async fn fall_silent(house: &House) -> TcpStream {
+    let mut stream = TcpStream::connect(&house.gateway).await.unwrap();
+    let part = b"POST /auth/logout HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n{";
+    stream.write_all(part).await.unwrap();
+    stream
+}
+
+async fn read_status(mut stream: TcpStream) -> String {
+    let mut answer = [0; 12];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    String::from_utf8_lossy(&answer[9..]).into_owned()
+}
+
+#[tokio::test]
+async fn silent_clients_are_told_so_and_do_not_open_the_circuit() {
+    let breaker = json!({"consecutive_failures": 3, "minimum_requests": 4});
+    let house = House::start(json!({"timeout": "100ms", "breaker": breaker})).await;
+    let mut silent = Vec::new();
+    for _ in 0..12 {
+        silent.push(fall_silent(&house).await);
+    }
+    for stream in silent {
+        assert_eq!(read_status(stream).await, "408");
+    }
+    assert_eq!(house.send(Method::POST, "/auth/login", &[], "").await.status, 200);
+    assert_eq!(circuit(&house.report().await, "accounts"), "closed");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_client_gives_its_place_among_the_trials_back() {
+    let breaker = json!({"consecutive_failures": 2, "open_for": "200ms", "trials": 1});
+    let house = House::start(json!({"timeout": "100ms", "breaker": breaker})).await;
+    let route = "/auth/logout/status/503";
+    for _ in 0..2 {
+        assert_eq!(house.send(Method::POST, route, &[], "").await.status, 503);
+    }
+    eventually("a silent client is the trial", async || {
+        read_status(fall_silent(&house).await).await == "408"
+    })
+    .await;
+    assert_eq!(circuit(&house.report().await, "accounts"), "half-open", "neither good nor bad");
+    assert_eq!(house.send(Method::POST, "/auth/login", &[], "").await.status, 200);
+    assert_eq!(circuit(&house.report().await, "accounts"), "closed");
     house.stop().await;
 }
 

@@ -69,4 +69,20 @@ pub enum Error {
 impl Error {
     /// What a client is told of [`Error::Unknown`], the same by every role that speaks for the database.
     pub const ANSWER_LOST: &str = "a change may have been made or not: read before repeating it";
+
+    /// Says in a few words why the database cannot be worked with, for a role's health: nothing internal.
+    pub const fn standing(&self) -> &'static str {
+        match self {
+            Self::Forbidden => "the database refuses this credential",
+            Self::Overloaded => "the database has too much work waiting",
+            Self::Unavailable { .. } => "the database is not available",
+            Self::Unknown { .. } => "the database's answer was lost",
+            Self::Invalid { .. }
+            | Self::NotFound { .. }
+            | Self::PreconditionFailed { .. }
+            | Self::LeaseLost { .. }
+            | Self::WrongState { .. } => "the database refuses the request",
+            Self::Storage { .. } => "the database failed",
+        }
+    }
 }

@@ -90,14 +90,18 @@ impl Background {
     /// Repeats a step until it succeeds, degraded meanwhile.
     async fn complete(&self, step: Step) {
         let mut pause = FIRST_PAUSE;
+        let mut said = "";
         while let Err(error) = self.attempt(step).await {
-            // Said once, when the database is lost, and not while a whole house is starting.
-            if self.health.state() == HealthState::Ready {
-                tracing::warn!(%error, "the database does not answer");
+            let standing = error.standing();
+            // Said once, when the database is lost, and not while a whole house is starting; a wrong
+            // credential does not become right by waiting, so it is said then too.
+            if standing != said && (self.health.state() == HealthState::Ready || error == Error::Forbidden) {
+                tracing::warn!(%error, "{standing}");
             } else {
-                tracing::debug!(%error, ?step, "the database does not answer yet");
+                tracing::debug!(%error, ?step, "{standing}");
             }
-            self.health.set_degraded("the database does not answer");
+            said = standing;
+            self.health.set_degraded(standing);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PROBE_INTERVAL);
         }

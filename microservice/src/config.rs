@@ -9,6 +9,7 @@ use process::{ConfigError, Secret, Services};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::accounts::refuse_password;
 use crate::schema::{self, Schema};
 
 /// The largest `max_body`: what the database takes as one record, less room for the fields of the server.
@@ -169,6 +170,12 @@ impl Config {
         if accounts.hashes == 0 {
             return Err(ConfigError::inconsistent("microservice.accounts.hashes", "must be at least 1"));
         }
+        if let Some(reason) = accounts.admin_password.as_ref().and_then(|own| refuse_password(own.expose())) {
+            return Err(ConfigError::inconsistent(
+                "microservice.accounts.admin_password",
+                format!("(or the variable SIXFOLD_ADMIN_PASSWORD) cannot be chosen: {reason}"),
+            ));
+        }
         self.services.iter().try_for_each(|(name, service)| {
             if service.listen_address(name, services).is_none() {
                 return Err(ConfigError::inconsistent(
@@ -272,6 +279,17 @@ mod tests {
             catalog.collections.insert("Big Things".into(), Collection::default());
         });
         assert!(text.contains("a name is"), "{text}");
+    }
+
+    #[test]
+    fn the_first_admin_s_password_follows_the_rule_of_every_password() {
+        let mut config = Config::default();
+        config.accounts.admin_password = Some(Secret::new("short"));
+        let text = config.validate(&Services::default()).unwrap_err().to_string();
+        assert!(text.starts_with("microservice.accounts.admin_password: "), "{text}");
+        assert!(text.contains("SIXFOLD_ADMIN_PASSWORD") && text.contains("8 to 1024"), "{text}");
+        config.accounts.admin_password = Some(Secret::new("long enough"));
+        config.validate(&Services::default()).unwrap();
     }
 
     #[test]

@@ -158,7 +158,7 @@ async fn somebody_registers_once_under_a_name() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn registration_is_off_unless_turned_on() {
-    let mut house = House::start(|config| config.accounts.admin_password = Some(Secret::new("x"))).await;
+    let mut house = House::start(|config| config.accounts.admin_password = Some(Secret::new(PASSWORD))).await;
     house.start_service("accounts").await;
     let body = json!({"username": "ada", "password": "analytical engine"});
     let refused = house.post("accounts", "/auth/register", &body).await;
@@ -190,9 +190,23 @@ async fn before_the_database_is_there_the_accounts_wait_for_it() {
     let told = house.bind_service("accounts");
     let early = house.get("accounts", "/.well-known/jwks.json").await;
     assert_eq!((early.status.as_u16(), early.problem().as_str()), (503, "unavailable"));
-    house.get_until("accounts", "/health", |answer| answer.json()["state"] == "degraded").await;
+    let early = house.get_until("accounts", "/health", |answer| answer.json()["state"] == "degraded").await;
+    assert_eq!(early.json()["reason"], "the database is not available");
     house.start_database().await;
     house.until_ready("accounts").await;
     assert!(told.await.is_ok());
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_credential_is_the_reason_the_health_gives() {
+    let house_token = process::ClusterToken::new(Some(Secret::new("house")));
+    let mut house = House::with_token(house_token.clone(), |_| {});
+    house.start_database().await;
+    house.token = process::ClusterToken::new(Some(Secret::new("mistyped")));
+    drop(house.bind_service("accounts"));
+    let degraded = |answer: &house::Answer| answer.json()["state"] == "degraded";
+    let told = house.get_until("accounts", "/health", degraded).await;
+    assert_eq!(told.json()["reason"], "the database refuses this credential");
     house.stop().await;
 }

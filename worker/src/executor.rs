@@ -50,6 +50,7 @@ pub(crate) async fn run_jobs(
 /// Claims and starts attempts for ever; cancellation leaves the attempts running in their set.
 async fn claim_jobs(around: &Arc<Surroundings>, places: usize, attempts: &mut JoinSet<()>, health: &Health) {
     let mut pace = Pace::new();
+    let mut said = "";
     loop {
         while attempts.try_join_next().is_some() {}
         while attempts.len() >= places {
@@ -60,6 +61,7 @@ async fn claim_jobs(around: &Arc<Surroundings>, places: usize, attempts: &mut Jo
         let found = match claimed {
             Ok(jobs) => {
                 health.set_ready();
+                said = "";
                 let found = match jobs.is_empty() {
                     true => ClaimFound::Nothing(asked.elapsed()),
                     false => ClaimFound::Jobs,
@@ -71,8 +73,14 @@ async fn claim_jobs(around: &Arc<Surroundings>, places: usize, attempts: &mut Jo
                 found
             }
             Err(error) => {
-                tracing::warn!(%error, "jobs cannot be claimed");
-                health.set_degraded("the database does not answer");
+                let standing = error.standing();
+                // Said when it begins or changes, and not at every claim.
+                match standing == said {
+                    true => tracing::debug!(%error, "jobs cannot be claimed"),
+                    false => tracing::warn!(%error, "jobs cannot be claimed: {standing}"),
+                }
+                said = standing;
+                health.set_degraded(standing);
                 ClaimFound::Error
             }
         };

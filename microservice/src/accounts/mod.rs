@@ -32,6 +32,7 @@ use password::Hasher;
 use records::Records;
 use signer::Signer;
 use throttle::Throttle;
+pub(crate) use user::refuse_password;
 
 /// The account that the very first start makes, told once and stored only as a hash.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -37,7 +37,7 @@ pub(super) fn read_name(text: &str) -> Option<String> {
 }
 
 /// Says why a password cannot be chosen, if it cannot.
-pub(super) fn refuse_password(password: &str) -> Option<String> {
+pub(crate) fn refuse_password(password: &str) -> Option<String> {
     let fits = password.chars().count() >= SHORTEST_PASSWORD && password.len() <= LONGEST_PASSWORD;
     (!fits).then(|| format!("a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters"))
 }

@@ -14,6 +14,7 @@ use process::problem::kinds;
 use process::{Identity, Problem};
 use serde::Deserialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::Api;
 use super::refusal::{invalid, invalid_at, refuse, refuse_question};
@@ -138,6 +139,10 @@ pub(super) async fn list_jobs(
 ) -> Result<Json<JobsView>, Problem> {
     if parameters.limit.is_some_and(|limit| !(1..=PAGE_LIMIT).contains(&limit)) {
         return Err(Problem::new(kinds::MALFORMED_REQUEST).detail(format!("`limit` is 1 to {PAGE_LIMIT}")));
+    }
+    // What names no job would otherwise mean a place in the list that nobody was given.
+    if parameters.after.as_ref().is_some_and(|after| Uuid::try_parse(after).is_err()) {
+        return Err(Problem::new(kinds::MALFORMED_REQUEST).detail("`after` is the `next` of a page before"));
     }
     let filter = JobFilter {
         namespace: None,

@@ -47,10 +47,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        Query::try_from_uri(&parts.uri)
-            .map(|Query(parameters)| Self(parameters))
-            .map_err(|rejection| Problem::new(kinds::MALFORMED_REQUEST).detail(rejection.body_text()))
+        Query::try_from_uri(&parts.uri).map(|Query(parameters)| Self(parameters)).map_err(|rejection| {
+            let which = parameter_named(&rejection.body_text());
+            Problem::new(kinds::MALFORMED_REQUEST)
+                .detail(format!("{which} is unknown or its value cannot be read"))
+        })
     }
+}
+
+/// Names the parameter that a rejection begins with; its other words are a library's, not ours.
+fn parameter_named(rejection: &str) -> String {
+    let named = rejection.split(": ").map(str::trim).nth(1).filter(|name| is_name(name));
+    named.map_or_else(|| "a parameter".to_owned(), |name| format!("the parameter `{name}`"))
 }
 
 /// The body, whole and of at most [`BODY_LIMIT`] bytes.

@@ -10,6 +10,9 @@ const GROUP_LIMIT: usize = 10_000;
 /// The longest value that makes a group, in bytes of its JSON text.
 const KEY_LIMIT: usize = 1024;
 
+/// What stands beside a sum that is `null`.
+const SUM_TOO_LARGE: &str = "the sum is larger than a number can be";
+
 /// Why records cannot be grouped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AggregateError {
@@ -40,6 +43,7 @@ pub(crate) struct Aggregate {
 struct Group {
     count: u64,
     sum: Sum,
+    skipped: u64,
 }
 
 /// A sum that is exact for whole numbers and compensated for others (Neumaier 1974), so that it hardly
@@ -68,6 +72,7 @@ impl Sum {
         }
     }
 
+    /// Gives the sum; `null` when it is larger than a number of JSON can be.
     fn value(&self) -> Value {
         match i64::try_from(self.whole) {
             Ok(whole) if !self.has_fractions => json!(whole),
@@ -78,10 +83,12 @@ impl Sum {
 }
 
 impl Group {
-    fn add(&mut self, number: Option<&Number>) {
+    fn add(&mut self, value: Option<&Value>) {
         self.count += 1;
-        if let Some(number) = number {
-            self.sum.add(number);
+        match value {
+            Some(Value::Number(number)) => self.sum.add(number),
+            None | Some(Value::Null) => {}
+            Some(_) => self.skipped += 1,
         }
     }
 
@@ -89,7 +96,12 @@ impl Group {
         let mut described = Map::new();
         described.insert("count".to_owned(), json!(self.count));
         if with_sum {
-            described.insert("sum".to_owned(), self.sum.value());
+            let sum = self.sum.value();
+            if sum.is_null() {
+                described.insert("note".to_owned(), json!(SUM_TOO_LARGE));
+            }
+            described.insert("sum".to_owned(), sum);
+            described.insert("skipped".to_owned(), json!(self.skipped));
         }
         described
     }
@@ -101,21 +113,19 @@ impl Aggregate {
         Self { group_by: group_by.into(), sum, total: Group::default(), groups: HashMap::new() }
     }
 
-    /// Adds one record; a field it lacks groups as `null`, and what is no number adds nothing to the sum.
+    /// Adds one record; a field it lacks groups as `null`, and what is no number adds nothing to the
+    /// sum: it is counted as skipped, unless it is missing or `null`.
     pub(crate) fn add(&mut self, data: &Map<String, Value>) -> Result<(), AggregateError> {
         let key = data.get(&self.group_by).unwrap_or(&Value::Null).to_string();
         if key.len() > KEY_LIMIT {
             return Err(AggregateError::KeyTooLong { field: self.group_by.clone() });
         }
-        let number = match self.sum.as_ref().and_then(|field| data.get(field)) {
-            Some(Value::Number(number)) => Some(number),
-            _ => None,
-        };
+        let value = self.sum.as_ref().and_then(|field| data.get(field));
         if self.groups.len() >= GROUP_LIMIT && !self.groups.contains_key(&key) {
             return Err(AggregateError::TooManyGroups { field: self.group_by.clone() });
         }
-        self.groups.entry(key).or_default().add(number);
-        self.total.add(number);
+        self.groups.entry(key).or_default().add(value);
+        self.total.add(value);
         Ok(())
     }
 
@@ -161,10 +171,10 @@ mod tests {
         let result = aggregate(&records, Some("price")).unwrap();
         assert_eq!(
             Value::Object(result),
-            json!({"count": 4, "sum": 3.5, "groups": [
-                {"key": "red", "count": 2, "sum": 2},
-                {"key": "blue", "count": 1, "sum": 0.5},
-                {"key": null, "count": 1, "sum": 1},
+            json!({"count": 4, "sum": 3.5, "skipped": 1, "groups": [
+                {"key": "red", "count": 2, "sum": 2, "skipped": 1},
+                {"key": "blue", "count": 1, "sum": 0.5, "skipped": 0},
+                {"key": null, "count": 1, "sum": 1, "skipped": 0},
             ]})
         );
         assert_eq!(aggregate(&records, None).unwrap().get("sum"), None);
@@ -184,6 +194,15 @@ mod tests {
         let records =
             [json!({"price": 1e16}), json!({"price": 0.5}), json!({"price": 0.5}), json!({"price": -1e16})];
         assert_eq!(aggregate(&records, Some("price")).unwrap()["sum"], json!(1.0));
+    }
+
+    #[test]
+    fn a_sum_larger_than_a_number_can_be_is_null_and_says_so() {
+        let result =
+            aggregate(&[json!({"price": 1.7e308}), json!({"price": 1.7e308})], Some("price")).unwrap();
+        assert_eq!((&result["sum"], &result["note"]), (&Value::Null, &json!(SUM_TOO_LARGE)));
+        let result = aggregate(&[json!({"price": 1})], Some("price")).unwrap();
+        assert_eq!(result.get("note"), None);
     }
 
     proptest! {

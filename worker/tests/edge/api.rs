@@ -62,6 +62,7 @@ async fn a_request_that_means_nothing_is_answered_with_a_problem() {
         (Method::GET, format!("{absent}?wait=5"), "", 400, "malformed-request"),
         (Method::GET, format!("{absent}?wiat=5s"), "", 400, "malformed-request"),
         (Method::GET, "/queues/default/jobs?state=lost".to_owned(), "", 400, "malformed-request"),
+        (Method::GET, "/queues/default/jobs?after=zzz".to_owned(), "", 400, "malformed-request"),
         (Method::GET, "/queues/default/jobs?limit=0".to_owned(), "", 400, "malformed-request"),
         (Method::POST, format!("{absent}:cancel"), "", 404, "not-found"),
         (Method::POST, format!("{absent}:explode"), "", 404, "not-found"),
@@ -73,6 +74,8 @@ async fn a_request_that_means_nothing_is_answered_with_a_problem() {
         let answer = worker.send(method, &path, &[], body).await;
         assert_eq!(answer.status.as_u16(), status, "{path} {answer:?}");
         assert_eq!(json_of(&answer)["type"], problem(name), "{path}");
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(!text.contains("deserialize") && !text.contains("variant"), "{text}");
     }
 }
 
@@ -149,4 +152,22 @@ async fn a_worker_outside_leases_a_job_and_only_the_newest_lease_may_end_it() {
 fn built_in(house: &mut House) -> crate::house::Worker {
     let config = Config { closed_namespaces: vec!["accounts".into()], ..quick() };
     crate::kinds::worker_with_kinds(house, &config)
+}
+
+#[tokio::test]
+async fn a_wrong_credential_is_the_reason_the_health_gives() {
+    let mut house = House::start().await;
+    let data = tempfile::TempDir::new().unwrap();
+    let config = database::Config { listen: "127.0.0.1:0".into(), ..database::Config::default() };
+    let token = ClusterToken::new(Some(Secret::new("house")));
+    let guarded = database::bind(&config, data.path(), &token).unwrap();
+    let address = guarded.address().unwrap().to_string();
+    house.spawn(guarded, process::Shutdown::new(crate::house::GRACE));
+    let mistyped = database::Remote::new(&address, Some(Secret::new("mistyped")));
+    let (kind, _watch) = probe();
+    let worker = house.worker_with(&quick(), kind, database::Database::Remote(mistyped));
+    until("the refusal", async || {
+        json_of(&worker.get("/health").await)["reason"] == "the database refuses this credential"
+    })
+    .await;
 }

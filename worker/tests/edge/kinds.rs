@@ -90,11 +90,11 @@ async fn a_report_counts_and_sums_a_collection_of_several_pages() {
         ended["result"],
         json!({
             "service": "catalog", "collection": "products", "group_by": "color",
-            "count": 2500, "sum": (0..2500).sum::<usize>(),
+            "count": 2500, "sum": (0..2500).sum::<usize>(), "skipped": 0,
             "groups": [
-                {"key": "red", "count": 834, "sum": sum_of(0)},
-                {"key": "blue", "count": 833, "sum": sum_of(2)},
-                {"key": "green", "count": 833, "sum": sum_of(1)},
+                {"key": "red", "count": 834, "sum": sum_of(0), "skipped": 0},
+                {"key": "blue", "count": 833, "sum": sum_of(2), "skipped": 0},
+                {"key": "green", "count": 833, "sum": sum_of(1), "skipped": 0},
             ],
         })
     );

@@ -10,7 +10,6 @@ use http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use load_balancer::InFlight;
-use process::health::HealthState;
 use process::problem::kinds;
 use process::{Identity, Problem, TraceContext, identity, trace};
 use proxy::fields;
@@ -21,6 +20,7 @@ use crate::address::find_client;
 use crate::clock::unix_now;
 use crate::drain::drain_beside;
 use crate::figures::Figures;
+use crate::own;
 use crate::path::has_dot_segment;
 use crate::rate::{Client as RateClient, Rate};
 use crate::refusal::Refusal;
@@ -104,11 +104,14 @@ impl Gateway {
         client: &Rc<Client>,
         now: Instant,
     ) -> Result<Response<Body<InFlight>>, Refusal> {
-        if let Some(answer) = self.answer_health(&request) {
-            return answer;
-        }
         // Who expects 100 (Continue) sends no body after another answer, so there is none to read.
         let sends_body = !request.headers().contains_key(header::EXPECT);
+        if let Some(answer) = self.answer_itself(&request, client, now) {
+            if sends_body {
+                drain_beside(request.into_body());
+            }
+            return answer.map(whole);
+        }
         let (route, user) = match self.guard(&request, client, now).await {
             Ok(passed) => passed,
             Err(refusal) => {
@@ -162,30 +165,23 @@ impl Gateway {
         Ok((route, user))
     }
 
-    /// Answers `/health`, `/readyz` and `/livez`, which are the gateway's own whatever the routes say.
-    fn answer_health(
+    /// Answers what is the gateway's own business.
+    fn answer_itself(
         &self,
         request: &Request<Incoming>,
-    ) -> Option<Result<Response<Body<InFlight>>, Refusal>> {
-        let is_live = match request.uri().path() {
-            "/health" | "/readyz" => false,
-            "/livez" => true,
-            _ => return None,
-        };
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let allow = http::HeaderValue::from_static("GET, HEAD");
-            let refusal = Refusal::from(Problem::new(kinds::METHOD_NOT_ALLOWED));
-            return Some(Err(refusal.with_field(header::ALLOW, allow)));
+        client: &Rc<Client>,
+        now: Instant,
+    ) -> Option<Result<Response<Bytes>, Refusal>> {
+        let shared = &*self.shared;
+        if let Some(answer) = own::answer_health(shared, request) {
+            return Some(answer);
         }
-        let report = self.shared.health.report();
-        let (status, media_type, body) = if is_live {
-            (200, "text/plain; charset=utf-8", Bytes::from_static(b"ok\n"))
-        } else {
-            let status = if report.state == HealthState::Ready { 200 } else { 503 };
-            (status, "application/json", Bytes::from(serde_json::to_vec(&report).unwrap_or_default()))
-        };
-        let response = Response::builder().status(status).header(header::CONTENT_TYPE, media_type).body(body);
-        response.ok().map(|response| Ok(whole(response)))
+        if *request.method() != Method::OPTIONS {
+            return None;
+        }
+        let response = own::answer_options(shared, find_host(request), request)?;
+        let address = find_client(&shared.trusted, client.ip(), request.headers());
+        Some(self.charge_rate(0, address.into(), shared.rate, now).map(|()| response))
     }
 
     /// Finds who the request is from, and whether they may use the route.

@@ -4,7 +4,8 @@
 //! authentication (`token`), roles, the client's rate (`rate`), the body's size, the schema of the service
 //! (`schema`), and the circuit of the service (`breaker`); then the load balancer's library sends it to the
 //! best instance. The first guard that does not let it pass answers with a problem. What guards need from
-//! services, keys and schemas, is fetched in the background (`published`) and read without a lock.
+//! services, keys and schemas, is fetched in the background (`published`) and read without a lock. Before all
+//! that the gateway answers what is its own business (`own`): its health, and `OPTIONS` without a token.
 
 mod address;
 mod admin;
@@ -14,6 +15,7 @@ mod config;
 mod drain;
 mod figures;
 mod gateway;
+mod own;
 mod path;
 mod published;
 mod rate;

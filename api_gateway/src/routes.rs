@@ -11,6 +11,12 @@ use crate::config::{Config, RouteConfig, check_rate, unknown_service};
 use crate::rate::Rate;
 use crate::refusal::Refusal;
 
+/// What `Allow` tells of a route that takes every method: those of RFC 9110 and RFC 5789 that reach a service.
+const ANY_METHOD: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+
+/// What the gateway answers for every path.
+const OPTIONS: &str = "OPTIONS";
+
 /// A route ready for use.
 #[derive(Debug)]
 pub(crate) struct Route {
@@ -106,19 +112,27 @@ impl RouteTable {
 
     /// Finds the route for a request; a host's own routes come before those for every host.
     pub(crate) fn find(&self, host: Option<&str>, path: &str, method: &Method) -> Found<'_> {
+        let Some(entry) = self.find_entry(host, path) else { return Found::Nothing };
+        let by_method = entry.by_method.iter().find(|(known, _)| known == method).map(|(_, index)| *index);
+        match by_method.or(entry.other_methods) {
+            Some(index) => Found::Route(&self.routes[index]),
+            None => Found::OtherMethods(&entry.allow),
+        }
+    }
+
+    /// Finds which methods a path takes (the value of `Allow`), if there is anything at it.
+    pub(crate) fn find_methods(&self, host: Option<&str>, path: &str) -> Option<&HeaderValue> {
+        self.find_entry(host, path).map(|entry| &entry.allow)
+    }
+
+    fn find_entry(&self, host: Option<&str>, path: &str) -> Option<&Entry> {
         let own = host.filter(|_| !self.hosts.is_empty()).and_then(|host| {
             let host = host.rsplit_once(':').map_or(host, |(name, port)| {
                 if port.bytes().all(|digit| digit.is_ascii_digit()) { name } else { host }
             });
             self.hosts.get(&host.to_ascii_lowercase())
         });
-        let entry = own.and_then(|paths| paths.find(path)).or_else(|| self.any_host.find(path));
-        let Some(entry) = entry else { return Found::Nothing };
-        let by_method = entry.by_method.iter().find(|(known, _)| known == method).map(|(_, index)| *index);
-        match by_method.or(entry.other_methods) {
-            Some(index) => Found::Route(&self.routes[index]),
-            None => Found::OtherMethods(&entry.allow),
-        }
+        own.and_then(|paths| paths.find(path)).or_else(|| self.any_host.find(path))
     }
 
     /// Tells whether any route to a service checks bodies.
@@ -217,7 +231,13 @@ impl Paths {
 
     fn complete(&mut self) -> Result<(), ConfigError> {
         for entry in &mut self.entries {
-            let methods: Vec<&str> = entry.by_method.iter().map(|(method, _)| method.as_str()).collect();
+            let mut methods: Vec<&str> = entry.by_method.iter().map(|(method, _)| method.as_str()).collect();
+            let others = ANY_METHOD.iter().filter(|_| entry.other_methods.is_some());
+            for method in others.chain([&OPTIONS]) {
+                if !methods.contains(method) {
+                    methods.push(method);
+                }
+            }
             entry.allow = HeaderValue::try_from(methods.join(", "))
                 .map_err(|error| ConfigError::inconsistent(entry.pattern.clone(), error.to_string()))?;
         }
@@ -277,7 +297,7 @@ mod tests {
     fn another_method_is_told_which_are_allowed() {
         let table = table("[]");
         let Found::OtherMethods(allow) = table.find(None, "/auth/login", &Method::GET) else { panic!() };
-        assert_eq!(allow, "POST");
+        assert_eq!(allow, "POST, OPTIONS");
         assert!(matches!(table.find(None, "/nowhere", &Method::GET), Found::Nothing));
         assert!(matches!(table.find(None, "/catalog", &Method::GET), Found::Nothing));
     }

@@ -51,6 +51,61 @@ async fn health_is_the_gateway_s_own_and_ends_when_it_drains() {
 }
 
 #[tokio::test]
+async fn options_tell_what_a_path_takes_and_need_no_token() {
+    let outside = json!({"path": "/outside/{*rest}", "service": "outside", "public": true});
+    let house = House::start(json!({"routes": [outside]})).await;
+    let any = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+    for (path, allow) in [
+        ("/auth/login", "POST, OPTIONS"),
+        ("/auth/me", any),
+        ("/.well-known/jwks.json", "GET, HEAD, OPTIONS"),
+        ("/catalog/products", any),
+        ("/orders/orders", any),
+        ("/queues", any),
+        ("/health", "GET, HEAD, OPTIONS"),
+    ] {
+        let told = house.send(Method::OPTIONS, path, &[], "").await;
+        assert_eq!((told.status.as_u16(), &told.fields["allow"]), (204, &allow.parse().unwrap()), "{path}");
+        assert!(told.body.is_empty() && told.fields.contains_key("x-request-id"), "{path}");
+    }
+    assert_eq!(problem(&house.send(Method::OPTIONS, "/nowhere", &[], "").await).0, 404);
+    let dotted = house.send(Method::OPTIONS, "/orders/..%2fa", &[], "").await;
+    assert_eq!(problem(&dotted), (400, "malformed-request".to_owned()));
+
+    // With a token, and for a service of one's own, it is the service that knows best.
+    let user = house.authorize("ada", &[]);
+    let asked = house.send(Method::OPTIONS, "/orders/a", &[("authorization", &user)], "").await;
+    assert_eq!(json_of(&asked)["method"], "OPTIONS");
+    let asked = house.send(Method::OPTIONS, "/outside/a", &[], "").await;
+    assert_eq!(json_of(&asked)["method"], "OPTIONS");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn options_of_the_server_as_a_whole_are_answered() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let house = House::start(json!({})).await;
+    let mut stream = tokio::net::TcpStream::connect(&house.gateway).await.unwrap();
+    stream.write_all(b"OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn asking_for_options_is_limited_too() {
+    let house = House::start(json!({"rate": {"per_second": 1, "burst": 3}})).await;
+    for _ in 0..3 {
+        assert_eq!(house.send(Method::OPTIONS, "/orders/a", &[], "").await.status, 204);
+    }
+    let refused = house.send(Method::OPTIONS, "/orders/a", &[], "").await;
+    assert_eq!(problem(&refused), (429, "rate-limited".to_owned()));
+    house.stop().await;
+}
+
+#[tokio::test]
 async fn figures_are_counted() {
     let house = House::start(json!({})).await;
     house.get("/catalog/a", &[]).await;

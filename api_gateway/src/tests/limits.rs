@@ -147,7 +147,7 @@ async fn what_is_not_there_and_what_is_ambiguous_is_said() {
     assert_eq!(problem(&house.get("/nowhere", &[]).await), (404, "not-found".to_owned()));
     let other_method = house.get("/auth/login", &[]).await;
     assert_eq!(problem(&other_method), (405, "method-not-allowed".to_owned()));
-    assert_eq!(other_method.fields["allow"], "POST");
+    assert_eq!(other_method.fields["allow"], "POST, OPTIONS");
     let dotted = house.get("/catalog/..%2forders/a", &[]).await;
     assert_eq!(problem(&dotted), (400, "malformed-request".to_owned()));
     let large = "x".repeat(64 << 10);

@@ -47,6 +47,37 @@ async fn stopping_finishes_what_is_in_flight_and_closes_what_is_idle() {
 }
 
 #[tokio::test]
+async fn half_a_head_is_not_waited_for_when_stopping() {
+    let backend = Backend::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let bound = load_balancer::bind(&config(&[backend.address]), &process::ClusterToken::default()).unwrap();
+    let address = bound.address().unwrap();
+    // Far longer than the test's patience.
+    let shutdown = process::Shutdown::new(std::time::Duration::from_secs(3600));
+    let client = async {
+        let mut halves = Vec::new();
+        for half in ["GET / HTTP/1.1\r\nHo", "P", "PRI * HT"] {
+            let mut client = crate::support::Client::new(TcpStream::connect(address).await.unwrap());
+            client.send(half).await;
+            halves.push((half, client));
+        }
+        let mut whole = crate::support::Client::new(TcpStream::connect(address).await.unwrap());
+        // The first was read when the second is answered.
+        whole.exchange(GET).await;
+        whole.send("GET / HTTP/1.1\r\nHo").await;
+        shutdown.request();
+        for (half, client) in &mut halves {
+            assert!(client.is_closed_whatever_was_sent().await, "{half}");
+        }
+        assert!(whole.is_closed().await);
+    };
+    let (ended, ()) = tokio::join!(
+        async { tokio::time::timeout(crate::support::PATIENCE, bound.run(shutdown.clone())).await },
+        client
+    );
+    ended.expect("the role ends").unwrap();
+}
+
+#[tokio::test]
 async fn the_grace_is_the_end_of_waiting() {
     let backend = Backend::start(|_, client| async move {
         let _open = client;

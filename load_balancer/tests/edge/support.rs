@@ -289,6 +289,12 @@ impl Client {
         count > 0
     }
 
+    /// Tells whether the other end closes, be it after it sent something.
+    pub(crate) async fn is_closed_whatever_was_sent(&mut self) -> bool {
+        while self.read_more().await {}
+        true
+    }
+
     /// Tells whether the other end closes without sending more.
     pub(crate) async fn is_closed(&mut self) -> bool {
         self.ahead.is_empty() && !self.read_more().await

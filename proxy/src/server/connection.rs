@@ -115,7 +115,9 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
         // Only now, because hyper drops a connection that is told before it has read anything.
         is_draining = true;
         drain(connection.as_mut());
-        connection.as_mut().poll(cx)
+        let polled = connection.as_mut().poll(cx);
+        // Whoever has not asked yet is not waited for; hyper itself would wait for the rest of a first head.
+        if polled.is_pending() && !watched.standing().has_asked() { Poll::Ready(Ok(())) } else { polled }
     })
     .await
 }
@@ -126,10 +128,12 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
 async fn sniff(stream: &TcpStream, watched: &Watched) -> Option<bool> {
     let mut begun = [0; HTTP2_PREFACE.len()];
     loop {
+        let mut is_ending = false;
         let peeked = {
             let mut peeking = pin!(stream.peek(&mut begun));
             poll_fn(|cx| {
                 let order = watched.order(cx.waker());
+                is_ending = order != Order::Serve;
                 match peeking.as_mut().poll(cx) {
                     // What has been sent already is answered also while draining.
                     Poll::Ready(peeked) => Poll::Ready(Some(peeked)),
@@ -148,6 +152,9 @@ async fn sniff(stream: &TcpStream, watched: &Watched) -> Option<bool> {
         }
         if count == HTTP2_PREFACE.len() {
             return Some(true);
+        }
+        if is_ending {
+            return None;
         }
         watched.standing().note_bytes();
         tokio::time::sleep(PREFACE_PAUSE).await;

@@ -31,6 +31,7 @@ pub(super) enum Order {
 pub(super) struct Standing {
     requests: AtomicU32,
     head_begun: AtomicBool,
+    has_asked: AtomicBool,
     since_ms: AtomicU64,
     now_ms: Arc<AtomicU64>,
 }
@@ -49,6 +50,12 @@ impl Standing {
         // Only the connection's own thread writes; a plain add would do.
         self.requests.fetch_add(1, Relaxed);
         self.head_begun.store(false, Relaxed);
+        self.has_asked.store(true, Relaxed);
+    }
+
+    /// Tells whether the connection has brought a whole head of a request yet.
+    pub(super) fn has_asked(&self) -> bool {
+        self.has_asked.load(Relaxed)
     }
 
     /// Notes that a response has ended.

@@ -30,6 +30,7 @@ pub struct Backend {
     /// Grows when the address changes, so that a thread sees it by one load.
     generation: AtomicU64,
     histogram: WindowedHistogram,
+    cluster: Arc<str>,
     name: String,
     address: Mutex<Option<SocketAddr>>,
     uptime: Mutex<Uptime>,
@@ -62,7 +63,7 @@ pub struct BackendReport {
 
 impl Backend {
     /// Makes a backend that is tried although nothing is known about it.
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(cluster: &Arc<str>, name: &str) -> Self {
         let backend = Self {
             in_flight: AtomicU32::new(0),
             connect_failures: AtomicU32::new(0),
@@ -73,12 +74,18 @@ impl Backend {
             errors: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             histogram: WindowedHistogram::default(),
+            cluster: Arc::clone(cluster),
             name: name.to_owned(),
             address: Mutex::new(None),
             uptime: Mutex::new(Uptime::new(now_ns())),
         };
         backend.resolve();
         backend
+    }
+
+    /// Gives the name of its cluster.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
     }
 
     /// Gives the address as configured.
@@ -122,7 +129,13 @@ impl Backend {
         if changed {
             self.connect_failures.store(0, Relaxed);
             self.uptime().change(to.is_available(), now_ns());
-            tracing::info!(backend = self.name, from = %from, to = %to, "a backend changed its state");
+            let (cluster, backend) = (self.cluster(), self.name());
+            if (from, to) == (State::Unknown, State::Up) {
+                // Every start would tell it of every backend, and it is what everybody expects.
+                tracing::debug!(cluster, backend, %from, %to, "a backend changed its state");
+            } else {
+                tracing::info!(cluster, backend, %from, %to, "a backend changed its state");
+            }
         }
         changed
     }
@@ -248,7 +261,7 @@ fn round(value: f64) -> f64 {
 #[cfg(test)]
 impl Backend {
     pub(crate) fn for_tests(name: &str) -> Self {
-        Self::new(name)
+        Self::new(&"test".into(), name)
     }
 
     pub(crate) fn begin_for_tests(&self) {
@@ -267,7 +280,7 @@ mod tests {
 
     #[test]
     fn refused_connects_in_a_row_put_a_backend_out() {
-        let backend = Backend::new("127.0.0.1:1");
+        let backend = Backend::for_tests("127.0.0.1:1");
         backend.note_connect_failure(1);
         backend.note_response(Some(1), true, 2);
         backend.note_connect_failure(3);
@@ -280,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_request_counts_as_in_flight_until_its_guard_is_dropped() {
-        let backend = Arc::new(Backend::new("127.0.0.1:1"));
+        let backend = Arc::new(Backend::for_tests("127.0.0.1:1"));
         let guard = backend.begin();
         assert_eq!(backend.report().in_flight, 1);
         drop(guard);
@@ -289,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_name_without_an_address_is_not_available() {
-        assert!(!Backend::new("no-such-host.invalid:80").is_available());
-        assert!(Backend::new("localhost:80").is_available());
+        assert!(!Backend::for_tests("no-such-host.invalid:80").is_available());
+        assert!(Backend::for_tests("localhost:80").is_available());
     }
 }

@@ -143,7 +143,8 @@ impl Balancer {
                 if !self.budget.spend() {
                     return Err(error.into());
                 }
-                tracing::debug!(%error, backend = self.cluster.backends()[next].name(), "sent elsewhere");
+                let (cluster, backend) = (self.cluster.name(), self.cluster.backends()[next].name());
+                tracing::debug!(%error, cluster, backend, "sent elsewhere");
                 tried.push(next);
                 match self.attempt(next, now, again, timeouts).await {
                     Ok(response) => return Ok(response),

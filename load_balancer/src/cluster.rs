@@ -7,7 +7,7 @@ use crate::{Backend, BackendReport, Policy, figures, health};
 /// The backends that answer for one name, and how one is chosen.
 #[derive(Debug)]
 pub struct Cluster {
-    name: String,
+    name: Arc<str>,
     policy: Policy,
     health: health::Config,
     backends: Vec<Arc<Backend>>,
@@ -19,13 +19,14 @@ impl Cluster {
     /// Its figures appear on `/metrics` under the name for as long as it lives. Backends are tried at once;
     /// give the cluster to [`health::probe`] to have them watched.
     pub fn new(
-        name: impl Into<String>,
+        name: impl Into<Arc<str>>,
         addresses: &[String],
         policy: Policy,
         health: health::Config,
     ) -> Arc<Self> {
-        let backends = addresses.iter().map(|address| Arc::new(Backend::new(address))).collect();
-        let cluster = Arc::new(Self { name: name.into(), policy, health, backends });
+        let name = name.into();
+        let backends = addresses.iter().map(|address| Arc::new(Backend::new(&name, address))).collect();
+        let cluster = Arc::new(Self { name, policy, health, backends });
         figures::show(&cluster);
         cluster
     }

@@ -79,15 +79,7 @@ impl Handler for Front {
             Ok(request) => {
                 let sent = self.balancer.send(request, &self.timeouts, self.retries).await;
                 sent.map_err(|error| {
-                    match &error {
-                        // The backends' changes of state tell it once; this would tell it with every request.
-                        SendError::NoBackend => {
-                            tracing::debug!(trace_id = %trace.trace_id(), %error, "refused")
-                        }
-                        SendError::Failed(error) => {
-                            tracing::warn!(trace_id = %trace.trace_id(), %error, "a request got no response");
-                        }
-                    }
+                    tell(&error, trace, self.balancer.cluster().name());
                     error.problem()
                 })
             }
@@ -109,6 +101,18 @@ impl Handler for Front {
     fn tick(&self) {
         self.pool.close_idle();
         self.figures.publish();
+    }
+}
+
+/// Logs why a request got no response.
+fn tell(error: &SendError, trace: TraceContext, cluster: &str) {
+    let trace_id = trace.trace_id();
+    // The backends' changes of state tell it once; this would tell it with every request. And what clients
+    // do wrong must not fill the log.
+    if matches!(error, SendError::NoBackend) || error.is_clients_fault() {
+        tracing::debug!(%trace_id, cluster, %error, "refused");
+    } else {
+        tracing::warn!(%trace_id, cluster, %error, "a request got no response");
     }
 }
 

@@ -85,7 +85,8 @@ async fn watch(backend: Arc<Backend>, config: super::Config) {
                 seen_requests = requests;
             }
             Err(reason) if state != super::State::Down => {
-                tracing::warn!(backend = backend.name(), reason, "a probe failed");
+                let (cluster, backend) = (backend.cluster(), backend.name());
+                tracing::warn!(cluster, backend, reason, "a probe failed");
             }
             Err(_) => {}
         }

@@ -8,6 +8,7 @@ mod fields;
 mod health;
 mod http2;
 mod limits;
+mod logs;
 mod shutdown;
 mod support;
 mod upgrade;

@@ -1,0 +1,108 @@
+//! What is logged, how loudly, and whether it can be told whose it is.
+
+use std::fmt::{Debug, Write as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use crate::support::{Backend, PATIENCE, config, start};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// Every line of this process; tests look for their own by the backend's address or the trace.
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Keeper;
+
+impl Subscriber for Keeper {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("load_balancer")
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(event.metadata().level().to_string());
+        event.record(&mut line);
+        LINES.lock().unwrap_or_else(PoisonError::into_inner).push(line.0);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        write!(self.0, " {}={value:?}", field.name()).unwrap();
+    }
+}
+
+/// Begins to keep lines, once.
+fn keep_lines() {
+    let _ = tracing::subscriber::set_global_default(Keeper);
+}
+
+/// Waits for the line that has all these words.
+async fn line_with(words: &[&str]) -> String {
+    let looking = async {
+        loop {
+            let found = {
+                let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.iter().find(|line| words.iter().all(|word| line.contains(word))).cloned()
+            };
+            match found {
+                Some(line) => return line,
+                None => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("no line has {words:?}"))
+}
+
+#[tokio::test]
+async fn that_a_backend_is_found_up_is_said_softly_and_that_it_goes_aloud() {
+    keep_lines();
+    let backend = Backend::answering(OK).await;
+    let address = backend.address.to_string();
+    let _balancer = start(&config(&[backend.address]));
+    let found = line_with(&["changed its state", &address, "to=up"]).await;
+    assert!(found.starts_with("DEBUG") && found.contains("cluster=\"gateways\""), "{found}");
+    drop(backend);
+    let failed = line_with(&["a probe failed", &address]).await;
+    assert!(failed.starts_with("WARN") && failed.contains("cluster=\"gateways\""), "{failed}");
+    let gone = line_with(&["changed its state", &address, "to=down"]).await;
+    assert!(gone.starts_with("INFO") && gone.contains("cluster=\"gateways\""), "{gone}");
+}
+
+#[tokio::test]
+async fn a_client_s_broken_body_is_no_warning_and_a_backend_s_failure_is_one() {
+    keep_lines();
+    let backend = Backend::start(|head, mut client| async move {
+        if head.starts_with("GET /health") {
+            client.send(OK).await;
+        } else if head.starts_with("POST") {
+            client.read_past("never").await;
+        }
+        None
+    })
+    .await;
+    let balancer = start(&config(&[backend.address]));
+    let malformed = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n";
+    let refused = balancer.exchange(malformed).await;
+    assert_eq!(refused.status(), 400);
+    let line = line_with(&[&refused.head.get("x-request-id").unwrap(), "broke off"]).await;
+    assert!(line.starts_with("DEBUG") && line.contains("cluster=\"gateways\""), "{line}");
+    let failed = balancer.exchange("PATCH / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(failed.status(), 502);
+    let line = line_with(&[&failed.head.get("x-request-id").unwrap(), "got no response"]).await;
+    assert!(line.starts_with("WARN") && line.contains("cluster=\"gateways\""), "{line}");
+}

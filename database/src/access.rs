@@ -6,8 +6,6 @@
 use http::HeaderMap;
 use process::{ClusterToken, token};
 
-use crate::Error;
-
 /// What a request presented, before it is known which namespace it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -27,15 +25,36 @@ impl Access {
     }
 
     /// Checks that it opens the records of one namespace, or of all with `None`.
-    pub(crate) fn check(&self, namespace: Option<&str>, cluster: &ClusterToken) -> Result<(), Error> {
+    pub(crate) fn check(&self, namespace: Option<&str>, cluster: &ClusterToken) -> Result<(), Denied> {
         let Self::Presented(presented) = self else { return Ok(()) };
-        let own = namespace.and_then(|namespace| cluster.namespace_credential(namespace));
-        // `matches` takes as long wherever the two differ; a token that is not set matches everything.
-        match own.is_some() && ClusterToken::new(own).matches(presented) {
-            true => Ok(()),
-            false => Err(Error::Forbidden),
+        // Credentials of earlier versions are the part after the dot alone, and go on opening their own namespace.
+        let named = presented.rsplit_once('.').map(|(name, _)| name);
+        if namespace.is_some_and(|namespace| {
+            let spelled = format!("{namespace}.{presented}");
+            is_credential(cluster, namespace, presented) || is_credential(cluster, namespace, &spelled)
+        }) {
+            return Ok(());
+        }
+        match named.is_some_and(|named| is_credential(cluster, named, presented)) {
+            true => Err(Denied::Elsewhere),
+            false => Err(Denied::Stranger),
         }
     }
+}
+
+/// Why what was presented does not open what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// It is the credential of another namespace.
+    Elsewhere,
+    /// It is nothing we gave out.
+    Stranger,
+}
+
+fn is_credential(cluster: &ClusterToken, namespace: &str, presented: &str) -> bool {
+    let own = cluster.namespace_credential(namespace);
+    // `matches` takes as long wherever the two differ; a token that is not set matches everything.
+    own.is_some() && ClusterToken::new(own).matches(presented)
 }
 
 #[cfg(test)]
@@ -54,8 +73,15 @@ mod tests {
         let credential = cluster.namespace_credential("orders").unwrap();
         let access = Access::of(&presenting(credential.expose()), &cluster).unwrap();
         assert_eq!(access.check(Some("orders"), &cluster), Ok(()));
-        assert_eq!(access.check(Some("catalog"), &cluster), Err(Error::Forbidden));
-        assert_eq!(access.check(None, &cluster), Err(Error::Forbidden));
+        assert_eq!(access.check(Some("catalog"), &cluster), Err(Denied::Elsewhere));
+        assert_eq!(access.check(None, &cluster), Err(Denied::Elsewhere));
+        let before = credential.expose().rsplit_once('.').unwrap().1;
+        let access = Access::of(&presenting(before), &cluster).unwrap();
+        assert_eq!(access.check(Some("orders"), &cluster), Ok(()));
+        for made_up in ["guess", "orders.guess", "."] {
+            let access = Access::of(&presenting(made_up), &cluster).unwrap();
+            assert_eq!(access.check(Some("orders"), &cluster), Err(Denied::Stranger), "{made_up}");
+        }
     }
 
     #[test]

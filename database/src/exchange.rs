@@ -1,6 +1,7 @@
 //! How a request's body is read and how a refusal is written.
 
-use axum::Json;
+use std::time::Duration;
+
 use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -8,11 +9,13 @@ use http::{HeaderMap, StatusCode, header};
 use process::Problem;
 use process::problem::kinds;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::Error;
+use crate::access::Denied;
 
 /// How long a caller waits before it repeats what was refused for too much work.
-const RETRY_AFTER_SECONDS: &str = "1";
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a request is not answered with what it asked for.
 pub(crate) enum Refusal {
@@ -25,6 +28,15 @@ pub(crate) enum Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         Self::Database(error)
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Elsewhere => Self::Database(Error::Forbidden),
+            Denied::Stranger => Self::Problem(unauthenticated()),
+        }
     }
 }
 
@@ -44,20 +56,34 @@ impl IntoResponse for Refusal {
             }
             Self::Database(error) => error,
         };
-        let status = match &error {
-            Error::NotFound { .. } => StatusCode::NOT_FOUND,
-            Error::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
-            Error::LeaseLost { .. } | Error::WrongState { .. } => StatusCode::CONFLICT,
-            Error::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::Forbidden => StatusCode::FORBIDDEN,
-            Error::Overloaded | Error::Unavailable { .. } => {
-                let retry_after = [(header::RETRY_AFTER, RETRY_AFTER_SECONDS)];
-                return (StatusCode::SERVICE_UNAVAILABLE, retry_after, Json(error)).into_response();
-            }
-            Error::Unknown { .. } | Error::Storage { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        (status, Json(error)).into_response()
+        document_of(&error)
     }
+}
+
+/// Writes an error as a problem document that also has the error's own members, for our own handle.
+fn document_of(error: &Error) -> Response {
+    let mut problem = Problem::new(match error {
+        Error::NotFound { .. } => kinds::NOT_FOUND,
+        Error::PreconditionFailed { .. } => kinds::PRECONDITION_FAILED,
+        Error::LeaseLost { .. } => kinds::LEASE_LOST,
+        Error::WrongState { .. } => kinds::CONFLICT,
+        Error::Invalid { .. } => kinds::INVALID_BODY,
+        Error::Forbidden => kinds::FORBIDDEN,
+        Error::Overloaded => kinds::OVERLOADED,
+        Error::Unavailable { .. } => kinds::UNAVAILABLE,
+        Error::Unknown { .. } | Error::Storage { .. } => kinds::INTERNAL,
+    });
+    if matches!(error, Error::Overloaded | Error::Unavailable { .. }) {
+        problem = problem.retry_after(RETRY_AFTER);
+    }
+    let response = problem.detail(error.to_string()).to_response();
+    let read = (serde_json::from_slice(response.body()), serde_json::to_value(error));
+    let (Ok(Value::Object(mut document)), Ok(Value::Object(members))) = read else {
+        return response.map(axum::body::Body::from);
+    };
+    document.extend(members);
+    let body = Value::Object(document).to_string();
+    response.map(|_| axum::body::Body::from(body))
 }
 
 /// A body as it arrived, or why it did not.
@@ -74,6 +100,11 @@ pub(crate) fn read<T: DeserializeOwned>(fields: &HeaderMap, body: Body) -> Resul
         _ => malformed(rejection),
     })?;
     serde_json::from_slice(&body).map_err(malformed)
+}
+
+pub(crate) fn unauthenticated() -> Problem {
+    Problem::new(kinds::UNAUTHENTICATED)
+        .detail("this port takes the cluster token or a namespace's credential")
 }
 
 pub(crate) fn malformed(error: impl ToString) -> Problem {

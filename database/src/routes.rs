@@ -1,7 +1,7 @@
 //! What the database role answers on its port.
 //!
-//! The bodies are the types of this crate as JSON. What the database refuses is [`Error`] as JSON; a
-//! request that cannot be understood is a problem document.
+//! The bodies are the types of this crate as JSON. Every refusal is a problem document; what the database
+//! itself refuses has the members of [`Error`] beside, which our own handle reads.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::access::Access;
 use crate::engine::Engine;
-use crate::exchange::{Body, Refusal, malformed, read};
+use crate::exchange::{Body, Refusal, malformed, read, unauthenticated};
 use crate::job::JobFilter;
 use crate::record::PAGE_LIMIT;
 use crate::{Config, Error, JobCommand, Query, Transaction, backup};
@@ -61,9 +61,7 @@ async fn authenticate(
             request.extensions_mut().insert(access);
             next.run(request).await
         }
-        None => Problem::new(kinds::UNAUTHENTICATED)
-            .detail("this port takes the cluster token or a namespace's credential")
-            .into_response(),
+        None => unauthenticated().into_response(),
     }
 }
 
@@ -75,7 +73,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut http::request::Parts, _: &S) -> Result<Self, Problem> {
         let access = parts.extensions.get::<Access>().cloned();
-        access.map(Self).ok_or_else(|| Problem::new(kinds::UNAUTHENTICATED))
+        access.map(Self).ok_or_else(unauthenticated)
     }
 }
 

@@ -109,10 +109,15 @@ async fn what_cannot_be_understood_is_a_problem_document() {
     let refused = role.send(Method::POST, "/v1/jobs/get", "application/json", "\"none\"").await;
     assert_eq!(
         (refused.status.as_u16(), &refused.fields["content-type"]),
-        (404, &"application/json".parse().unwrap())
+        (404, &"application/problem+json".parse().unwrap())
     );
     let error: Value = serde_json::from_slice(&refused.body).unwrap();
-    assert_eq!(error, json!({"error": "not_found", "what": "job none"}));
+    assert_eq!((&error["error"], &error["what"]), (&json!("not_found"), &json!("job none")));
+    let problem = (&error["type"], &error["status"]);
+    assert_eq!(problem, (&json!("urn:sixfold:problem:not-found"), &json!(404)));
+    assert!(error["title"].is_string(), "{error}");
+    let read = role.database(Some(Secret::new("house"))).job("none").await;
+    assert_eq!(read, Err(Error::NotFound { what: "job none".into() }), "the handle reads it too");
     role.stop().await;
 }
 
@@ -169,5 +174,21 @@ async fn a_job_carries_the_trace_of_who_enqueued_it() {
     let claim = JobCommand::Claim { queues: vec!["mail".into()], limit: 1, lease_ms: 1000, wait_ms: 0 };
     let traceparent = database.command(&claim).await.unwrap()[0].traceparent.clone().unwrap();
     assert!(traceparent.contains(&trace.trace_id()), "{traceparent}");
+    role.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_is_unauthenticated_and_another_namespace_s_credential_is_forbidden() {
+    let data = tempfile::tempdir().unwrap();
+    let role = start(data.path());
+    let orders = role.token.namespace_credential("orders").unwrap();
+    for (secret, status) in [("guess", 401), (orders.expose(), 403)] {
+        let url = format!("{}/v1/changes?namespace=catalog", role.base);
+        let client = HttpClient::with_credential(Some(Secret::new(secret)), Duration::from_secs(5));
+        let answer = client.get(&url).await.unwrap();
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.fields.contains_key("www-authenticate"), status == 401);
+        assert_eq!(answer.fields["content-type"], "application/problem+json");
+    }
     role.stop().await;
 }

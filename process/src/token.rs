@@ -64,7 +64,8 @@ impl ClusterToken {
         self.0.is_none() || presented(fields).is_some_and(|token| self.matches(token))
     }
 
-    /// Derives the credential of one namespace: HMAC-SHA-256 of its name under the token, as base64url.
+    /// Derives the credential of one namespace: its name, a dot, and the HMAC-SHA-256 of its name under the
+    /// token as base64url.
     ///
     /// So a service can be given access to its own records and to nothing else, and nothing more needs
     /// to be configured or stored.
@@ -72,7 +73,7 @@ impl ClusterToken {
         let secret = self.0.as_ref()?;
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.expose().as_bytes());
         let tag = aws_lc_rs::hmac::sign(&key, format!("sixfold namespace {namespace}").as_bytes());
-        Some(Secret::new(BASE64_URL_SAFE_NO_PAD.encode(tag)))
+        Some(Secret::new(format!("{namespace}.{}", BASE64_URL_SAFE_NO_PAD.encode(tag))))
     }
 }
 

@@ -240,12 +240,8 @@ impl Wait<'_> {
     /// Says whose silence it was.
     fn run_out(&self, deadline: Instant) -> ForwardError {
         let within = deadline - self.started;
-        let is_clients = self.upload.is_some_and(|upload| {
-            // A client that completes its upload at the last moment has left the backend no time.
-            let left = deadline.saturating_duration_since(upload.moved());
-            upload.is_awaited() || (left < self.timeouts.head && upload.waited() > within / 2)
-        });
-        if is_clients {
+        let spent = |upload: &Progress| upload.has_spent(within, deadline, self.timeouts.head);
+        if self.upload.is_some_and(spent) {
             ForwardError::ClientTimeout { within }
         } else {
             ForwardError::Timeout { backend: self.upstream.address(), within }

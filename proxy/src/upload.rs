@@ -47,6 +47,15 @@ impl Progress {
         self.0.moved.get()
     }
 
+    /// Tells whether the client, and not the backend, has spent the time an exchange had until its deadline.
+    ///
+    /// A client that completes its upload at the last moment has left the backend none; but a backend that
+    /// had a whole `head` since then had enough.
+    pub(crate) fn has_spent(&self, within: Duration, deadline: Instant, head: Duration) -> bool {
+        let left = deadline.saturating_duration_since(self.moved());
+        self.is_awaited() || (left < head && self.waited() > within / 2)
+    }
+
     /// Tells whether more of it is wanted from the client at this moment.
     pub fn is_awaited(&self) -> bool {
         self.0.waiting_since.get().is_some()
@@ -63,6 +72,29 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_completed_at_the_last_moment_leaves_the_backend_no_time() {
+        let seconds = Duration::from_secs;
+        let started = Instant::now();
+        let progress = Progress::new();
+        progress.note_waiting();
+        assert!(progress.has_spent(seconds(10), started + seconds(10), seconds(5)), "it is still awaited");
+        advance(seconds(9)).await;
+        progress.note_moved();
+        assert!(progress.has_spent(seconds(10), started + seconds(10), seconds(5)));
+        assert!(!progress.has_spent(seconds(14), started + seconds(14), seconds(5)), "five seconds do");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backend_slow_to_take_an_upload_has_spent_the_time_itself() {
+        let seconds = Duration::from_secs;
+        let started = Instant::now();
+        let progress = Progress::new();
+        advance(seconds(9)).await;
+        progress.note_moved();
+        assert!(!progress.has_spent(seconds(10), started + seconds(10), seconds(5)));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn only_the_client_s_pauses_count_as_waiting() {

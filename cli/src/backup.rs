@@ -42,8 +42,12 @@ pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::R
 }
 
 fn print_report(done: &str, report: &Report) {
+    let digest = match &report.sha256 {
+        Some(digest) => format!("SHA-256 {digest}"),
+        None => "no digest beside it to check".to_owned(),
+    };
     terminal::say(format_args!(
-        "{done} {}: {} records, {} jobs, changes up to {}, {}",
+        "{done} {}: {} records, {} jobs, changes up to {}, {}, {digest}",
         report.file.display(),
         report.records,
         report.jobs,

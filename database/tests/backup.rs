@@ -123,7 +123,7 @@ async fn a_running_role_writes_a_consistent_copy_while_others_write() {
     let exists = backup::backup(&config, data.path(), &token, &files.path().join("copy-0")).await;
     assert!(exists.unwrap_err().to_string().contains("exists already"));
     let names: Vec<_> = std::fs::read_dir(files.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(names.len(), 3, "nothing half-written is left: {names:?}");
+    assert_eq!(names.len(), 6, "nothing half-written is left: {names:?}");
     shutdown.request();
     role.join_all().await.remove(0).unwrap();
 }
@@ -140,6 +140,8 @@ async fn a_damaged_or_foreign_file_is_refused() {
     }
     close(database);
     backup::backup(&Config::default(), data.path(), &ClusterToken::default(), &file).await.unwrap();
+    let digest = files.path().join("copy.sha256");
+    std::fs::remove_file(&digest).unwrap();
     let mut bytes = std::fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
     // Whole pages: SQLite checks structure, not every byte of content.
@@ -150,4 +152,29 @@ async fn a_damaged_or_foreign_file_is_refused() {
     std::fs::write(&file, "no database at all, only text".repeat(100)).unwrap();
     assert!(backup::verify(&file).is_err());
     assert_eq!(get(&open(data.path()), "7").await.unwrap().data["number"], 7, "the old one is untouched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_within_a_document_is_noticed_by_the_digest_beside() {
+    let (data, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = files.path().join("copy");
+    let database = open(data.path());
+    put(&database, "a", 123_454_321).await;
+    close(database);
+    let token = ClusterToken::default();
+    let written = backup::backup(&Config::default(), data.path(), &token, &file).await.unwrap();
+    let digest = files.path().join("copy.sha256");
+    let line = format!("{}  copy\n", written.sha256.unwrap());
+    assert_eq!(std::fs::read_to_string(&digest).unwrap(), line, "as `sha256sum` writes it");
+
+    let mut bytes = std::fs::read(&file).unwrap();
+    let place = bytes.windows(9).position(|window| window == b"123454321").unwrap();
+    bytes[place] ^= 2;
+    std::fs::write(&file, &bytes).unwrap();
+    let altered = backup::verify(&file);
+    assert!(matches!(altered, Err(BackupError::Damaged { .. })), "{altered:?}");
+    let altered = backup::restore(&file, data.path(), true);
+    assert!(matches!(altered, Err(BackupError::Damaged { .. })), "{altered:?}");
+    std::fs::remove_file(&digest).unwrap();
+    assert_eq!(backup::verify(&file).unwrap().sha256, None, "nothing else notices, and the report says so");
 }

@@ -5,6 +5,7 @@
 //! it, through `POST /v1/backup`, because a second process at the file would end the rule that exactly one
 //! has it open. When nobody owns the directory, whoever asks takes the lock and is the owner meanwhile.
 
+mod digest;
 mod error;
 mod restore;
 
@@ -37,6 +38,9 @@ pub struct Report {
     pub jobs: u64,
     /// The sequence of its last change.
     pub sequence: u64,
+    /// Its SHA-256 digest, written or checked with the file; `None` when none was beside it to check.
+    #[serde(default)]
+    pub sha256: Option<String>,
 }
 
 /// What `POST /v1/backup` takes.
@@ -88,13 +92,15 @@ pub(crate) async fn of_engine(engine: &Engine, file: PathBuf) -> Result<Report, 
         .await
 }
 
-/// Checks a backup: the structure of its pages, its indexes against its tables, its schema.
+/// Checks a backup: the digest beside it if there is one, the structure of its pages, its indexes against its
+/// tables, its schema.
 ///
-/// SQLite keeps no checksums, so a flipped bit within a stored document is not noticed.
+/// SQLite keeps no checksums: without the digest, a flipped bit within a stored document is not noticed.
 pub fn verify(file: &Path) -> Result<Report, BackupError> {
     check_library()?;
     let storage = |error: rusqlite::Error| damaged(file, error);
     let size_bytes = fs::metadata(file).map_err(|error| fault(file, error))?.len();
+    let sha256 = digest::check(file)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags).map_err(storage)?;
     let found: String =
@@ -117,6 +123,7 @@ pub fn verify(file: &Path) -> Result<Report, BackupError> {
         records: count("SELECT count(*) FROM records")?,
         jobs: count("SELECT count(*) FROM jobs")?,
         sequence: count("SELECT coalesce(max(sequence), 0) FROM changes")?,
+        sha256,
     })
 }
 
@@ -130,10 +137,16 @@ fn copy(source: &Connection, file: &Path) -> Result<Report, BackupError> {
     let copied = copy_pages(source, &partial);
     let verified = copied.and_then(|()| sync(&partial)).and_then(|()| verify(&partial));
     let finish = |report: Report| {
+        let sha256 = digest::of(&partial)?;
+        // First, so that no backup is ever there without its digest.
+        digest::write(file, &sha256)?;
         // Unlike a rename, a hard link never replaces what appeared meanwhile.
-        fs::hard_link(&partial, file).map_err(|error| fault(file, error))?;
+        fs::hard_link(&partial, file).map_err(|error| {
+            digest::remove(file);
+            fault(file, error)
+        })?;
         sync(file.parent().unwrap_or(Path::new("/")))?;
-        Ok(Report { file: file.to_owned(), ..report })
+        Ok(Report { file: file.to_owned(), sha256: Some(sha256), ..report })
     };
     let finished = verified.and_then(finish);
     let _ = fs::remove_file(&partial);

@@ -17,7 +17,7 @@ const SEQUENCE_SHIFT: u32 = 20;
 /// Puts a backup into a data directory that nobody has open; replaces a database there only with `force`,
 /// and then keeps the old one beside it.
 pub fn restore(file: &Path, data: &Path, force: bool) -> Result<Report, BackupError> {
-    verify(file)?;
+    let sha256 = verify(file)?.sha256;
     let _owner = Owner::take(data)?;
     let target = database_file(data);
     if target.exists() && !force {
@@ -34,7 +34,7 @@ pub fn restore(file: &Path, data: &Path, force: bool) -> Result<Report, BackupEr
     set_aside(&target)?;
     fs::rename(&partial, &target).map_err(|error| fault(&target, error))?;
     sync(data)?;
-    Ok(Report { file: target, ..report })
+    Ok(Report { file: target, sha256, ..report })
 }
 
 /// Makes sure that no version and no fencing token given out after the backup is given out again with

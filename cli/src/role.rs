@@ -33,7 +33,7 @@ impl Role {
         let database = || Database::connect(&settings.database, token.secret().cloned());
         let cache = || Cache::connect(&settings.cache, &token);
         match self {
-            Self::LoadBalancer => load_balancer::bind(&settings.load_balancer, &token),
+            Self::LoadBalancer => load_balancer::bind(&settings.load_balancer),
             Self::Gateway { listen } => {
                 api_gateway::bind(&settings.api_gateway, listen, &settings.services, &token)
             }

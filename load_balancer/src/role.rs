@@ -1,6 +1,6 @@
 //! The role: bound, then run.
 
-use process::{Bound, ClusterToken, Health, RoleError, Shutdown};
+use process::{Bound, Health, RoleError, Shutdown};
 use proxy::fields::TrustedProxies;
 use proxy::server::{self, Listeners};
 
@@ -16,7 +16,7 @@ const CLUSTER: &str = "gateways";
 /// Binds the load balancer's address.
 ///
 /// The address is public and asks for no token: the gateways behind it authenticate.
-pub fn bind(config: &Config, _token: &ClusterToken) -> Result<Bound, RoleError> {
+pub fn bind(config: &Config) -> Result<Bound, RoleError> {
     config.validate().map_err(|error| RoleError::start(NAME, error))?;
     let trusted = TrustedProxies::parse(&config.trusted_proxies).map_err(|e| RoleError::start(NAME, e))?;
     let listeners = Listeners::bind(NAME, &config.listen, config.threads)?;
@@ -47,6 +47,6 @@ pub fn bind(config: &Config, _token: &ClusterToken) -> Result<Bound, RoleError> 
 }
 
 /// Runs the load balancer until the shutdown is requested.
-pub async fn run(config: &Config, token: &ClusterToken, shutdown: Shutdown) -> Result<(), RoleError> {
-    bind(config, token)?.run(shutdown).await
+pub async fn run(config: &Config, shutdown: Shutdown) -> Result<(), RoleError> {
+    bind(config)?.run(shutdown).await
 }

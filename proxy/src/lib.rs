@@ -8,17 +8,23 @@
 
 pub mod body;
 pub mod client;
+pub mod connect;
 pub mod fields;
 pub mod forward;
 pub mod hop;
 pub mod pool;
+pub mod proxy_protocol;
 pub mod server;
+pub mod stream;
+pub mod tls;
 mod upgrade;
 mod upload;
 
 pub use body::{Body, BodyError, Guard};
 pub use client::Client;
+pub use connect::{Connector, Target};
 pub use forward::{Failure, ForwardError, Timeouts};
 pub use hop::Hop;
 pub use pool::{Pool, Upstream};
+pub use stream::Stream;
 pub use upload::Progress;

@@ -123,7 +123,7 @@ fn is_refused_token<B>(response: &mut Response<B>, is_internal: bool) -> bool {
 }
 
 /// Tells whether a request was broken off here, because its body grew over the limit.
-fn is_too_large(reason: &hyper::Error) -> bool {
+fn is_too_large(reason: &std::io::Error) -> bool {
     let cause = reason.source().and_then(|cause| cause.downcast_ref::<BodyError>());
     matches!(cause, Some(BodyError::TooLarge))
 }

@@ -48,7 +48,7 @@ pub enum ForwardError {
         /// The backend.
         backend: SocketAddr,
         /// Why.
-        reason: hyper::Error,
+        reason: io::Error,
     },
     /// The time was up; the request may have been acted on.
     #[error("{backend}: no response within {within:?}")]
@@ -68,7 +68,7 @@ pub enum ForwardError {
     #[error("the client broke off the request: {reason}")]
     Client {
         /// Why.
-        reason: hyper::Error,
+        reason: io::Error,
     },
     /// The client fell silent in its request's body, which is not the backend's fault.
     #[error("the client did not send the rest of its request within {within:?}")]
@@ -202,12 +202,12 @@ impl Upstream {
 
     fn classify(&self, reason: hyper::Error) -> ForwardError {
         if reason.is_user() {
-            return ForwardError::Client { reason };
+            return ForwardError::Client { reason: io::Error::other(reason) };
         }
         if reason.is_parse() {
             return ForwardError::Malformed { backend: self.address() };
         }
-        ForwardError::Broken { backend: self.address(), reason }
+        ForwardError::Broken { backend: self.address(), reason: io::Error::other(reason) }
     }
 }
 

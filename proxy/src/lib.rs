@@ -19,6 +19,7 @@ pub mod stream;
 pub mod tls;
 mod upgrade;
 mod upload;
+pub mod wire;
 
 pub use body::{Body, BodyError, Guard};
 pub use client::Client;

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 
 use super::watch::{Order, Standing, Watched};
 use super::{Handler, Limits, thread};
-use crate::Client;
+use crate::{Client, wire};
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1 method begins so.
 const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
@@ -74,6 +74,11 @@ pub(super) async fn serve<H: Handler>(
     let _ = stream.set_nodelay(true);
     let Some(is_http2) = sniff(&stream, &watched).await else { return };
     let client = Rc::new(Client::new(peer));
+    if !is_http2 && handler.is_on_wire() {
+        // Boxed: what follows is larger, and would make every idle connection so.
+        return Box::pin(handler.serve_wire(wire::Connection { stream: stream.into(), client, watched }))
+            .await;
+    }
     let standing = Arc::clone(watched.standing());
     let service = service_fn(move |request: Request<Incoming>| {
         let (handler, client) = (Rc::clone(&handler), Rc::clone(&client));

@@ -17,8 +17,9 @@ use tokio::sync::oneshot;
 
 pub use listeners::Listeners;
 pub(crate) use thread::spawn;
+pub(crate) use watch::Watched;
 
-use crate::Client;
+use crate::{Client, wire};
 
 /// What answers requests; each thread makes its own.
 pub trait Handler: 'static {
@@ -33,6 +34,16 @@ pub trait Handler: 'static {
         request: Request<Incoming>,
         client: &Rc<Client>,
     ) -> impl Future<Output = Response<Self::Body>>;
+
+    /// Tells whether this handler takes HTTP/1 connections in bytes ([`crate::wire`]) and not as messages.
+    fn is_on_wire(&self) -> bool {
+        false
+    }
+
+    /// Serves an HTTP/1 connection to its end, if [`Handler::is_on_wire`].
+    fn serve_wire(self: &Rc<Self>, connection: wire::Connection) -> impl Future<Output = ()> + 'static {
+        async move { drop(connection) }
+    }
 
     /// Does what is due about once a second, such as closing idle connections and publishing figures.
     fn tick(&self) {}

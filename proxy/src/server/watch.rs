@@ -17,7 +17,7 @@ use super::Limits;
 
 /// How a connection is told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// To go on.
     Serve,
     /// To finish the request in flight and close.
@@ -28,7 +28,7 @@ pub(super) enum Order {
 
 /// Where a connection stands. Atomics, because hyper asks sockets that can be upgraded to be `Send`.
 #[derive(Debug, Default)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     requests: AtomicU32,
     head_begun: AtomicBool,
     has_asked: AtomicBool,
@@ -38,7 +38,7 @@ pub(super) struct Standing {
 
 impl Standing {
     /// Notes bytes from the client, which outside a request begin the head of one.
-    pub(super) fn note_bytes(&self) {
+    pub(crate) fn note_bytes(&self) {
         if self.requests.load(Relaxed) == 0 && !self.head_begun.load(Relaxed) {
             self.head_begun.store(true, Relaxed);
             self.since_ms.store(self.now_ms.load(Relaxed), Relaxed);
@@ -46,7 +46,7 @@ impl Standing {
     }
 
     /// Notes that a request has arrived.
-    pub(super) fn note_request(&self) {
+    pub(crate) fn note_request(&self) {
         // Only the connection's own thread writes; a plain add would do.
         self.requests.fetch_add(1, Relaxed);
         self.head_begun.store(false, Relaxed);
@@ -59,7 +59,7 @@ impl Standing {
     }
 
     /// Notes that a response has ended.
-    pub(super) fn note_response(&self) {
+    pub(crate) fn note_response(&self) {
         self.requests.fetch_sub(1, Relaxed);
         self.since_ms.store(self.now_ms.load(Relaxed), Relaxed);
     }
@@ -95,7 +95,7 @@ pub(super) struct Registry {
 
 /// A connection's place in the registry, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     registry: Rc<Registry>,
     number: u64,
     entry: Rc<Entry>,
@@ -169,12 +169,12 @@ impl Entry {
 }
 
 impl Watched {
-    pub(super) fn standing(&self) -> &Arc<Standing> {
+    pub(crate) fn standing(&self) -> &Arc<Standing> {
         &self.entry.standing
     }
 
     /// Gives the present order and, from the first call on, wakes the task when it changes.
-    pub(super) fn order(&self, waker: &Waker) -> Order {
+    pub(crate) fn order(&self, waker: &Waker) -> Order {
         if self.entry.waker.borrow().is_none() {
             *self.entry.waker.borrow_mut() = Some(waker.clone());
         }

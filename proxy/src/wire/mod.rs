@@ -1,0 +1,91 @@
+//! The wire lane: HTTP/1 from the client to HTTP/1 at the backend, in bytes.
+//!
+//! Most requests are HTTP/1 on both sides, and for them a header map is a detour: here the head is checked
+//! where it was received, and what may pass is copied as it stands, with the fields that end here left out and
+//! ours added. A [`server::Handler`](crate::server::Handler) that is on the wire hands each connection to
+//! [`serve`], which reads one request after another and gives each to [`Handler::serve`] as an [`Exchange`]:
+//! the handler picks an [`Upstream`], calls [`Exchange::attempt`], looks at the [`Answer`], and passes it on
+//! with [`Exchange::respond`] or refuses.
+
+mod exchange;
+mod upstream;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use process::problem::Kind;
+
+use crate::Client;
+use crate::fields::TrustedProxies;
+use crate::server::Watched;
+use crate::stream::Stream;
+
+pub use exchange::{AddedFields, Answer, BodyKind, Ending, Exchange, Request};
+pub use upstream::{Pool, Upstream};
+
+/// What answers requests on the wire; each thread has its own.
+pub trait Handler: 'static {
+    /// Answers one request, by [`Exchange::respond`] or [`Exchange::refuse`]; a request left unanswered ends
+    /// its connection.
+    ///
+    /// The future is dropped when the client goes away.
+    fn serve(&self, exchange: &mut Exchange<'_>) -> impl Future<Output = ()>;
+
+    /// Gives what clients are held to.
+    fn rules(&self) -> &Rules;
+
+    /// Notes a request that was refused before it became an exchange, because it is malformed.
+    fn note_refusal(&self, client: &Client, kind: Kind) {
+        let _ = (client, kind);
+    }
+}
+
+/// What holds for every request of the lane.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// What clients may send.
+    pub limits: Limits,
+    /// Whose account of who asked is believed and extended.
+    pub trusted: TrustedProxies,
+    /// Whether `Forwarded` (RFC 7239) is written beside `X-Forwarded-*`.
+    pub writes_forwarded: bool,
+}
+
+/// What clients may send, and how long either side may be silent in a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The size of a head in bytes, of a request or a response.
+    pub head_size: usize,
+    /// The number of fields in a head.
+    pub fields: usize,
+    /// The size of a request's target in bytes.
+    pub target_size: usize,
+    /// How long a body may stand still, in either direction.
+    pub body_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_size: 64 << 10,
+            // What HAProxy (`tune.http.maxhdr` 101), Apache (100) and Envoy (100) take.
+            fields: 100,
+            // RFC 9112 §3 wants at least 8,000.
+            target_size: 16 << 10,
+            body_idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// An accepted connection that speaks HTTP/1, on its way to [`serve`].
+#[derive(Debug)]
+pub struct Connection {
+    pub(crate) stream: Stream,
+    pub(crate) client: Rc<Client>,
+    pub(crate) watched: Watched,
+}
+
+/// Serves a connection to its end.
+pub async fn serve<H: Handler>(connection: Connection, handler: Rc<H>) {
+    let _ = (connection.stream, connection.client, connection.watched, handler);
+}

@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::now_ns;
-use crate::estimate::{PeakEwma, Penalty};
 use crate::health::State;
 use crate::histogram::WindowedHistogram;
-use crate::selection::Candidate;
+use crate::selection::{Candidate, Signals};
 use crate::uptime::Uptime;
 
 /// So many failed connects in a row put a backend out until a probe succeeds; one may be a passing fault.
@@ -20,11 +19,9 @@ const EJECT_AFTER: u32 = 2;
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Backend {
-    in_flight: AtomicU32,
+    signals: Signals,
     connect_failures: AtomicU32,
     state: AtomicU8,
-    latency: PeakEwma,
-    penalty: Penalty,
     requests: AtomicU64,
     errors: AtomicU64,
     /// Grows when the address changes, so that a thread sees it by one load.
@@ -65,11 +62,9 @@ impl Backend {
     /// Makes a backend that is tried although nothing is known about it.
     pub(crate) fn new(cluster: &Arc<str>, name: &str) -> Self {
         let backend = Self {
-            in_flight: AtomicU32::new(0),
+            signals: Signals::new(now_ns()),
             connect_failures: AtomicU32::new(0),
             state: AtomicU8::new(State::Unknown as u8),
-            latency: PeakEwma::default(),
-            penalty: Penalty::default(),
             requests: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             generation: AtomicU64::new(0),
@@ -79,6 +74,7 @@ impl Backend {
             address: Mutex::new(None),
             uptime: Mutex::new(Uptime::new(now_ns())),
         };
+        backend.signals.set_available(false);
         backend.resolve();
         backend
     }
@@ -114,6 +110,7 @@ impl Backend {
         if found.is_some() && *address != found {
             *address = found;
             self.generation.fetch_add(1, Relaxed);
+            self.signals.set_available(self.state().is_available());
         }
     }
 
@@ -128,6 +125,8 @@ impl Backend {
             from != to && self.state.compare_exchange(from as u8, to as u8, Relaxed, Relaxed).is_ok();
         if changed {
             self.connect_failures.store(0, Relaxed);
+            // A backend whose name was never resolved has generation 0.
+            self.signals.set_available(to.is_available() && self.generation() != 0);
             self.uptime().change(to.is_available(), now_ns());
             let (cluster, backend) = (self.cluster(), self.name());
             if (from, to) == (State::Unknown, State::Up) {
@@ -141,16 +140,16 @@ impl Backend {
     }
 
     /// Counts a request in; dropping what it gives counts it out.
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Relaxed);
+    pub(crate) fn begin(self: &Arc<Self>, now_ns: u64) -> InFlight {
         self.requests.fetch_add(1, Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight { in_flight: self.signals.begin(now_ns), backend: Arc::clone(self) }
     }
 
-    /// Takes in a response: its latency, if that is known, and whether it was one below 500.
-    pub(crate) fn note_response(&self, latency_ns: Option<u64>, is_good: bool, now_ns: u64) {
+    /// Takes in a response: its latency, if that is known, the requests in flight when it was asked for, and
+    /// whether it was one below 500.
+    pub(crate) fn note_response(&self, latency_ns: Option<u64>, in_flight: u32, is_good: bool, now_ns: u64) {
         if let Some(latency_ns) = latency_ns {
-            self.latency.observe(latency_ns, now_ns);
+            self.signals.note_answer(latency_ns, in_flight, now_ns);
             self.histogram.record(latency_ns, now_ns);
         }
         if !is_good {
@@ -165,7 +164,7 @@ impl Backend {
     /// Takes in a request that got no response, or one that broke off.
     pub(crate) fn note_error(&self, now_ns: u64) {
         self.errors.fetch_add(1, Relaxed);
-        self.penalty.add(now_ns);
+        self.signals.note_failure(now_ns);
     }
 
     /// Takes in a connect that failed; several in a row put the backend out.
@@ -179,7 +178,7 @@ impl Backend {
 
     /// Takes in a probe's latency, of a backend that had no other requests.
     pub(crate) fn note_probe_latency(&self, latency_ns: u64, now_ns: u64) {
-        self.latency.observe(latency_ns, now_ns);
+        self.signals.note_probe(latency_ns, now_ns);
     }
 
     /// Gives the requests sent to it.
@@ -195,8 +194,8 @@ impl Backend {
         BackendReport {
             address: self.name.clone(),
             state: self.state(),
-            in_flight: self.in_flight.load(Relaxed),
-            ewma_ms: round(self.latency.get(now) / 1e6),
+            in_flight: self.signals.in_flight(),
+            ewma_ms: round(self.signals.latency_ns(now) / 1e6),
             p50_ms: milliseconds(0),
             p90_ms: milliseconds(1),
             p99_ms: milliseconds(2),
@@ -212,44 +211,39 @@ impl Backend {
 }
 
 impl Candidate for Backend {
-    fn is_available(&self) -> bool {
-        // A backend whose name was never resolved has generation 0.
-        self.state().is_available() && self.generation() != 0
-    }
-
-    fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
-    }
-
-    fn latency_ns(&self, now_ns: u64) -> f64 {
-        self.latency.get(now_ns)
-    }
-
-    fn penalty_ns(&self, now_ns: u64) -> f64 {
-        self.penalty.get(now_ns)
+    fn signals(&self) -> &Signals {
+        &self.signals
     }
 }
 
 /// A request a backend is working on; it ends when this is dropped.
 #[derive(Debug)]
-pub struct InFlight(Arc<Backend>);
+pub struct InFlight {
+    backend: Arc<Backend>,
+    in_flight: u32,
+}
 
 impl InFlight {
     /// Gives the backend.
     pub fn backend(&self) -> &Arc<Backend> {
-        &self.0
+        &self.backend
+    }
+
+    /// Gives the requests that were in flight when this one began, with it.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight
     }
 }
 
 impl proxy::Guard for InFlight {
     fn note_broken(&mut self) {
-        self.0.note_error(now_ns());
+        self.backend.note_error(now_ns());
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        self.backend.signals.end();
     }
 }
 
@@ -263,15 +257,6 @@ impl Backend {
     pub(crate) fn for_tests(name: &str) -> Self {
         Self::new(&"test".into(), name)
     }
-
-    pub(crate) fn begin_for_tests(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn end_for_tests(&self, latency_ns: u64, is_good: bool, now_ns: u64) {
-        self.in_flight.fetch_sub(1, Relaxed);
-        self.note_response(Some(latency_ns), is_good, now_ns);
-    }
 }
 
 #[cfg(test)]
@@ -282,19 +267,19 @@ mod tests {
     fn refused_connects_in_a_row_put_a_backend_out() {
         let backend = Backend::for_tests("127.0.0.1:1");
         backend.note_connect_failure(1);
-        backend.note_response(Some(1), true, 2);
+        backend.note_response(Some(1), 1, true, 2);
         backend.note_connect_failure(3);
-        assert!(backend.is_available(), "an answer in between forgives the first");
+        assert!(backend.signals().is_available(), "an answer in between forgives the first");
         backend.note_connect_failure(4);
         assert_eq!(backend.state(), State::Ejected);
-        assert!(!backend.is_available());
+        assert!(!backend.signals().is_available());
         assert_eq!(backend.report().errors, 3);
     }
 
     #[test]
     fn a_request_counts_as_in_flight_until_its_guard_is_dropped() {
         let backend = Arc::new(Backend::for_tests("127.0.0.1:1"));
-        let guard = backend.begin();
+        let guard = backend.begin(1);
         assert_eq!(backend.report().in_flight, 1);
         drop(guard);
         assert_eq!((backend.report().in_flight, backend.requests()), (0, 1));
@@ -302,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_name_without_an_address_is_not_available() {
-        assert!(!Backend::for_tests("no-such-host.invalid:80").is_available());
-        assert!(Backend::for_tests("localhost:80").is_available());
+        assert!(!Backend::for_tests("no-such-host.invalid:80").signals().is_available());
+        assert!(Backend::for_tests("localhost:80").signals().is_available());
     }
 }

@@ -1,6 +1,6 @@
 //! One thread's way to a cluster: choose, send, and send elsewhere when that is safe.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use rand::rngs::SmallRng;
 use crate::budget::RetryBudget;
 use crate::clock::now_ns;
 use crate::idempotent::{Copy, Fields};
-use crate::selection::choose_backend;
+use crate::selection::{Memory, Snapshot, choose_backend};
 use crate::{Backend, Cluster, InFlight};
 
 /// When a client should try again after there was no backend: probes need about as long to bring one back.
@@ -54,7 +54,7 @@ pub struct Balancer {
     pool: Pool,
     upstreams: RefCell<Vec<Known>>,
     rng: RefCell<SmallRng>,
-    turn: Cell<usize>,
+    memory: Memory,
     budget: RetryBudget,
     spare: RefCell<Fields>,
 }
@@ -75,7 +75,7 @@ impl Balancer {
             pool,
             upstreams,
             rng: RefCell::new(SmallRng::from_os_rng()),
-            turn: Cell::new(0),
+            memory: Memory::default(),
             budget: RetryBudget::default(),
             spare: RefCell::default(),
         }
@@ -156,10 +156,18 @@ impl Balancer {
     }
 
     fn choose(&self, excluded: &[usize], now_ns: u64) -> Option<usize> {
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
+        let snapshot = Snapshot {
+            backends: self.cluster.backends(),
+            policy: self.cluster.policy(),
+            memory: &self.memory,
+            excluded,
+            key: None,
+            sticky: None,
+            table: None,
+            panic: false,
+        };
         let mut rng = self.rng.borrow_mut();
-        choose_backend(self.cluster.backends(), self.cluster.policy(), excluded, turn, now_ns, &mut *rng)
+        choose_backend(&snapshot, now_ns, &mut *rng).map(|choice| choice.index)
     }
 
     async fn attempt(
@@ -176,7 +184,7 @@ impl Balancer {
             let error = ForwardError::Connect { backend, reason };
             return Err(Failure { error, request: Some(Box::new(request)) });
         };
-        let in_flight = backend.begin();
+        let in_flight = backend.begin(started_ns);
         let upload = request.body_mut().watch();
         let result = upstream.forward(request, timeouts).await;
         let now = now_ns();
@@ -185,6 +193,7 @@ impl Balancer {
                 let is_good = response.status().as_u16() < 500 || response.status().as_u16() == 501;
                 backend.note_response(
                     latency_ns(now.saturating_sub(started_ns), upload.as_ref()),
+                    in_flight.in_flight(),
                     is_good,
                     now,
                 );

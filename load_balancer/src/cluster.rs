@@ -37,8 +37,8 @@ impl Cluster {
     }
 
     /// Gives how a backend is chosen.
-    pub fn policy(&self) -> Policy {
-        self.policy
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Gives how its backends are probed.

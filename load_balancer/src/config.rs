@@ -20,7 +20,7 @@ pub struct Config {
     pub threads: usize,
     /// The backends, as `host:port`.
     pub backends: Vec<String>,
-    /// How a backend is chosen: `peak_ewma`, `least_request`, `round_robin` or `random`.
+    /// How a backend is chosen: `latency` and the others of docs/policies.md.
     pub policy: Policy,
     /// How often a request that failed may be sent to another backend, where that is safe.
     pub retries: u32,

@@ -28,4 +28,4 @@ pub use balancer::{Balancer, SendError};
 pub use cluster::Cluster;
 pub use config::Config;
 pub use role::{bind, run};
-pub use selection::Policy;
+pub use selection::{Policy, choose_backend};

@@ -20,7 +20,7 @@ pub fn bind(config: &Config) -> Result<Bound, RoleError> {
     config.validate().map_err(|error| RoleError::start(NAME, error))?;
     let trusted = TrustedProxies::parse(&config.trusted_proxies).map_err(|e| RoleError::start(NAME, e))?;
     let listeners = Listeners::bind(NAME, &config.listen, config.threads)?;
-    let cluster = Cluster::new(CLUSTER, &config.backends, config.policy, config.health.clone());
+    let cluster = Cluster::new(CLUSTER, &config.backends, config.policy.clone(), config.health.clone());
     let routes = admin::routes(cluster.clone());
     let own_health = Health::new(NAME);
     let listening = vec![listeners.listening()];

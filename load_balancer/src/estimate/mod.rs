@@ -23,7 +23,7 @@ const PENALTY_LIMIT_NS: f64 = 5e9;
 
 /// A value and when it was set.
 #[derive(Debug, Default)]
-struct Decaying {
+pub(crate) struct Decaying {
     bits: AtomicU64,
     at_ns: AtomicU64,
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use cache::Cache;
 use database::Database;
 use microservice::FirstAdmin;
-use process::{Bound, RoleError};
+use process::{Bound, Reload, RoleError};
 use tokio::sync::oneshot;
 
 use crate::settings::Settings;
@@ -33,7 +33,7 @@ impl Role {
         let database = || Database::connect(&settings.database, token.secret().cloned());
         let cache = || Cache::connect(&settings.cache, &token);
         match self {
-            Self::LoadBalancer => load_balancer::bind(&settings.load_balancer),
+            Self::LoadBalancer => load_balancer::bind(Reload::fixed(settings.load_balancer.clone())),
             Self::Gateway { listen } => {
                 api_gateway::bind(&settings.api_gateway, listen, &settings.services, &token)
             }

@@ -1,6 +1,6 @@
 //! The role: bound, then run.
 
-use process::{Bound, Health, RoleError, Shutdown};
+use process::{Bound, Health, Reload, RoleError, Shutdown};
 use proxy::fields::TrustedProxies;
 use proxy::server::{self, Listeners};
 
@@ -16,7 +16,8 @@ const CLUSTER: &str = "gateways";
 /// Binds the load balancer's address.
 ///
 /// The address is public and asks for no token: the gateways behind it authenticate.
-pub fn bind(config: &Config) -> Result<Bound, RoleError> {
+pub fn bind(settings: Reload<Config>) -> Result<Bound, RoleError> {
+    let config = &*settings.current();
     config.validate().map_err(|error| RoleError::start(NAME, error))?;
     let trusted = TrustedProxies::parse(&config.trusted_proxies).map_err(|e| RoleError::start(NAME, e))?;
     let listeners = Listeners::bind(NAME, &config.listen, config.threads)?;
@@ -47,6 +48,6 @@ pub fn bind(config: &Config) -> Result<Bound, RoleError> {
 }
 
 /// Runs the load balancer until the shutdown is requested.
-pub async fn run(config: &Config, shutdown: Shutdown) -> Result<(), RoleError> {
-    bind(config)?.run(shutdown).await
+pub async fn run(settings: Reload<Config>, shutdown: Shutdown) -> Result<(), RoleError> {
+    bind(settings)?.run(shutdown).await
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use process::Reload;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -49,7 +50,7 @@ async fn stopping_finishes_what_is_in_flight_and_closes_what_is_idle() {
 #[tokio::test]
 async fn half_a_head_is_not_waited_for_when_stopping() {
     let backend = Backend::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-    let bound = load_balancer::bind(&config(&[backend.address])).unwrap();
+    let bound = load_balancer::bind(Reload::fixed(config(&[backend.address]))).unwrap();
     let address = bound.address().unwrap();
     // Far longer than the test's patience.
     let shutdown = process::Shutdown::new(std::time::Duration::from_secs(3600));
@@ -86,7 +87,7 @@ async fn the_grace_is_the_end_of_waiting() {
     .await;
     let mut config = config(&[backend.address]);
     config.health.path = String::new();
-    let bound = load_balancer::bind(&config).unwrap();
+    let bound = load_balancer::bind(Reload::fixed(config.clone())).unwrap();
     let address = bound.address().unwrap();
     let shutdown = process::Shutdown::new(std::time::Duration::from_millis(50));
     let run = bound.run(shutdown.clone());
@@ -106,7 +107,7 @@ async fn the_grace_is_the_end_of_waiting() {
 #[tokio::test]
 async fn a_request_that_waits_to_be_accepted_is_answered_when_stopping() {
     let backend = Backend::answering("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await;
-    let bound = load_balancer::bind(&config(&[backend.address])).unwrap();
+    let bound = load_balancer::bind(Reload::fixed(config(&[backend.address]))).unwrap();
     let stream = TcpStream::connect(bound.address().unwrap()).await.unwrap();
     let mut client = crate::support::Client::new(stream);
     client.send(GET).await;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use load_balancer::{BackendReport, Config};
-use process::{RoleError, Shutdown};
+use process::{Reload, RoleError, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -38,7 +38,7 @@ pub(crate) fn config(backends: &[SocketAddr]) -> Config {
 
 /// Starts a load balancer.
 pub(crate) fn start(config: &Config) -> Running {
-    let bound = load_balancer::bind(config).unwrap();
+    let bound = load_balancer::bind(Reload::fixed(config.clone())).unwrap();
     let (address, admin) = (bound.address().unwrap(), bound.admin.clone());
     let shutdown = Shutdown::new(Duration::from_secs(5));
     let mut task = JoinSet::new();

@@ -4,30 +4,50 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderValue;
 
+use crate::proxy_protocol::Addresses;
+
 /// The peer of an accepted connection, with what its requests need written once.
 #[derive(Debug, Clone)]
 pub struct Client {
-    address: SocketAddr,
+    addresses: Addresses,
     field: HeaderValue,
+    is_tls: bool,
 }
 
 impl Client {
-    /// Describes the peer at an address.
-    pub fn new(address: SocketAddr) -> Self {
+    /// Describes a client by its address and the one it connected to.
+    pub fn new(addresses: Addresses, is_tls: bool) -> Self {
         // An IPv4 client of an IPv6 socket is still an IPv4 client to the backend.
-        let ip = address.ip().to_canonical();
-        let field = HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { address: SocketAddr::new(ip, address.port()), field }
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let addresses =
+            Addresses { source: canonical(addresses.source), destination: canonical(addresses.destination) };
+        let field = HeaderValue::try_from(addresses.source.ip().to_string());
+        Self { addresses, field: field.unwrap_or(HeaderValue::from_static("unknown")), is_tls }
     }
 
-    /// Gives the peer's address.
+    /// Gives the peer's address: with a PROXY header the one that stands there.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses.source
     }
 
     /// Gives the peer's IP address.
     pub fn ip(&self) -> IpAddr {
-        self.address.ip()
+        self.addresses.source.ip()
+    }
+
+    /// Gives both ends, for a PROXY header to a backend.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Tells whether the connection is under TLS.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// Gives the scheme of its requests, `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
     }
 
     /// Gives the IP address as a field value; cloning it does not allocate.

@@ -91,7 +91,7 @@ pub(super) fn write(
         fields.insert(FORWARDED_FOR, client.field().clone());
     }
     if !extends || !present.any(Present::FORWARDED_PROTO) {
-        fields.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        fields.insert(FORWARDED_PROTO, HeaderValue::from_static(client.scheme()));
     }
     // A trusted proxy that tells who asked, but not for which host, may have had a request without one:
     // the host it wrote is then this server's own address.

@@ -1,25 +1,35 @@
 //! The data plane's serve loop: a thread per core, each with a listener, a runtime and no lock.
 
+mod addresses;
+mod arrival;
 mod connection;
+mod exchange;
+mod frames;
 mod listeners;
+mod socket;
+mod streams;
 mod thread;
 mod watch;
 
 use std::error::Error;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use process::{RoleError, Shutdown};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
 pub use listeners::Listeners;
-pub(crate) use thread::spawn;
-pub(crate) use watch::Watched;
+pub(crate) use thread::{spawn, watch_upgraded};
+pub(crate) use watch::{Order, Watched};
 
-use crate::{Client, wire};
+use addresses::Addresses;
+
+use crate::fields::TrustedProxies;
+use crate::{Client, tls, wire};
 
 /// What answers requests; each thread makes its own.
 pub trait Handler: 'static {
@@ -60,6 +70,15 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// The size of a request's head in bytes.
     pub max_header_size: usize,
+    /// How long a client may take nothing of a response that waits for it.
+    pub body_idle_timeout: Duration,
+    /// Connections of one address at a time, over all threads; more are closed. 0 means no limit. Of IPv6
+    /// addresses the first 64 bits count.
+    pub connections_per_address: usize,
+    /// Requests at a time on a connection of HTTP/2.
+    pub max_streams: u32,
+    /// How often a quiet HTTP/2 client is asked whether it is still there.
+    pub ping_interval: Duration,
 }
 
 impl Default for Limits {
@@ -69,17 +88,43 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             max_header_size: 64 << 10,
+            // nginx's `send_timeout`.
+            body_idle_timeout: Duration::from_secs(60),
+            // Who stands behind one address, a household or a carrier, this program cannot know.
+            connections_per_address: 0,
+            // RFC 9113 §6.5.2 asks for no less than 100; nginx has 128.
+            max_streams: 128,
+            // Shorter than the 60 s after which common NATs and cloud load balancers forget a connection.
+            ping_interval: Duration::from_secs(45),
         }
+    }
+}
+
+/// How a listener serves; made from [`Limits`] alone it speaks HTTP in the clear.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What clients are granted.
+    pub limits: Limits,
+    /// How clients shake hands, if the listener is under TLS.
+    pub tls: Option<tls::Acceptor>,
+    /// Who connects with a PROXY header, if the listener asks for one; anybody else is closed.
+    pub proxy_protocol: Option<TrustedProxies>,
+}
+
+impl From<Limits> for Options {
+    fn from(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
     }
 }
 
 /// Serves until the shutdown is requested, then finishes what is in flight within the grace.
 ///
-/// `make_handler` runs on each thread. Ends when every thread has ended and is joined.
+/// `make_handler` runs on each thread. Ends when every thread has ended and is joined; when one ends by itself,
+/// all do, and so must the process.
 pub async fn serve<H, M>(
     role: &str,
     listeners: Listeners,
-    limits: Limits,
+    options: impl Into<Options>,
     shutdown: &Shutdown,
     make_handler: M,
 ) -> Result<(), RoleError>
@@ -88,36 +133,55 @@ where
     M: Fn() -> H + Clone + Send + 'static,
 {
     let sockets = listeners.into_sockets();
-    let per_thread = Limits { connections: limits.connections.div_ceil(sockets.len()).max(1), ..limits };
+    let mut options = options.into();
+    let counted = Addresses::new(options.limits.connections_per_address);
+    options.limits.connections = options.limits.connections.div_ceil(sockets.len()).max(1);
     let mut threads = Vec::with_capacity(sockets.len());
     let mut outcome = Ok(());
-    let stop = shutdown;
+    let (ended, mut ends) = mpsc::unbounded_channel();
     for (number, socket) in sockets.into_iter().enumerate() {
-        let (ended, end) = oneshot::channel::<()>();
-        let (shutdown, make_handler) = (shutdown.clone(), make_handler.clone());
+        let ended = Ended { number, ends: ended.clone() };
+        let (options, counted) = (options.clone(), Arc::clone(&counted));
+        let (stop, make_handler) = (shutdown.clone(), make_handler.clone());
         let serve = move || {
-            let result = thread::run(socket, per_thread, &shutdown, make_handler);
-            drop(ended);
-            result
+            let _ended = ended;
+            thread::run(socket, options, counted, &stop, make_handler)
         };
         match std::thread::Builder::new().name(format!("{role} {number}")).spawn(serve) {
-            Ok(thread) => threads.push((end, thread)),
+            Ok(thread) => threads.push(Some(thread)),
             Err(error) => {
                 outcome = Err(RoleError::start(role, error));
                 // A role that cannot start whole does not start, and neither does its process.
-                stop.request();
+                shutdown.request();
                 break;
             }
         }
     }
-    for (end, thread) in threads {
-        // Waits without blocking this runtime; joining then takes no time.
-        let _ = end.await;
+    drop(ended);
+    // Waits without blocking this runtime; joining then takes no time.
+    while let Some(number) = ends.recv().await {
+        let Some(thread) = threads.get_mut(number).and_then(Option::take) else { continue };
         let ended = match thread.join() {
             Ok(result) => result.map_err(|error| RoleError::stopped(role, error)),
             Err(_) => Err(RoleError::stopped(role, "a thread of the data plane panicked")),
         };
+        if ended.is_err() {
+            // The others would go on with a part of the connections, while the rest wait in a dead backlog.
+            shutdown.request();
+        }
         outcome = outcome.and(ended);
     }
     outcome
+}
+
+/// Tells that a thread has ended, also by a panic.
+struct Ended {
+    number: usize,
+    ends: mpsc::UnboundedSender<usize>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.ends.send(self.number);
+    }
 }

@@ -1,8 +1,10 @@
 //! One thread of the data plane, from its first accept to its last response.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use process::Shutdown;
@@ -10,9 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, Settings};
-use super::watch::Registry;
-use super::{Handler, Limits};
+use super::addresses::Addresses;
+use super::connection::{self, Lane};
+use super::watch::{Registry, Watched};
+use super::{Handler, Options};
 
 /// How long accepting pauses after an error such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -27,6 +30,9 @@ const LAST_MOMENT: Duration = Duration::from_millis(10);
 thread_local! {
     /// What this thread must finish before it ends: connections, HTTP/2 streams, upgraded connections.
     static TASKS: TaskTracker = TaskTracker::new();
+
+    /// The connections of this thread, if it serves any.
+    static REGISTRY: RefCell<Weak<Registry>> = const { RefCell::new(Weak::new()) };
 }
 
 /// Runs a future on this thread; shutdown waits for it within the grace.
@@ -34,10 +40,20 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) {
     TASKS.with(|tasks| drop(tasks.spawn_local(future)));
 }
 
+/// Counts a connection that has left HTTP among the thread's connections; `None` on a thread that serves none.
+pub(crate) fn watch_upgraded() -> Option<Watched> {
+    let registry = REGISTRY.with_borrow(Weak::upgrade)?;
+    let watched = Registry::enter(&registry);
+    // It is one long request: neither idle nor slow in sending a head.
+    watched.standing().note_request();
+    Some(watched)
+}
+
 /// Serves one socket until the shutdown is requested and what is in flight is done or the grace is over.
 pub(super) fn run<H: Handler>(
     socket: std::net::TcpListener,
-    limits: Limits,
+    options: Options,
+    counted: Arc<Addresses>,
     shutdown: &Shutdown,
     make_handler: impl FnOnce() -> H,
 ) -> io::Result<()> {
@@ -45,11 +61,12 @@ pub(super) fn run<H: Handler>(
     runtime.block_on(async {
         let listener = TcpListener::from_std(socket)?;
         let handler = Rc::new(make_handler());
-        let registry = Rc::new(Registry::new(limits));
-        let settings = Settings::new(limits);
+        let registry = Rc::new(Registry::new(options.limits));
+        REGISTRY.set(Rc::downgrade(&registry));
+        let lane = Rc::new(Lane::new(Rc::clone(&handler), options, counted));
         let serve = |(stream, peer)| {
             let watched = Registry::enter(&registry);
-            spawn(connection::serve(stream, peer, Rc::clone(&handler), watched, settings.clone()));
+            spawn(connection::serve(stream, peer, Rc::clone(&lane), watched));
         };
         tokio::select! {
             () = accept(&listener, &registry, serve) => {}

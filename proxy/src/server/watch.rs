@@ -9,11 +9,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::Limits;
+use super::addresses::Place;
+use super::{Limits, streams};
 
 /// How a connection is told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,12 @@ pub(crate) struct Standing {
     head_begun: AtomicBool,
     has_asked: AtomicBool,
     since_ms: AtomicU64,
+    /// Since when the client has taken nothing of what it is sent, plus 1; 0 while it does.
+    stuck_since_ms: AtomicU64,
+    /// Since when an HTTP/2 header block has not ended, plus 1; 0 outside one.
+    block_since_ms: AtomicU64,
+    /// Responses the client has had whole, until someone asks.
+    whole: AtomicU32,
     now_ms: Arc<AtomicU64>,
 }
 
@@ -64,7 +71,54 @@ impl Standing {
         self.since_ms.store(self.now_ms.load(Relaxed), Relaxed);
     }
 
+    /// Gives the time since the thread's start, exact to a tick.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.now_ms.load(Relaxed)
+    }
+
+    /// Forgets that a head has begun: what has come was something else.
+    pub(super) fn forget_head(&self) {
+        self.head_begun.store(false, Relaxed);
+        self.since_ms.store(self.now_ms(), Relaxed);
+    }
+
+    /// Notes whether the client took something of what it is sent.
+    pub(crate) fn note_write(&self, was_taken: bool) {
+        let stuck = self.stuck_since_ms.load(Relaxed);
+        if was_taken != (stuck == 0) {
+            self.stuck_since_ms.store(if was_taken { 0 } else { self.now_ms() + 1 }, Relaxed);
+        }
+    }
+
+    /// Notes whether an HTTP/2 header block has begun and not ended.
+    pub(super) fn note_header_block(&self, is_open: bool) {
+        let open = self.block_since_ms.load(Relaxed);
+        if is_open != (open != 0) {
+            self.block_since_ms.store(if is_open { self.now_ms() + 1 } else { 0 }, Relaxed);
+        }
+    }
+
+    /// Notes that the client has had a response whole.
+    pub(super) fn note_whole(&self) {
+        self.whole.fetch_add(1, Relaxed);
+    }
+
+    /// Gives how many responses the client has had whole since this was asked last.
+    pub(super) fn take_whole(&self) -> u32 {
+        self.whole.swap(0, Relaxed)
+    }
+
     fn is_overdue(&self, limits: &Limits) -> bool {
+        let now_ms = self.now_ms();
+        let is_long = |since_ms: &AtomicU64, limit: Duration| match since_ms.load(Relaxed) {
+            0 => false,
+            since_ms => u128::from(now_ms.saturating_sub(since_ms - 1)) >= limit.as_millis(),
+        };
+        if is_long(&self.stuck_since_ms, limits.body_idle_timeout)
+            || is_long(&self.block_since_ms, limits.header_timeout)
+        {
+            return true;
+        }
         if self.requests.load(Relaxed) > 0 {
             return false;
         }
@@ -99,6 +153,7 @@ pub(crate) struct Watched {
     registry: Rc<Registry>,
     number: u64,
     entry: Rc<Entry>,
+    place: Option<Place>,
 }
 
 impl Registry {
@@ -135,7 +190,7 @@ impl Registry {
             waker: RefCell::default(),
         });
         registry.entries.borrow_mut().insert(number, Rc::clone(&entry));
-        Watched { registry: Rc::clone(registry), number, entry }
+        Watched { registry: Rc::clone(registry), number, entry, place: None }
     }
 
     /// Tells every connection to finish what it has and close.
@@ -151,6 +206,7 @@ impl Registry {
     pub(super) fn close_overdue(&self) {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.now_ms.store(now_ms, Relaxed);
+        streams::end_stalled(now_ms, self.limits.body_idle_timeout);
         for entry in self.entries.borrow().values() {
             if entry.standing.is_overdue(&self.limits) {
                 entry.give(Order::Close);
@@ -173,6 +229,16 @@ impl Watched {
         &self.entry.standing
     }
 
+    /// Keeps its place among the connections of its address for as long as it lives.
+    pub(super) fn keep(&mut self, place: Option<Place>) {
+        self.place = place;
+    }
+
+    /// Tells whether it is to go on.
+    pub(super) fn is_serving(&self) -> bool {
+        self.entry.order.get() == Order::Serve
+    }
+
     /// Gives the present order and, from the first call on, wakes the task when it changes.
     pub(crate) fn order(&self, waker: &Waker) -> Order {
         if self.entry.waker.borrow().is_none() {
@@ -191,9 +257,39 @@ impl Drop for Watched {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn a_client_that_takes_nothing_is_overdue_and_one_that_takes_little_is_not() {
+        let limits = Limits { body_idle_timeout: Duration::from_secs(60), ..Limits::default() };
+        let standing = Standing::default();
+        let at = |seconds: u64| standing.now_ms.store(seconds * 1000, Relaxed);
+        standing.note_request();
+        standing.note_write(false);
+        at(59);
+        standing.note_write(true);
+        standing.note_write(false);
+        at(118);
+        assert!(!standing.is_overdue(&limits));
+        standing.note_write(false);
+        at(119);
+        assert!(standing.is_overdue(&limits));
+    }
+
+    #[test]
+    fn a_slow_header_block_is_overdue_beside_streams_that_move() {
+        let limits = Limits { header_timeout: Duration::from_secs(10), ..Limits::default() };
+        let standing = Standing::default();
+        standing.note_request();
+        standing.note_header_block(true);
+        standing.now_ms.store(9_999, Relaxed);
+        standing.note_header_block(true);
+        assert!(!standing.is_overdue(&limits));
+        standing.now_ms.store(10_000, Relaxed);
+        assert!(standing.is_overdue(&limits));
+        standing.note_header_block(false);
+        assert!(!standing.is_overdue(&limits));
+    }
 
     #[test]
     fn a_slow_head_is_overdue_before_an_idle_connection_and_a_request_never() {

@@ -1,0 +1,79 @@
+//! A client's connection as hyper sees it, which notes how it goes on.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::frames::FrameWatch;
+use super::watch::Standing;
+use crate::Stream;
+
+/// A connection that notes when its client begins to send, when it takes no more, and what its frames cost.
+pub(super) struct Socket {
+    stream: Stream,
+    standing: Arc<Standing>,
+    frames: Option<Box<FrameWatch>>,
+}
+
+impl Socket {
+    pub(super) fn http1(stream: Stream, standing: Arc<Standing>) -> Self {
+        Self { stream, standing, frames: None }
+    }
+
+    pub(super) fn http2(stream: Stream, standing: Arc<Standing>) -> Self {
+        let frames = Some(Box::new(FrameWatch::new(standing.now_ms())));
+        standing.forget_head();
+        Self { stream, standing, frames }
+    }
+
+    /// Notes bytes that were read.
+    fn note_read(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(frames) = &mut self.frames else {
+            self.standing.note_bytes();
+            return Ok(());
+        };
+        frames.note_answers(self.standing.take_whole());
+        frames.observe(bytes, self.standing.now_ms()).map_err(io::Error::other)?;
+        self.standing.note_header_block(frames.is_in_headers());
+        Ok(())
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        Poll::Ready(this.note_read(&buffer.filled()[before..]))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.standing.note_write(polled.is_ready());
+        if let (Some(frames), Poll::Ready(Ok(written))) = (&mut this.frames, &polled) {
+            frames.note_written(*written);
+        }
+        polled
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        this.standing.note_write(polled.is_ready());
+        polled
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

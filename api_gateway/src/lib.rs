@@ -20,6 +20,7 @@ mod path;
 mod published;
 mod rate;
 mod refusal;
+mod register;
 mod role;
 mod routes;
 mod schema;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use process::{Bound, ClusterToken, RoleError, Services, Shutdown};
 use proxy::server::{self, Limits, Listeners};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::gateway::Gateway;
+use crate::register::Registration;
 use crate::schema::Schemas;
 use crate::shared::Shared;
 use crate::token::KeySet;
@@ -27,11 +29,12 @@ pub fn bind(
     let port = listeners.address().port();
     let name = format!("gateway {port}");
     let shared = Shared::build(config, &name, port, listeners.threads(), services, token)?;
+    let registration = Registration::new(config, &name, listeners.address(), token)?;
     let listening = vec![listeners.listening()];
     let admin = admin::routes(&shared);
     let run = {
         let (shared, name) = (Arc::clone(&shared), name.clone());
-        async move |shutdown: Shutdown| serve(shared, name, listeners, shutdown).await
+        async move |shutdown: Shutdown| serve(shared, name, listeners, registration, shutdown).await
     };
     Ok(Bound::new(listening, name, shared.health.clone(), run).with_admin(admin))
 }
@@ -51,6 +54,7 @@ async fn serve(
     shared: Arc<Shared>,
     name: String,
     listeners: Listeners,
+    registration: Option<Arc<Registration>>,
     shutdown: Shutdown,
 ) -> Result<(), RoleError> {
     // Of its own, because it is also requested when serving ends by itself.
@@ -65,16 +69,50 @@ async fn serve(
         max_header_size: usize::try_from(shared.config.header_limit).unwrap_or(usize::MAX),
         ..Limits::default()
     };
+    // What serving is told to stop by: later than the gateway itself, which leaves its balancers first.
+    let stop = Shutdown::new(shutdown.grace());
     let make_handler = {
         let shared = Arc::clone(&shared);
         move || Gateway::new(Arc::clone(&shared))
     };
-    let served = server::serve(&name, listeners, limits, &shutdown, make_handler).await;
+    let serving = server::serve(&name, listeners, limits, &stop, make_handler);
+    let (served, ()) = tokio::join!(
+        async {
+            let served = serving.await;
+            // Should serving end by itself, nobody must go on sending requests here.
+            shutdown.request();
+            served
+        },
+        leave_then_stop(registration, &shared, &shutdown, &stop),
+    );
     background.shutdown().await;
     probes_shutdown.request();
     // Not aborted, so that the probing thread is joined; looking up a name may hold it up beyond the grace.
     shutdown.until_grace(probes.join_next()).await;
     served
+}
+
+/// Joins the balancers; on the shutdown leaves them, and only then lets serving stop.
+///
+/// Leaving may use half of the grace; what is in flight has the rest.
+async fn leave_then_stop(
+    registration: Option<Arc<Registration>>,
+    shared: &Arc<Shared>,
+    shutdown: &Shutdown,
+    stop: &Shutdown,
+) {
+    if let Some(registration) = registration {
+        let too_long = async {
+            shutdown.requested().await;
+            tokio::time::sleep(shutdown.grace() / 2).await;
+        };
+        tokio::select! {
+            () = registration.keep(Arc::clone(shared), shutdown.clone()) => {}
+            () = too_long => {}
+        }
+    }
+    shutdown.requested().await;
+    stop.request_by(Instant::now() + shutdown.grace());
 }
 
 /// Starts what goes on beside requests: keeping keys and schemas fresh, and noticing that it drains.

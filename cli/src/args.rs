@@ -24,7 +24,7 @@ pub(crate) enum Command {
     /// Run the load balancer: pick the best gateway for each request
     LoadBalancer(RoleOptions),
     /// Run one API gateway: authenticate, validate, limit, break, route
-    Gateway(RoleOptions),
+    Gateway(GatewayOptions),
     /// Run one service of the configuration: REST resources, or accounts
     Service(ServiceOptions),
     /// Run the database, or back up and restore its data
@@ -65,6 +65,18 @@ pub(crate) struct RoleOptions {
     /// The admin address [default: the port + 10000 on loopback; 127.0.0.1:8001 for the load balancer]
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct GatewayOptions {
+    #[command(flatten)]
+    pub(crate) role: RoleOptions,
+    /// Join the load balancer with this admin address, such as http://balancer:8001; may be repeated
+    #[arg(long, value_name = "URL")]
+    register: Vec<String>,
+    /// Where that load balancer reaches this gateway [default: the address it listens at]
+    #[arg(long, value_name = "ADDR")]
+    advertise: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -169,6 +181,19 @@ impl RoleOptions {
     /// Settings of a role whose address is the key `listen_key`.
     pub(crate) fn flags_with_listen(&self, listen_key: &str) -> Flags {
         flags([("process.admin", self.admin.clone()), (listen_key, self.listen.clone()), ("", None)])
+    }
+}
+
+impl GatewayOptions {
+    pub(crate) fn flags(&self) -> Flags {
+        let mut flags = self.role.flags();
+        if !self.register.is_empty() {
+            flags.push(("api_gateway.register".to_owned(), self.register.clone().into()));
+        }
+        let advertise =
+            self.advertise.clone().map(|address| ("api_gateway.advertise".to_owned(), address.into()));
+        flags.extend(advertise);
+        flags
     }
 }
 

@@ -55,7 +55,7 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Gateway(options) => {
             let settings = load(options.flags())?;
-            let listen = options.listen.or_else(|| settings.api_gateway.listen.first().cloned());
+            let listen = options.role.listen.or_else(|| settings.api_gateway.listen.first().cloned());
             let listen = listen
                 .ok_or_else(|| anyhow::anyhow!("api_gateway.listen: name an address, or use --listen"))?;
             serve_one(settings, Role::Gateway { listen })

@@ -47,6 +47,16 @@ pub struct Config {
     pub rate_clients: usize,
     /// Peers whose `X-Forwarded-For` is believed: addresses or networks such as `10.0.0.0/8`.
     pub trusted_proxies: Vec<String>,
+    /// The admin addresses of load balancers to join by oneself, such as `http://balancer:8001`.
+    pub register: Vec<String>,
+    /// Where those balancers reach the gateway, with or without a port; without it, the address it listens at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<String>,
+    /// How long a registration holds without a renewal; a killed gateway is taken out after it.
+    #[serde(with = "process::duration")]
+    pub register_lease: Duration,
+    /// The gateway's weight among those of a balancer.
+    pub register_weight: f64,
     /// Whether the routes to the services of the house are there beside those in `routes`.
     pub default_routes: bool,
     /// How tokens are checked.
@@ -75,6 +85,10 @@ impl Default for Config {
             rate: RateConfig { per_second: 1000, burst: 2000 },
             rate_clients: 16_384,
             trusted_proxies: vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
+            register: Vec::new(),
+            advertise: None,
+            register_lease: Duration::from_secs(10),
+            register_weight: 1.0,
             default_routes: true,
             token: TokenConfig::default(),
             breaker: BreakerConfig::default(),
@@ -247,6 +261,7 @@ impl Config {
         if breaker.trials == 0 || breaker.window.is_zero() || breaker.open_for.is_zero() {
             return fault("api_gateway.breaker", "trials, window and open_for must be more than nothing");
         }
+        crate::register::validate(self)?;
         health::Config::from(&self.probe).validate("api_gateway.probe")?;
         TrustedProxies::parse(&self.trusted_proxies)
             .map_err(|error| ConfigError::inconsistent("api_gateway.trusted_proxies", error.to_string()))?;
@@ -356,6 +371,11 @@ mod tests {
             (r#"{"threads": 0}"#, "threads"),
             (r#"{"rate": {"per_second": 0, "burst": 1}}"#, "rate"),
             (r#"{"trusted_proxies": ["ten"]}"#, "trusted_proxies"),
+            (r#"{"register": ["https://lb:8001"]}"#, "register"),
+            (r#"{"register": ["lb:8001"]}"#, "register"),
+            (r#"{"register": ["http://lb:8001/v1"]}"#, "register"),
+            (r#"{"register_lease": "10ms"}"#, "register_lease"),
+            (r#"{"register_weight": 0.0}"#, "register_weight"),
             (r#"{"trusted_proxies": ["10.0.0.0/33"]}"#, "trusted_proxies"),
             (r#"{"breaker": {"failure_rate": 0.0}}"#, "failure_rate"),
             (r#"{"routes": [{"path": "shop", "service": "orders"}]}"#, "shop"),

@@ -4,6 +4,7 @@ mod authentication;
 mod failure;
 mod forwarding;
 mod limits;
+mod registration;
 
 use std::time::Duration;
 

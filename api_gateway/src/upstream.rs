@@ -145,8 +145,12 @@ impl Admission<'_> {
         route: &Route,
     ) -> Result<Response<Body<InFlight>>, Refusal> {
         let upstream = self.upstream;
-        let timeouts =
-            Timeouts { connect: route.connect_timeout, head: route.timeout, total: route.total_timeout };
+        let timeouts = Timeouts {
+            connect: route.connect_timeout,
+            head: route.timeout,
+            total: route.total_timeout,
+            ..Timeouts::default()
+        };
         match upstream.balancer.send(request, &timeouts, upstream.retries).await {
             Ok(mut response) => {
                 if is_refused_token(&mut response, upstream.service().is_internal) {

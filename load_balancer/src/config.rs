@@ -115,7 +115,7 @@ impl Config {
     }
 
     pub(crate) fn timeouts(&self) -> Timeouts {
-        Timeouts { connect: self.connect_timeout, head: self.head_timeout, total: None }
+        Timeouts { connect: self.connect_timeout, head: self.head_timeout, ..Timeouts::default() }
     }
 
     pub(crate) fn pool(&self) -> PoolOptions {

@@ -1,7 +1,10 @@
 //! The one body type of the data plane: streamed or whole, without a box on the common path.
 
+use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -18,11 +21,15 @@ pub trait Guard: Unpin + 'static {
 
 impl Guard for () {}
 
+/// A place on a shared connection, held until a response's body is dropped.
+pub(crate) trait Slot: fmt::Debug {}
+
 /// A request's or a response's body; it drops its guard when it ends.
 #[derive(Debug)]
 pub struct Body<G = ()> {
     content: Content,
     guard: Option<G>,
+    slot: Option<Rc<dyn Slot>>,
     /// Bytes that may still come; more break the body off.
     allowed: u64,
 }
@@ -38,7 +45,45 @@ enum Content {
     /// An upload which notes when it last moved, so that a long one is not taken for a silent backend.
     Watched(Incoming, Progress),
     /// A stream that must end in time; boxed because few requests have such a limit.
-    Limited(Box<(Incoming, Pin<Box<Sleep>>)>),
+    Limited(Box<Limited>),
+}
+
+/// A stream with an end, and whose time it has taken so far.
+#[derive(Debug)]
+struct Limited {
+    incoming: Incoming,
+    end: Pin<Box<Sleep>>,
+    began: Instant,
+    /// Since when the backend is waited for, and how long it was before.
+    waits_since: Option<Instant>,
+    waited: Duration,
+}
+
+impl Limited {
+    fn new(incoming: Incoming, deadline: Instant) -> Self {
+        let end = Box::pin(tokio::time::sleep_until(deadline));
+        Self { incoming, end, began: Instant::now(), waits_since: None, waited: Duration::ZERO }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.end.as_mut().poll(cx).is_ready() {
+            let error = if self.is_backends_time() { BodyError::Deadline } else { BodyError::ClientDeadline };
+            return Poll::Ready(Some(Err(error)));
+        }
+        let polled = http_body::Body::poll_frame(Pin::new(&mut self.incoming), cx).map_err(BodyError::from);
+        if polled.is_pending() {
+            self.waits_since.get_or_insert_with(Instant::now);
+        } else if let Some(since) = self.waits_since.take() {
+            self.waited += since.elapsed();
+        }
+        polled
+    }
+
+    /// Tells whether it was mostly the backend that was waited for, and not the client to take what was there.
+    fn is_backends_time(&self) -> bool {
+        let waited = self.waited + self.waits_since.map_or(Duration::ZERO, |since| since.elapsed());
+        waited > self.began.elapsed() / 2
+    }
 }
 
 /// Why a body broke off.
@@ -50,6 +95,9 @@ pub enum BodyError {
     /// It did not end in time.
     #[error("the body did not end in time")]
     Deadline,
+    /// It did not end in time because its client took it too slowly, which is not the backend's fault.
+    #[error("the client did not take the body in time")]
+    ClientDeadline,
     /// It is larger than [`Body::limit`] allows.
     #[error("the body is too large")]
     TooLarge,
@@ -58,7 +106,7 @@ pub enum BodyError {
 impl Body {
     /// Makes an empty body.
     pub fn empty() -> Self {
-        Self { content: Content::Empty, guard: None, allowed: UNLIMITED }
+        Self { content: Content::Empty, guard: None, slot: None, allowed: UNLIMITED }
     }
 
     /// Makes a stream break off with [`BodyError::TooLarge`] when more than so many bytes come.
@@ -69,12 +117,12 @@ impl Body {
 
     /// Attaches a guard, which is dropped when the body ends or is dropped.
     pub fn guarded<G: Guard>(self, guard: G) -> Body<G> {
-        Body { content: self.content, guard: Some(guard), allowed: self.allowed }
+        Body { content: self.content, guard: Some(guard), slot: self.slot, allowed: self.allowed }
     }
 
     /// Makes it the type of a guarded body, without a guard.
     pub fn unguarded<G: Guard>(self) -> Body<G> {
-        Body { content: self.content, guard: None, allowed: self.allowed }
+        Body { content: self.content, guard: None, slot: self.slot, allowed: self.allowed }
     }
 
     /// Asks the body to note how it goes on, if it is a stream; asked again it gives the same.
@@ -100,11 +148,16 @@ impl Body {
     pub(crate) fn end_by(self, deadline: Instant) -> Self {
         match self.content {
             Content::Streamed(incoming) => {
-                let sleep = Box::pin(tokio::time::sleep_until(deadline));
-                Self { content: Content::Limited(Box::new((incoming, sleep))), ..self }
+                Self { content: Content::Limited(Box::new(Limited::new(incoming, deadline))), ..self }
             }
             content => Self { content, ..self },
         }
+    }
+
+    /// Holds a place until the body is dropped.
+    pub(crate) fn hold(mut self, slot: Rc<dyn Slot>) -> Self {
+        self.slot = Some(slot);
+        self
     }
 
     /// Tells whether the body can be sent a second time as it is, and if so gives a copy.
@@ -121,14 +174,14 @@ impl From<Incoming> for Body {
     fn from(incoming: Incoming) -> Self {
         let is_empty = http_body::Body::is_end_stream(&incoming);
         let content = if is_empty { Content::Empty } else { Content::Streamed(incoming) };
-        Self { content, guard: None, allowed: UNLIMITED }
+        Self { content, guard: None, slot: None, allowed: UNLIMITED }
     }
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         let content = if bytes.is_empty() { Content::Empty } else { Content::Whole(bytes) };
-        Self { content, guard: None, allowed: UNLIMITED }
+        Self { content, guard: None, slot: None, allowed: UNLIMITED }
     }
 }
 
@@ -158,13 +211,7 @@ impl<G: Guard> http_body::Body for Body<G> {
                 }
                 polled
             }
-            Content::Limited(limited) => {
-                let (incoming, sleep) = &mut **limited;
-                match sleep.as_mut().poll(cx) {
-                    Poll::Ready(()) => Poll::Ready(Some(Err(BodyError::Deadline))),
-                    Poll::Pending => Pin::new(incoming).poll_frame(cx).map_err(BodyError::from),
-                }
-            }
+            Content::Limited(limited) => limited.poll_frame(cx),
         };
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
@@ -176,8 +223,10 @@ impl<G: Guard> http_body::Body for Body<G> {
         }
         match &polled {
             Poll::Ready(None) => this.guard = None,
-            Poll::Ready(Some(Err(_))) => {
-                if let Some(mut guard) = this.guard.take() {
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(mut guard) = this.guard.take()
+                    && !matches!(error, BodyError::ClientDeadline)
+                {
                     guard.note_broken();
                 }
             }
@@ -191,7 +240,7 @@ impl<G: Guard> http_body::Body for Body<G> {
             Content::Empty => true,
             Content::Whole(bytes) => bytes.is_empty(),
             Content::Streamed(incoming) | Content::Watched(incoming, _) => incoming.is_end_stream(),
-            Content::Limited(limited) => limited.0.is_end_stream(),
+            Content::Limited(limited) => limited.incoming.is_end_stream(),
         }
     }
 
@@ -200,7 +249,7 @@ impl<G: Guard> http_body::Body for Body<G> {
             Content::Empty => SizeHint::with_exact(0),
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Streamed(incoming) | Content::Watched(incoming, _) => incoming.size_hint(),
-            Content::Limited(limited) => limited.0.size_hint(),
+            Content::Limited(limited) => limited.incoming.size_hint(),
         }
     }
 }

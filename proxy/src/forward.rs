@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode, header};
@@ -11,14 +12,18 @@ use process::Problem;
 use process::problem::kinds;
 use tokio::time::{Instant, timeout_at};
 
+use crate::connect::Protocol;
 use crate::pool::Sent;
-use crate::{Body, Progress, Upstream, fields, upgrade};
+use crate::proxy_protocol::Addresses;
+use crate::{Body, Connector, Progress, Upstream, fields, multiplex, upgrade};
 
 /// How long each part of an exchange may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// Opening a connection.
     pub connect: Duration,
+    /// The TLS handshake after that, if there is one.
+    pub handshake: Duration,
     /// The silence before the head of the response; an upload that moves is no silence.
     pub head: Duration,
     /// The whole exchange, with both bodies, if it is limited.
@@ -27,7 +32,8 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(1), head: Duration::from_secs(30), total: None }
+        let Connector { connect_timeout: connect, handshake_timeout: handshake } = Connector::default();
+        Self { connect, handshake, head: Duration::from_secs(30), total: None }
     }
 }
 
@@ -37,6 +43,14 @@ pub enum ForwardError {
     /// No connection could be opened; nothing was sent.
     #[error("{backend}: cannot connect: {reason}")]
     Connect {
+        /// The backend.
+        backend: SocketAddr,
+        /// Why.
+        reason: io::Error,
+    },
+    /// The backend said that it did not begin the request (HTTP/2 only).
+    #[error("{backend}: the request was refused unprocessed: {reason}")]
+    Refused {
         /// The backend.
         backend: SocketAddr,
         /// Why.
@@ -86,18 +100,21 @@ impl ForwardError {
 
     /// Tells whether the request was certainly not acted on, so that any method may be repeated.
     pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::Connect { .. })
+        matches!(self, Self::Connect { .. } | Self::Refused { .. })
     }
 
     /// Tells whether an idempotent request may be repeated elsewhere.
     pub fn is_broken(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::Broken { .. })
+        matches!(self, Self::Connect { .. } | Self::Refused { .. } | Self::Broken { .. })
     }
 
     /// Gives the problem it is answered with, which does not tell where the backend is.
     pub fn problem(&self) -> Problem {
         match self {
             Self::Connect { .. } => Problem::new(kinds::BAD_GATEWAY).detail("the backend cannot be reached"),
+            Self::Refused { .. } => {
+                Problem::new(kinds::BAD_GATEWAY).detail("the backend refused to begin the request")
+            }
             Self::Broken { .. } => Problem::new(kinds::BAD_GATEWAY)
                 .detail("the backend broke the connection off before it answered"),
             Self::Malformed { .. } => {
@@ -139,9 +156,23 @@ impl Upstream {
     /// abandons the exchange and closes its connection.
     pub async fn forward(
         &self,
+        request: Request<Body>,
+        timeouts: &Timeouts,
+    ) -> Result<Response<Body>, Failure> {
+        self.forward_for(None, request, timeouts).await
+    }
+
+    /// As [`Upstream::forward`], for a client that the target may want to be told by a PROXY header.
+    pub async fn forward_for(
+        &self,
+        client: Option<Addresses>,
         mut request: Request<Body>,
         timeouts: &Timeouts,
     ) -> Result<Response<Body>, Failure> {
+        if self.target().protocol == Protocol::Http2 {
+            // Boxed: it is the larger of the two, and would make the future of every request so.
+            return Box::pin(self.forward_http2(client, request, timeouts)).await;
+        }
         if !request.headers().contains_key(header::HOST) {
             request.headers_mut().insert(header::HOST, self.host().clone());
         }
@@ -157,7 +188,7 @@ impl Upstream {
             let mut connection = match self.check_out() {
                 Some(connection) => connection,
                 // Boxed: it is rare, and would make the future of every request larger.
-                None => match Box::pin(self.connect(timeouts.connect)).await {
+                None => match Box::pin(self.connect(timeouts, client)).await {
                     Ok(connection) => connection,
                     Err(error) => {
                         if let Some(ours) = upgrading {
@@ -200,15 +231,74 @@ impl Upstream {
         }
     }
 
+    /// Sends a request over HTTP/2. Its trailers, and those of the response, pass.
+    async fn forward_http2(
+        &self,
+        client: Option<Addresses>,
+        request: Request<Body>,
+        timeouts: &Timeouts,
+    ) -> Result<Response<Body>, Failure> {
+        let started = Instant::now();
+        let end = timeouts.total.map(|total| started + total);
+        let mut request = request;
+        let upload = request.body_mut().watch();
+        loop {
+            let lease = match self.lease(timeouts, client).await {
+                Ok(lease) => lease,
+                Err(error) => return Err(Failure { error, request: Some(Box::new(request)) }),
+            };
+            // What can be sent again is kept: hyper does not give back what a backend refused.
+            let copy = request.body().replay().map(|body| copy_head(&request).map(|()| body));
+            let sending = lease.sender().try_send_request(fields::for_http2(request, self.target()));
+            let wait = Wait { upstream: self, timeouts, started, end, upload: upload.as_ref() };
+            let mut response = match wait.for_head(sending).await? {
+                Ok(response) => response,
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) => {
+                        request = fields::from_http2(unsent);
+                        continue;
+                    }
+                    None => {
+                        let error = self.classify(failed.into_error());
+                        let request = if error.is_unsent() { copy.map(Box::new) } else { None };
+                        return Err(Failure { error, request });
+                    }
+                },
+            };
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS
+                || !fields::prepare_response(&mut response)
+            {
+                return Err(Failure::sent(ForwardError::Malformed { backend: self.address() }));
+            }
+            let response = response.map(|body| Body::from(body).hold(Rc::new(lease)));
+            return Ok(match end {
+                None => response,
+                Some(end) => response.map(|body| body.end_by(end)),
+            });
+        }
+    }
+
     fn classify(&self, reason: hyper::Error) -> ForwardError {
         if reason.is_user() {
             return ForwardError::Client { reason: io::Error::other(reason) };
+        }
+        if multiplex::is_unprocessed(&reason) {
+            return ForwardError::Refused { backend: self.address(), reason: io::Error::other(reason) };
         }
         if reason.is_parse() {
             return ForwardError::Malformed { backend: self.address() };
         }
         ForwardError::Broken { backend: self.address(), reason: io::Error::other(reason) }
     }
+}
+
+/// Copies the parts of a head that are sent; extensions belong to the connection.
+fn copy_head(request: &Request<Body>) -> Request<()> {
+    let mut copy = Request::new(());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
 }
 
 /// How long the head of a response is waited for.

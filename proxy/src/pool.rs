@@ -2,7 +2,8 @@
 //!
 //! A connection has no task of its own while it is kept or waits for the head of a response: whoever waits
 //! for the head drives it, which saves two wake-ups a request. Only a response that is longer than what came
-//! with its head gets a task, so that its body moves while the client reads.
+//! with its head gets a task, so that its body moves while the client reads. HTTP/2 connections are shared and
+//! have a task each ([`crate::multiplex`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -20,10 +21,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::{Body, ForwardError};
+use crate::connect::Target;
+use crate::multiplex::{self, Connections, Lease};
+use crate::proxy_protocol::Addresses;
+use crate::{Body, Connector, ForwardError, Stream, Timeouts};
 
 /// How many connections a checkout looks at before it opens a new one.
 ///
@@ -53,7 +56,7 @@ pub struct Pool(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     options: PoolOptions,
-    upstreams: RefCell<HashMap<SocketAddr, Rc<Upstream>>>,
+    upstreams: RefCell<HashMap<Target, Rc<Upstream>>>,
     builder: http1::Builder,
     now: Cell<Instant>,
 }
@@ -61,9 +64,10 @@ struct Inner {
 /// One thread's connections to one backend.
 #[derive(Debug)]
 pub struct Upstream {
-    address: SocketAddr,
+    target: Target,
     host: HeaderValue,
     idle: RefCell<VecDeque<Idle>>,
+    shared: Connections,
     pool: std::rc::Weak<Inner>,
 }
 
@@ -105,15 +109,21 @@ impl Pool {
         }))
     }
 
-    /// Gives the connections to one backend; keep what it gives, because finding it costs a hash.
+    /// Gives the connections to one backend that speaks HTTP/1.1 in the clear.
     pub fn upstream(&self, address: SocketAddr) -> Rc<Upstream> {
+        self.upstream_to(Target::plain(address))
+    }
+
+    /// Gives the connections to one backend; keep what it gives, because finding it costs a hash.
+    pub fn upstream_to(&self, target: Target) -> Rc<Upstream> {
         let mut upstreams = self.0.upstreams.borrow_mut();
-        let upstream = upstreams.entry(address).or_insert_with(|| {
-            let host = HeaderValue::try_from(address.to_string());
+        let upstream = upstreams.entry(target).or_insert_with_key(|target| {
+            let host = HeaderValue::try_from(target.address.to_string());
             Rc::new(Upstream {
-                address,
+                target: target.clone(),
                 host: host.unwrap_or(HeaderValue::from_static("")),
                 idle: RefCell::default(),
+                shared: Connections::default(),
                 pool: Rc::downgrade(&self.0),
             })
         });
@@ -124,18 +134,28 @@ impl Pool {
     pub fn close_idle(&self) {
         let now = Instant::now();
         self.0.now.set(now);
-        for upstream in self.0.upstreams.borrow().values() {
+        self.0.upstreams.borrow_mut().retain(|_, upstream| {
             upstream.idle.borrow_mut().retain(|idle| {
                 !idle.connection.sender.is_closed() && now - idle.since < self.0.options.idle_timeout
             });
-        }
+            upstream.shared.close_idle(now);
+            // Backends come and go; of one that has gone nobody else knows.
+            Rc::strong_count(upstream) > 1
+                || !upstream.shared.is_empty()
+                || !upstream.idle.borrow().is_empty()
+        });
     }
 }
 
 impl Upstream {
     /// Gives the backend's address.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.target.address
+    }
+
+    /// Gives where its connections lead.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// Gives the address as a `Host` field, for the HTTP/1.0 request that has none.
@@ -162,11 +182,16 @@ impl Upstream {
     /// Keeps a connection whose response has begun; whether it can send again is seen at checkout.
     pub(crate) fn check_in(&self, mut connection: Connection) {
         let Some(pool) = self.pool.upgrade() else { return };
+        if self.target.proxy_header {
+            // It belongs to one client; it ends with its response.
+            connection.drive_apart(self.address());
+            return;
+        }
         if connection.sender.is_closed() {
             return;
         }
         if !connection.sender.is_ready() {
-            connection.drive_apart(self.address);
+            connection.drive_apart(self.address());
         }
         let mut idle = self.idle.borrow_mut();
         if idle.len() < pool.options.max_idle {
@@ -174,13 +199,14 @@ impl Upstream {
         }
     }
 
-    /// Opens a connection.
-    pub(crate) async fn connect(&self, timeout: Duration) -> Result<Connection, ForwardError> {
-        let fault = |reason: io::Error| ForwardError::Connect { backend: self.address, reason };
-        let connecting = tokio::time::timeout(timeout, TcpStream::connect(self.address));
-        let stream =
-            connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(fault)?;
-        stream.set_nodelay(true).map_err(fault)?;
+    /// Opens a connection of HTTP/1.
+    pub(crate) async fn connect(
+        &self,
+        timeouts: &Timeouts,
+        client: Option<Addresses>,
+    ) -> Result<Connection, ForwardError> {
+        let fault = |reason: io::Error| ForwardError::Connect { backend: self.address(), reason };
+        let stream = self.open(timeouts, client).await.map_err(fault)?;
         let pool = self.pool.upgrade().ok_or_else(|| fault(io::ErrorKind::NotConnected.into()))?;
         let (sender, connection) = pool
             .builder
@@ -188,6 +214,26 @@ impl Upstream {
             .await
             .map_err(|error| fault(io::Error::other(error)))?;
         Ok(Connection { sender, driver: Some(Box::pin(connection.with_upgrades())) })
+    }
+
+    /// Gives a place on an HTTP/2 connection, opening one if there is none.
+    pub(crate) async fn lease(
+        &self,
+        timeouts: &Timeouts,
+        client: Option<Addresses>,
+    ) -> Result<Lease, ForwardError> {
+        let leased = if self.target.proxy_header {
+            multiplex::open_alone(self.open(timeouts, client)).await
+        } else {
+            self.shared.lease(|| self.open(timeouts, None)).await
+        };
+        leased.map_err(|reason| ForwardError::Connect { backend: self.address(), reason })
+    }
+
+    async fn open(&self, timeouts: &Timeouts, client: Option<Addresses>) -> io::Result<Stream> {
+        let connector =
+            Connector { connect_timeout: timeouts.connect, handshake_timeout: timeouts.handshake };
+        Ok(connector.connect(&self.target, client).await?)
     }
 }
 

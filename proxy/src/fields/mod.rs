@@ -2,10 +2,12 @@
 
 mod forwarded;
 mod hop_by_hop;
+mod http2;
 mod present;
 mod request;
 mod response;
 
 pub use forwarded::{InvalidNetwork, TrustedProxies};
+pub(crate) use http2::{for_http2, from_http2};
 pub use request::{Refusal, prepare_request};
 pub use response::prepare_response;

@@ -53,6 +53,7 @@ pub mod kinds {
         LEASE_LOST = "lease-lost", 409, "The lease belongs to somebody else now";
         PRECONDITION_FAILED = "precondition-failed", 412, "The record has changed since it was read";
         BODY_TOO_LARGE = "body-too-large", 413, "The body is too large";
+        TARGET_TOO_LONG = "target-too-long", 414, "The request's target is too long";
         UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", 415, "The media type is not supported";
         INVALID_BODY = "invalid-body", 422, "The body does not match the schema";
         PRECONDITION_REQUIRED = "precondition-required", 428, "The request must say which version it changes";
@@ -67,6 +68,7 @@ pub mod kinds {
         CIRCUIT_OPEN = "circuit-open", 503, "The service is failing and is given a rest";
         DRAINING = "draining", 503, "The process is stopping";
         TIMEOUT = "timeout", 504, "The backend took too long";
+        VERSION_NOT_SUPPORTED = "version-not-supported", 505, "The version of HTTP is not supported";
     }
 }
 

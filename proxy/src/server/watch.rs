@@ -235,7 +235,7 @@ impl Watched {
     }
 
     /// Tells whether it is to go on.
-    pub(super) fn is_serving(&self) -> bool {
+    pub(crate) fn is_serving(&self) -> bool {
         self.entry.order.get() == Order::Serve
     }
 

@@ -1,133 +1,88 @@
 //! One request and its response, as a handler sees them.
 
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::task::Poll;
 
-use process::{Problem, TraceContext};
+use process::{Problem, TraceContext, trace};
+use tokio::time::Instant;
 
-use super::Upstream;
-use crate::{Client, ForwardError, Guard, Progress, Timeouts};
+use super::added::AddedFields;
+use super::downstream::Downstream;
+use super::request_head::{BodyKind, Request};
+use super::respond;
+use super::rewrite;
+use super::upload::Upload;
+use super::{Buffer, Rules};
+use crate::server::Watched;
+use crate::{Client, Progress};
 
 /// A client's request that waits for its answer.
 #[derive(Debug)]
 pub struct Exchange<'c> {
-    request: Request,
+    pub(super) request: Request,
     client: &'c Client,
+    pub(super) rules: &'c Rules,
     trace: TraceContext,
+    pub(super) downstream: &'c RefCell<Downstream>,
+    pub(super) watched: &'c Watched,
+    upload: Option<Progress>,
+    /// Part of a streamed body has been read for some backend.
+    pub(super) upload_begun: Cell<bool>,
+    received: Cell<u64>,
+    pub(super) status: u16,
+    pub(super) then: Then,
 }
 
-/// A request's head, checked and as it was received.
-#[derive(Debug)]
-pub struct Request {}
-
-/// How a request's body comes.
+/// What becomes of the client's connection after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyKind {
-    /// There is none.
-    None,
-    /// All of it came with the head.
-    InHand,
-    /// It is still to come, at least in part.
-    Streamed,
+pub(super) enum Then {
+    /// It waits for the next request.
+    Keep,
+    /// It is closed, once the client has had a moment to read what was sent.
+    Linger,
+    /// It is closed at once.
+    Close,
 }
 
-impl Request {
-    /// Gives the method.
-    pub fn method(&self) -> &[u8] {
-        b"GET"
+impl<'c> Exchange<'c> {
+    pub(super) fn new(
+        request: Request,
+        client: &'c Client,
+        rules: &'c Rules,
+        trace: TraceContext,
+        downstream: &'c RefCell<Downstream>,
+        watched: &'c Watched,
+    ) -> Self {
+        let is_streamed = request.body() == BodyKind::Streamed;
+        let received = Cell::new(request.in_hand().len() as u64);
+        {
+            let mut downstream = downstream.borrow_mut();
+            downstream.is_watched = !is_streamed;
+            downstream.sent = 0;
+        }
+        Self {
+            request,
+            client,
+            rules,
+            trace,
+            downstream,
+            watched,
+            upload: is_streamed.then(Progress::new),
+            upload_begun: Cell::new(false),
+            received,
+            status: 0,
+            then: Then::Close,
+        }
     }
 
-    /// Gives the target in origin form (or `*`): path and query.
-    pub fn target(&self) -> &[u8] {
-        b"/"
-    }
-
-    /// Gives the target without its query.
-    pub fn path(&self) -> &[u8] {
-        b"/"
-    }
-
-    /// Gives the host it is for, with the port if the client named one; empty if the client named none.
-    pub fn host(&self) -> &[u8] {
-        b""
-    }
-
-    /// Gives the first value of a field; the name in lower case.
-    pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
-        let _ = name;
-        None
-    }
-
-    /// Tells whether the client speaks HTTP/1.0.
-    pub fn is_http_10(&self) -> bool {
-        false
-    }
-
-    /// Tells whether the method may be repeated without a further effect (RFC 9110 §9.2.2).
-    pub fn is_idempotent(&self) -> bool {
-        true
-    }
-
-    /// Tells how the body comes.
-    pub fn body(&self) -> BodyKind {
-        BodyKind::None
-    }
-}
-
-/// A backend's response whose head is there, not yet passed on. Dropping it closes the connection.
-#[derive(Debug)]
-pub struct Answer {}
-
-impl Answer {
-    /// Gives the status.
-    pub fn status(&self) -> u16 {
-        200
-    }
-
-    /// Gives the first value of a field; the name in lower case.
-    pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
-        let _ = name;
-        None
-    }
-}
-
-/// Field lines to add to a response, written into one reusable buffer.
-#[derive(Debug, Default, Clone)]
-pub struct AddedFields(Vec<u8>);
-
-impl AddedFields {
-    /// Forgets all lines but keeps the room.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// Adds a line. What a field value must not hold (CR, LF, other controls) is left out.
-    pub fn push(&mut self, name: &str, value: &[u8]) {
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b": ");
-        self.0.extend(value.iter().filter(|byte| **byte >= b' ' && **byte != 0x7f));
-        self.0.extend_from_slice(b"\r\n");
-    }
-}
-
-/// How a response that was being passed on ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// The client has all of it.
-    Whole,
-    /// The backend broke off, and with it the client's connection.
-    BackendBroke,
-    /// The client went away, or stopped reading.
-    ClientLeft,
-}
-
-impl Exchange<'_> {
     /// Gives the request.
     pub fn request(&self) -> &Request {
         &self.request
     }
 
     /// Gives who asked.
-    pub fn client(&self) -> &Client {
+    pub fn client(&self) -> &'c Client {
         self.client
     }
 
@@ -139,61 +94,114 @@ impl Exchange<'_> {
 
     /// Tells whether the request can be sent a second time: it has no body, or all of it is in hand.
     pub fn is_replayable(&self) -> bool {
-        true
+        self.request.body() != BodyKind::Streamed
     }
 
     /// Gives how a streamed upload goes on; `None` if there is none.
     pub fn upload(&self) -> Option<&Progress> {
-        None
-    }
-
-    /// Sends the request to a backend and waits for the head of the final response; interim ones (1xx) go to
-    /// the client at once.
-    ///
-    /// A kept connection that turns out to be closed is replaced without a word if the request may be
-    /// repeated. Two attempts may be raced if the request is replayable; dropping the future closes its
-    /// connection. After an error that [`ForwardError::is_unsent`] any request may be tried elsewhere.
-    pub async fn attempt(
-        &self,
-        upstream: &Rc<Upstream>,
-        timeouts: &Timeouts,
-    ) -> Result<Answer, ForwardError> {
-        let _ = timeouts;
-        Err(ForwardError::Malformed { backend: upstream.address() })
-    }
-
-    /// Passes a response on to the client, without the fields named in `removed` (in lower case) and with those
-    /// of `added`; and goes on with the upload meanwhile.
-    ///
-    /// The guard is dropped when the response has ended, after [`Guard::note_broken`] if the backend broke off.
-    pub async fn respond<G: Guard>(
-        &mut self,
-        answer: Answer,
-        added: &AddedFields,
-        removed: &[&[u8]],
-        guard: G,
-    ) -> Ending {
-        let _ = (answer, added, removed, guard);
-        Ending::Whole
-    }
-
-    /// Answers with a problem.
-    pub async fn refuse(&mut self, problem: &Problem, added: &AddedFields) {
-        let _ = (problem, added);
+        self.upload.as_ref()
     }
 
     /// Gives the status the client was answered with; 0 before that.
     pub fn status(&self) -> u16 {
-        0
+        self.status
     }
 
     /// Gives how many bytes of the request's body, as it travels, have come so far.
     pub fn received(&self) -> u64 {
-        0
+        self.received.get()
     }
 
-    /// Gives how many bytes of a response, with its head, were sent.
+    /// Gives how many bytes were sent to the client so far, with heads.
     pub fn sent(&self) -> u64 {
-        0
+        self.downstream.borrow().sent
+    }
+
+    /// Answers with a problem.
+    ///
+    /// The connection is kept only if nothing is wrong with the request: not after a status below 500, and not
+    /// while part of its body is still to come.
+    pub async fn refuse(&mut self, problem: &Problem, added: &AddedFields) {
+        let response = trace::within(self.trace, async { problem.to_response() }).await;
+        let is_whole = self.downstream.borrow().is_watched;
+        let keeps_alive = is_whole
+            && problem.kind().status >= 500
+            && self.request.options.keeps_alive
+            && self.watched.is_serving();
+        self.status = problem.kind().status;
+        let is_head = self.request.is_head();
+        {
+            let mut client = self.downstream.borrow_mut();
+            let is_http_10 = self.request.is_http_10();
+            put_problem(&mut client.output, &response, &self.trace, added, keeps_alive, is_http_10, is_head);
+        }
+        self.then = if keeps_alive { Then::Keep } else { Then::Linger };
+        if !self.drain().await {
+            self.then = Then::Close;
+        }
+    }
+
+    /// Writes what is to be sent to the client; false if it left or does not read.
+    async fn drain(&self) -> bool {
+        let mut deadline = None;
+        poll_fn(|cx| {
+            let mut client = self.downstream.borrow_mut();
+            match client.poll_drain(cx) {
+                Poll::Ready(written) => Poll::Ready(written.is_ok()),
+                Poll::Pending => {
+                    let deadline =
+                        *deadline.get_or_insert_with(|| Instant::now() + self.rules.limits.body_idle);
+                    if client.timer.poll_due(cx, deadline) { Poll::Ready(false) } else { Poll::Pending }
+                }
+            }
+        })
+        .await
+    }
+
+    /// Notes how an upload went on since it had read `before` bytes.
+    pub(super) fn note_upload(&self, upload: &Upload, before: u64) {
+        let Some(progress) = &self.upload else { return };
+        let moved = upload.read() - before;
+        if moved > 0 {
+            self.upload_begun.set(true);
+            self.received.set(self.received.get() + moved);
+            progress.note_moved();
+        } else if upload.is_done() {
+            progress.note_moved();
+        }
+        if upload.awaits_client() {
+            progress.note_waiting();
+        }
+    }
+
+    pub(super) fn into_rest(self) -> (Buffer, Then) {
+        (self.request.into_rest(), self.then)
+    }
+}
+
+/// Writes a problem as a response.
+pub(super) fn put_problem(
+    output: &mut Buffer,
+    response: &http::Response<bytes::Bytes>,
+    trace: &TraceContext,
+    added: &AddedFields,
+    keeps_alive: bool,
+    is_http_10: bool,
+    is_head: bool,
+) {
+    let status = response.status();
+    let reason = status.canonical_reason().unwrap_or_default();
+    output.put_all(&[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
+    for (name, value) in response.headers() {
+        output.put_all(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+    }
+    let length = response.body().len().to_string();
+    output.put_all(&[b"content-length: ", length.as_bytes(), b"\r\n"]);
+    rewrite::put_request_id(output, trace);
+    output.put(added.lines());
+    output.put(respond::connection_line(keeps_alive, is_http_10));
+    output.put(b"\r\n");
+    if !is_head {
+        output.put(response.body());
     }
 }

@@ -7,7 +7,27 @@
 //! the handler picks an [`Upstream`], calls [`Exchange::attempt`], looks at the [`Answer`], and passes it on
 //! with [`Exchange::respond`] or refuses.
 
+mod added;
+mod attempt;
+mod buffer;
+mod chunked;
+mod downstream;
 mod exchange;
+mod fields;
+mod framing;
+mod linger;
+mod refusal;
+mod relay;
+mod request_head;
+mod respond;
+mod response_head;
+mod rewrite;
+mod syntax;
+mod target;
+mod timer;
+mod trailers;
+mod tunnel;
+mod upload;
 mod upstream;
 
 use std::rc::Rc;
@@ -20,7 +40,14 @@ use crate::fields::TrustedProxies;
 use crate::server::Watched;
 use crate::stream::Stream;
 
-pub use exchange::{AddedFields, Answer, BodyKind, Ending, Exchange, Request};
+use buffer::Buffer;
+
+pub use added::AddedFields;
+pub use attempt::Answer;
+pub use downstream::serve;
+pub use exchange::Exchange;
+pub use request_head::{BodyKind, Request};
+pub use respond::Ending;
 pub use upstream::{Pool, Upstream};
 
 /// What answers requests on the wire; each thread has its own.
@@ -83,9 +110,4 @@ pub struct Connection {
     pub(crate) stream: Stream,
     pub(crate) client: Rc<Client>,
     pub(crate) watched: Watched,
-}
-
-/// Serves a connection to its end.
-pub async fn serve<H: Handler>(connection: Connection, handler: Rc<H>) {
-    let _ = (connection.stream, connection.client, connection.watched, handler);
 }

@@ -1,0 +1,210 @@
+//! A client's connection: its requests in turn.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use process::{TraceContext, trace};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::added::AddedFields;
+use super::buffer::Buffer;
+use super::exchange::{self, Exchange, Then};
+use super::refusal::Refusal;
+use super::relay::poll_flush;
+use super::request_head::{self, Request};
+use super::timer::Timer;
+use super::{Connection, Handler, Limits, linger};
+use crate::server::{Order, Watched};
+use crate::stream::Stream;
+
+thread_local! {
+    /// Where trace IDs come from.
+    static RNG: RefCell<SmallRng> = RefCell::new(SmallRng::from_os_rng());
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Downstream {
+    pub(super) stream: Stream,
+    /// Received, and of no request yet.
+    pub(super) input: Buffer,
+    /// To be sent.
+    pub(super) output: Buffer,
+    pub(super) timer: Timer,
+    /// Nobody reads from it but the connection's own loop, which looks whether the client goes away.
+    pub(super) is_watched: bool,
+    /// Bytes sent for the present request.
+    pub(super) sent: u64,
+}
+
+impl Downstream {
+    /// Writes what is to be sent.
+    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.output.poll_drain(&mut self.stream, cx, &mut self.sent))?;
+        poll_flush(&mut self.stream, cx)
+    }
+
+    /// Reads ahead, as far as there is room; false if the client has gone.
+    fn poll_watch(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.is_watched && self.input.make_room(0) {
+            match self.input.poll_fill(&mut self.stream, cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return false,
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => return true,
+            }
+        }
+        true
+    }
+}
+
+/// What comes when a request is waited for.
+enum Came {
+    Request(Request),
+    Refused(Refusal),
+    /// The client, or the registry, has ended the connection.
+    End,
+}
+
+/// Serves a connection to its end.
+pub async fn serve<H: Handler>(connection: Connection, handler: Rc<H>) {
+    let Connection { stream, client, watched } = connection;
+    let rules = handler.rules();
+    let (input, output, timer) = (Buffer::default(), Buffer::default(), Timer::default());
+    let downstream = RefCell::new(Downstream { stream, input, output, timer, is_watched: true, sent: 0 });
+    loop {
+        let request = match next_request(&downstream, &watched, &rules.limits).await {
+            Came::Request(request) => request,
+            Came::Refused(refusal) => {
+                watched.standing().note_request();
+                handler.note_refusal(&client, refusal.problem().kind());
+                // Boxed: it is rare, and would make every connection larger.
+                Box::pin(refuse(&downstream, &watched, refusal)).await;
+                watched.standing().note_response();
+                return;
+            }
+            Came::End => return,
+        };
+        watched.standing().note_request();
+        let trace = trace_of(&request);
+        let mut exchange = Exchange::new(request, &client, rules, trace, &downstream, &watched);
+        let is_answered = while_there(handler.serve(&mut exchange), &downstream, &watched).await;
+        let (mut rest, then) = exchange.into_rest();
+        watched.standing().note_response();
+        match then {
+            Then::Keep if is_answered => {}
+            Then::Linger if is_answered => return linger::close(&downstream, &watched).await,
+            _ => return,
+        }
+        if !rest.is_empty() {
+            let mut downstream = downstream.borrow_mut();
+            // Pipelined requests: those read later come after those read with this one.
+            rest.put(downstream.input.filled());
+            downstream.input = rest;
+        }
+    }
+}
+
+/// Continues the trace of a request as a new span, or starts one.
+fn trace_of(request: &Request) -> TraceContext {
+    RNG.with_borrow_mut(|rng| match request.traceparent().and_then(TraceContext::parse) {
+        Some(parent) => parent.child(rng),
+        None => TraceContext::start(rng),
+    })
+}
+
+/// Waits for the next request.
+async fn next_request(downstream: &RefCell<Downstream>, watched: &Watched, limits: &Limits) -> Came {
+    let mut is_fresh = !downstream.borrow().input.is_empty();
+    poll_fn(|cx| {
+        let order = watched.order(cx.waker());
+        if order == Order::Close {
+            return Poll::Ready(Came::End);
+        }
+        let mut client = downstream.borrow_mut();
+        let client = &mut *client;
+        loop {
+            if std::mem::take(&mut is_fresh) {
+                watched.standing().note_bytes();
+                match request_head::parse(&mut client.input, limits) {
+                    Ok(Some(request)) => return Poll::Ready(Came::Request(request)),
+                    Ok(None) => {}
+                    Err(refusal) => return Poll::Ready(Came::Refused(refusal)),
+                }
+            }
+            let before = client.input.len();
+            if before > 0 {
+                client.input.make_room(limits.head_size);
+            }
+            match client.input.poll_fill(&mut client.stream, cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Came::End),
+                Poll::Ready(Ok(_)) => {
+                    watched.standing().note_bytes();
+                    is_fresh = is_worth_parsing(&client.input, before, limits);
+                }
+                // What has been sent already is answered also while draining; who has not asked is not
+                // waited for.
+                Poll::Pending if order == Order::Drain => return Poll::Ready(Came::End),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+/// Tells whether bytes that came after `before` others may have completed a line or gone over a limit; a head
+/// that comes byte by byte would otherwise be read again with each of them.
+fn is_worth_parsing(input: &Buffer, before: usize, limits: &Limits) -> bool {
+    let crosses = |limit: usize| before <= limit && input.len() > limit;
+    before == 0
+        || input.filled()[before..].contains(&b'\n')
+        || crosses(limits.target_size)
+        || input.len() >= limits.head_size
+}
+
+/// Runs a handler for as long as the client is there; false if it went away or was told to.
+async fn while_there(
+    serving: impl Future<Output = ()>,
+    downstream: &RefCell<Downstream>,
+    watched: &Watched,
+) -> bool {
+    let mut serving = pin!(serving);
+    poll_fn(|cx| {
+        if watched.order(cx.waker()) == Order::Close {
+            return Poll::Ready(false);
+        }
+        if serving.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        if downstream.borrow_mut().poll_watch(cx) { Poll::Pending } else { Poll::Ready(false) }
+    })
+    .await
+}
+
+/// Answers what is no request, and closes.
+async fn refuse(downstream: &RefCell<Downstream>, watched: &Watched, refusal: Refusal) {
+    let trace = RNG.with_borrow_mut(TraceContext::start);
+    let response = trace::within(trace, async { refusal.problem().to_response() }).await;
+    exchange::put_problem(
+        &mut downstream.borrow_mut().output,
+        &response,
+        &trace,
+        &AddedFields::default(),
+        false,
+        false,
+        false,
+    );
+    let written = poll_fn(|cx| {
+        if watched.order(cx.waker()) == Order::Close {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        downstream.borrow_mut().poll_drain(cx)
+    });
+    if written.await.is_ok() {
+        linger::close(downstream, watched).await;
+    }
+}

@@ -1,0 +1,197 @@
+//! A backend's response on its way to the client, beside what is left of the upload.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+
+use super::added::AddedFields;
+use super::attempt::Answer;
+use super::downstream::Downstream;
+use super::exchange::{Exchange, Then};
+use super::relay::{Broken, End, Relay, Side, Sink, Source};
+use super::rewrite::{self, ResponseChanges};
+use super::tunnel;
+use super::upload::Upload;
+use super::upstream::Link;
+use crate::Guard;
+
+/// How a response that was being passed on ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The client has all of it.
+    Whole,
+    /// The backend broke off, and with it the client's connection.
+    BackendBroke,
+    /// The client went away, or stopped reading.
+    ClientLeft,
+}
+
+/// A response that is being passed on.
+struct Response {
+    download: Relay,
+    upload: Upload,
+    /// What is left of the upload is not wanted.
+    ends_upload: bool,
+    deadline: Option<Instant>,
+    /// When all of it must be there.
+    end: Option<Instant>,
+    moved: u64,
+}
+
+impl Exchange<'_> {
+    /// Passes a response on to the client, without the fields named in `removed` (in lower case) and with those
+    /// of `added`; and goes on with the upload meanwhile.
+    ///
+    /// The guard is dropped when the response has ended, after [`Guard::note_broken`] if the backend broke off.
+    pub async fn respond<G: Guard>(
+        &mut self,
+        answer: Answer,
+        added: &AddedFields,
+        removed: &[&[u8]],
+        mut guard: G,
+    ) -> Ending {
+        let Answer { mut link, upstream, mut head, upload, end } = answer;
+        self.status = head.status;
+        if head.upgrade {
+            return Box::pin(self.change_protocol(link, head, added, removed)).await;
+        }
+        let is_http_10 = self.request.is_http_10();
+        let is_unbounded = matches!(head.body, Source::Chunked(_) | Source::UntilClose);
+        let sink = if is_unbounded && !is_http_10 { Sink::Chunked } else { Sink::Plain };
+        // A backend that has answered and closes reads no more; and a client that waited for 100 and did not
+        // get it sends nothing.
+        let is_waiting = self.request.options.expects && upload.read() == 0;
+        let ends_upload = !upload.is_done() && (!upload.is_going() || !head.keeps_alive || is_waiting);
+        let keeps_alive = self.request.options.keeps_alive
+            && self.watched.is_serving()
+            && !ends_upload
+            && !(is_unbounded && is_http_10);
+        let mut response = {
+            let mut client = self.downstream.borrow_mut();
+            let changes = ResponseChanges { added, removed, sink, keeps_alive, trace: &self.trace() };
+            let bytes = link.input.filled();
+            rewrite::put_response(&mut client.output, bytes, &mut head, &self.request, &changes);
+            link.input.consume(head.end);
+            let download = Relay::new(head.body, sink);
+            Response { download, upload, ends_upload, deadline: None, end, moved: 0 }
+        };
+        let ending = poll_fn(|cx| response.poll(cx, self, &mut link)).await;
+        if ending == Ending::BackendBroke {
+            guard.note_broken();
+        }
+        let is_upload_done = response.upload.is_done();
+        if ending == Ending::Whole {
+            if head.keeps_alive && is_upload_done {
+                upstream.check_in(link);
+            }
+            self.then = if keeps_alive && is_upload_done { Then::Keep } else { Then::Linger };
+        }
+        ending
+    }
+
+    async fn change_protocol(
+        &mut self,
+        mut link: Box<Link>,
+        mut head: super::response_head::ResponseHead,
+        added: &AddedFields,
+        removed: &[&[u8]],
+    ) -> Ending {
+        {
+            let mut client = self.downstream.borrow_mut();
+            client.is_watched = false;
+            let trace = self.trace();
+            let changes =
+                ResponseChanges { added, removed, sink: Sink::Plain, keeps_alive: true, trace: &trace };
+            let bytes = link.input.filled();
+            rewrite::put_response(&mut client.output, bytes, &mut head, &self.request, &changes);
+            link.input.consume(head.end);
+            // What the client sent behind its request belongs to the new protocol.
+            let rest = self.request.take_rest();
+            client.input.put_before(&rest);
+        }
+        tunnel::run(self.downstream, &mut link).await
+    }
+}
+
+impl Response {
+    fn poll(&mut self, cx: &mut Context<'_>, exchange: &Exchange<'_>, link: &mut Link) -> Poll<Ending> {
+        let mut client = exchange.downstream.borrow_mut();
+        let client = &mut *client;
+        let downloaded = self.poll_download(cx, client, link);
+        if let Poll::Ready(Some(ending)) = downloaded {
+            return Poll::Ready(ending);
+        }
+        if self.upload.is_going() && !self.ends_upload {
+            let before = self.upload.read();
+            let polled = self.upload.poll(cx, &exchange.request, client, link);
+            exchange.note_upload(&self.upload, before);
+            match polled {
+                Poll::Ready(Err(Broken::Source(_) | Broken::Malformed)) => {
+                    return Poll::Ready(Ending::ClientLeft);
+                }
+                // The backend has had enough of it; its response goes on.
+                Poll::Ready(Err(Broken::Sink(_))) => self.ends_upload = true,
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        if downloaded.is_ready() && (self.ends_upload || !self.upload.is_going()) {
+            return Poll::Ready(Ending::Whole);
+        }
+        let deadline = self.deadline(exchange);
+        if !client.timer.poll_due(cx, deadline) {
+            return Poll::Pending;
+        }
+        let is_backends = downloaded.is_pending() && self.download.waits_for == Side::Source;
+        Poll::Ready(if is_backends { Ending::BackendBroke } else { Ending::ClientLeft })
+    }
+
+    /// Moves the response; ready when it is written, with an ending if that is not whole.
+    fn poll_download(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Downstream,
+        link: &mut Link,
+    ) -> Poll<Option<Ending>> {
+        if !link.input.is_empty() {
+            // What came with the head goes with the head.
+            let download = &mut self.download;
+            match download.source.transfer(link.input.filled(), &mut client.output, download.sink) {
+                Ok(count) => link.input.consume(count),
+                Err(_) => return Poll::Ready(Some(Ending::BackendBroke)),
+            }
+        }
+        let from = End { stream: &mut link.stream, buffer: &mut link.input };
+        let to = End { stream: &mut client.stream, buffer: &mut client.output };
+        let before = self.download.written;
+        let polled = self.download.poll(cx, from, to);
+        client.sent += self.download.written - before;
+        polled.map(|ended| match ended {
+            Ok(()) => None,
+            Err(Broken::Sink(_)) => Some(Ending::ClientLeft),
+            Err(Broken::Source(_) | Broken::Malformed) => Some(Ending::BackendBroke),
+        })
+    }
+
+    /// Gives until when something must move.
+    fn deadline(&mut self, exchange: &Exchange<'_>) -> Instant {
+        let download = &self.download;
+        let moved = download.read + download.written + self.upload.read() + self.upload.written();
+        let deadline = match self.deadline {
+            Some(deadline) if moved == self.moved => deadline,
+            _ => Instant::now() + exchange.rules.limits.body_idle,
+        };
+        self.moved = moved;
+        self.deadline = Some(deadline);
+        self.end.map_or(deadline, |end| end.min(deadline))
+    }
+}
+
+/// Gives the line that says what becomes of the client's connection.
+pub(super) fn connection_line(keeps_alive: bool, is_http_10: bool) -> &'static [u8] {
+    match (keeps_alive, is_http_10) {
+        (false, _) => b"Connection: close\r\n",
+        (true, true) => b"Connection: keep-alive\r\n",
+        (true, false) => b"",
+    }
+}

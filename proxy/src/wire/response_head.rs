@@ -1,0 +1,153 @@
+//! A response's head: read strictly, since a backend may be deceived too.
+
+use super::Limits;
+use super::buffer::Buffer;
+use super::fields::{self, Known, Spans};
+use super::framing::{self, Framing};
+use super::refusal::Refusal;
+use super::relay::Source;
+use super::request_head::Request;
+use super::syntax;
+
+/// A response's head, as places in the buffer that received it.
+#[derive(Debug)]
+pub(super) struct ResponseHead {
+    pub(super) spans: Spans,
+    pub(super) status: u16,
+    pub(super) is_http_10: bool,
+    /// Where the status line ends.
+    pub(super) line_end: usize,
+    /// Where the head ends, with its empty line.
+    pub(super) end: usize,
+    /// The body as it is to be read.
+    pub(super) body: Source,
+    /// The backend keeps the connection after this response.
+    pub(super) keeps_alive: bool,
+    /// The backend has changed the protocol, as it was asked to.
+    pub(super) upgrade: bool,
+}
+
+/// Says that a response cannot be passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the response is malformed")]
+pub(super) struct Malformed;
+
+impl From<Refusal> for Malformed {
+    fn from(_: Refusal) -> Self {
+        Self
+    }
+}
+
+impl ResponseHead {
+    /// Tells whether it is an interim response (RFC 9110 §15.2), after which another one comes.
+    pub(super) fn is_interim(&self) -> bool {
+        self.status < 200 && self.status != 101
+    }
+}
+
+/// Reads a response's head; `None` if more bytes are needed.
+pub(super) fn parse(
+    buffer: &Buffer,
+    request: &Request,
+    limits: &Limits,
+) -> Result<Option<ResponseHead>, Malformed> {
+    let bytes = buffer.filled();
+    let Some((status, is_http_10, line_end)) = parse_line(bytes)? else { return incomplete(bytes, limits) };
+    let mut spans = Spans::new();
+    let Some(end) = fields::parse(bytes, line_end, limits.fields, &mut spans)? else {
+        return incomplete(bytes, limits);
+    };
+    if end > limits.head_size {
+        return Err(Malformed);
+    }
+    let head = &bytes[..end];
+    let stated = framing::of_fields(head, &spans, is_http_10)?;
+    let (keeps_alive, asks_upgrade) = read_options(head, &mut spans, is_http_10);
+    let has_body = !(request.is_head() || status < 200 || matches!(status, 204 | 304));
+    let body = match stated {
+        _ if !has_body => Source::Ended,
+        Some(framing) => Source::of(framing),
+        None => Source::UntilClose,
+    };
+    let upgrade = status == 101;
+    if upgrade && !(request.options.upgrade && asks_upgrade && is_asked_for(head, &spans, request)) {
+        return Err(Malformed);
+    }
+    if (status < 200 || status == 204) && stated.is_some_and(|framing| framing != Framing::Length(0)) {
+        // They have no body (RFC 9112 §6.3), and whoever goes by the fields would wait for one.
+        return Err(Malformed);
+    }
+    let keeps_alive = keeps_alive && !matches!(body, Source::UntilClose);
+    Ok(Some(ResponseHead { spans, status, is_http_10, line_end, end, body, keeps_alive, upgrade }))
+}
+
+fn incomplete(bytes: &[u8], limits: &Limits) -> Result<Option<ResponseHead>, Malformed> {
+    if bytes.len() >= limits.head_size { Err(Malformed) } else { Ok(None) }
+}
+
+/// Reads the status line: the status, whether it is HTTP/1.0, and where it ends.
+fn parse_line(bytes: &[u8]) -> Result<Option<(u16, bool, usize)>, Malformed> {
+    const START: &[u8; 7] = b"HTTP/1.";
+    let begun = bytes.len().min(START.len());
+    if bytes[..begun] != START[..begun] {
+        return Err(Malformed);
+    }
+    let Some(line) = bytes.get(START.len()..) else { return Ok(None) };
+    let [minor, space, hundreds, tens, ones, ..] = line else { return Ok(None) };
+    let digits = [hundreds, tens, ones];
+    if !matches!(minor, b'0' | b'1') || *space != b' ' || !digits.iter().all(|d| d.is_ascii_digit()) {
+        return Err(Malformed);
+    }
+    let status = digits.iter().fold(0, |status, digit| status * 10 + u16::from(**digit - b'0'));
+    if status < 100 {
+        return Err(Malformed);
+    }
+    let reason = START.len() + 5;
+    if bytes.get(reason).is_some_and(|byte| *byte != b' ' && *byte != b'\r') {
+        return Err(Malformed);
+    }
+    let end = syntax::value_end(bytes, reason);
+    match &bytes[end..] {
+        [] | [b'\r'] => Ok(None),
+        [b'\r', b'\n', ..] => Ok(Some((status, *minor == b'0', end + 2))),
+        _ => Err(Malformed),
+    }
+}
+
+/// Reads whether the connection is kept and whether it changes protocol; drops the fields that end with it.
+fn read_options(head: &[u8], spans: &mut Spans, is_http_10: bool) -> (bool, bool) {
+    let (mut keeps, mut closes, mut upgrades) = (!is_http_10, false, false);
+    for at in 0..spans.len() {
+        if spans[at].known != Known::Connection {
+            continue;
+        }
+        for option in syntax::list(spans[at].value(head)) {
+            if option.eq_ignore_ascii_case(b"close") {
+                closes = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                keeps = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                upgrades = true;
+            } else {
+                spans.drop_named(head, option);
+            }
+        }
+    }
+    (keeps && !closes, upgrades)
+}
+
+/// Tells whether the backend changed to a protocol the client asked for.
+fn is_asked_for(head: &[u8], spans: &Spans, request: &Request) -> bool {
+    let asked: Vec<&[u8]> = request
+        .spans
+        .iter()
+        .filter(|span| span.known == Known::Upgrade)
+        .flat_map(|span| syntax::list(span.value(request.head())))
+        .collect();
+    let mut given = spans
+        .iter()
+        .filter(|span| span.known == Known::Upgrade)
+        .flat_map(|span| syntax::list(span.value(head)))
+        .peekable();
+    given.peek().is_some() && given.all(|one| asked.iter().any(|asked| asked.eq_ignore_ascii_case(one)))
+}

@@ -1,0 +1,219 @@
+//! Heads as they go on: what may pass as it stands, without what ends here, and with what is ours.
+//!
+//! Whatever passes was checked byte by byte when it was read, so lines that stand side by side are copied
+//! in one go.
+
+use process::TraceContext;
+
+use super::buffer::Buffer;
+use super::fields::{Known, Span};
+use super::framing::Framing;
+use super::relay::{Sink, Source};
+use super::request_head::Request;
+use super::response_head::ResponseHead;
+use super::{AddedFields, Rules};
+use crate::Client;
+
+/// Writes a request's head for a backend; `host` is for a request that names none.
+pub(super) fn put_request(
+    output: &mut Buffer,
+    request: &Request,
+    client: &Client,
+    rules: &Rules,
+    trace: &TraceContext,
+    host: &str,
+) {
+    let head = request.head();
+    let options = request.options;
+    match request.plain_line() {
+        Some(line) => output.put(line),
+        None => output.put_all(&[request.method(), b" ", request.target(), b" HTTP/1.1\r\n"]),
+    }
+    let is_trusted = rules.trusted.contains(client.ip());
+    let mut account = Account::default();
+    put_lines(output, head, &request.spans, |known| match known {
+        Known::Dropped
+        | Known::Connection
+        | Known::KeepAlive
+        | Known::ProxyConnection
+        | Known::ProxyAuthorization
+        | Known::Te
+        | Known::Http2Settings
+        | Known::TransferEncoding
+        | Known::Traceparent => false,
+        Known::Upgrade => options.upgrade,
+        Known::ForwardedFor => account.note(|account| &mut account.has_for, is_trusted),
+        Known::ForwardedProto => account.note(|account| &mut account.has_proto, is_trusted),
+        Known::ForwardedHost => account.note(|account| &mut account.has_host, is_trusted),
+        // Nobody vouches for them, and a backend may believe them over the fields that are ours.
+        Known::Forwarded | Known::RealIp => is_trusted,
+        _ => true,
+    });
+    if !request.has_host_field() {
+        let host = if request.host().is_empty() { host.as_bytes() } else { request.host() };
+        output.put_all(&[b"Host: ", host, b"\r\n"]);
+    }
+    if request.framing == Framing::Chunked {
+        output.put(b"Transfer-Encoding: chunked\r\n");
+    }
+    match (options.upgrade, options.trailers) {
+        (true, true) => output.put(b"Connection: upgrade, te\r\nTE: trailers\r\n"),
+        (true, false) => output.put(b"Connection: upgrade\r\n"),
+        (false, true) => output.put(b"Connection: te\r\nTE: trailers\r\n"),
+        (false, false) => {}
+    }
+    let ip = client.field().as_bytes();
+    let host = request.host();
+    output.put_all(&[b"X-Forwarded-For: ", ip, b"\r\n"]);
+    if !account.has_proto {
+        output.put(proto_line(client));
+    }
+    // A trusted proxy that tells who asked, but not for which host, may have had a request without one: the
+    // host it wrote is then this server's own address.
+    if !account.has_host && !account.has_for && !host.is_empty() {
+        output.put_all(&[b"X-Forwarded-Host: ", host, b"\r\n"]);
+    }
+    if rules.writes_forwarded {
+        put_forwarded(output, client, host);
+    }
+    let via: &[u8] = if request.is_http_10() { b"Via: 1.0 sixfold" } else { b"Via: 1.1 sixfold" };
+    output.put_all(&[via, b"\r\ntraceparent: ", &trace.write(), b"\r\n\r\n"]);
+}
+
+/// What a trusted proxy has told already.
+#[derive(Debug, Default)]
+struct Account {
+    has_for: bool,
+    has_proto: bool,
+    has_host: bool,
+}
+
+impl Account {
+    /// Notes a field that is there; tells whether it is believed and passes.
+    fn note(&mut self, field: impl Fn(&mut Self) -> &mut bool, is_trusted: bool) -> bool {
+        *field(self) |= is_trusted;
+        is_trusted
+    }
+}
+
+fn proto_line(client: &Client) -> &'static [u8] {
+    let _ = client;
+    b"X-Forwarded-Proto: http\r\n"
+}
+
+/// Writes `Forwarded` (RFC 7239 §4); a second line extends the list of the first.
+fn put_forwarded(output: &mut Buffer, client: &Client, host: &[u8]) {
+    let ip = client.field().as_bytes();
+    // An IPv6 address stands in brackets, and so in quotes (§6).
+    if client.ip().is_ipv6() {
+        output.put_all(&[b"Forwarded: for=\"[", ip, b"]\""]);
+    } else {
+        output.put_all(&[b"Forwarded: for=", ip]);
+    }
+    if !host.is_empty() {
+        // Quoted because of the colon before a port; a host has neither quotes nor backslashes.
+        output.put_all(&[b";host=\"", host, b"\""]);
+    }
+    output.put(b";proto=http\r\n");
+}
+
+/// Copies the lines that pass.
+fn put_lines(output: &mut Buffer, head: &[u8], spans: &[Span], mut passes: impl FnMut(Known) -> bool) {
+    let Some(first) = spans.first() else { return };
+    let mut from = first.start as usize;
+    for span in spans {
+        if span.known != Known::Other && !passes(span.known) {
+            output.put(&head[from..span.start as usize]);
+            from = span.end as usize;
+        }
+    }
+    let end = spans.last().map_or(from, |last| last.end as usize);
+    output.put(&head[from..end]);
+}
+
+/// What a response's head needs besides the backend's.
+#[derive(Debug)]
+pub(super) struct ResponseChanges<'a> {
+    /// Lines to add.
+    pub(super) added: &'a AddedFields,
+    /// Fields to leave out, in lower case.
+    pub(super) removed: &'a [&'a [u8]],
+    /// How the body is written.
+    pub(super) sink: Sink,
+    /// Whether the client's connection stays open.
+    pub(super) keeps_alive: bool,
+    pub(super) trace: &'a TraceContext,
+}
+
+/// Writes a final response's head for a client.
+pub(super) fn put_response(
+    output: &mut Buffer,
+    head: &[u8],
+    response: &mut ResponseHead,
+    request: &Request,
+    changes: &ResponseChanges<'_>,
+) {
+    put_status_line(output, head, response);
+    for span in response.spans.iter_mut().filter(|span| span.known == Known::Other) {
+        let name = span.name(head);
+        if changes.removed.iter().any(|removed| name.eq_ignore_ascii_case(removed)) {
+            span.known = Known::Dropped;
+        }
+    }
+    let is_upgrade = response.upgrade;
+    let mut has_request_id = false;
+    // A response without a body to a HEAD or a 304 tells the length of the one there would be.
+    let keeps_length = response.status >= 200 && response.status != 204;
+    put_lines(output, head, &response.spans, |known| match known {
+        Known::Dropped
+        | Known::Connection
+        | Known::KeepAlive
+        | Known::ProxyConnection
+        | Known::TransferEncoding
+        | Known::Http2Settings => false,
+        Known::Upgrade => is_upgrade,
+        Known::ContentLength => keeps_length,
+        Known::RequestId => {
+            has_request_id = true;
+            true
+        }
+        _ => true,
+    });
+    if changes.sink == Sink::Chunked && !matches!(response.body, Source::Ended) {
+        output.put(b"Transfer-Encoding: chunked\r\n");
+    }
+    if !has_request_id {
+        put_request_id(output, changes.trace);
+    }
+    output.put(changes.added.lines());
+    output.put(match (is_upgrade, changes.keeps_alive, request.is_http_10()) {
+        (true, ..) => b"Connection: upgrade\r\n\r\n",
+        (false, false, _) => b"Connection: close\r\n\r\n",
+        (false, true, true) => b"Connection: keep-alive\r\n\r\n",
+        (false, true, false) => b"\r\n",
+    });
+}
+
+/// Writes an interim response's head for a client.
+pub(super) fn put_interim(output: &mut Buffer, head: &[u8], response: &ResponseHead) {
+    put_status_line(output, head, response);
+    put_lines(output, head, &response.spans, |known| {
+        matches!(known, Known::RequestId | Known::Traceparent | Known::Te)
+    });
+    output.put(b"\r\n");
+}
+
+fn put_status_line(output: &mut Buffer, head: &[u8], response: &ResponseHead) {
+    if response.is_http_10 {
+        output.put_all(&[b"HTTP/1.1", &head[b"HTTP/1.0".len()..response.line_end]]);
+    } else {
+        output.put(&head[..response.line_end]);
+    }
+}
+
+/// Writes the line that names the trace to the client.
+pub(super) fn put_request_id(output: &mut Buffer, trace: &TraceContext) {
+    let text = trace.write();
+    // Between the version and the span (W3C Trace Context §3.2.2).
+    output.put_all(&[b"X-Request-Id: ", &text[3..35], b"\r\n"]);
+}

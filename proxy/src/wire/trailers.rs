@@ -1,0 +1,58 @@
+//! Which fields may come after a body (RFC 9110 §6.5.1).
+
+use super::fields::{self, Known};
+
+/// Fields that frame, route, authenticate, or change how a message is understood; whoever reads them only
+/// after the body reads them too late, and whoever merges them into the head is deceived.
+const FORBIDDEN: [&[u8]; 29] = [
+    b"trailer",
+    b"content-encoding",
+    b"content-type",
+    b"content-range",
+    b"content-location",
+    b"content-disposition",
+    b"cache-control",
+    b"pragma",
+    b"expires",
+    b"age",
+    b"date",
+    b"vary",
+    b"location",
+    b"retry-after",
+    b"warning",
+    b"authorization",
+    b"proxy-authenticate",
+    b"www-authenticate",
+    b"cookie",
+    b"set-cookie",
+    b"max-forwards",
+    b"range",
+    b"if-match",
+    b"if-none-match",
+    b"if-modified-since",
+    b"if-unmodified-since",
+    b"if-range",
+    b"via",
+    b"allow",
+];
+
+/// Tells whether a trailer line goes on.
+pub(super) fn may_pass(line: &[u8]) -> bool {
+    let Ok(Some(span)) = fields::parse_line(line, 0) else { return false };
+    let name = span.name(line);
+    span.known == Known::Other && !FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_head_must_say_cannot_be_said_afterwards() {
+        assert!(may_pass(b"Grpc-Status: 0\r\n"));
+        assert!(may_pass(b"ETag: \"a\"\r\n"));
+        for line in ["Content-Length: 1", "Host: a", "set-cookie: a", "X-Forwarded-For: 1", "TE: x"] {
+            assert!(!may_pass(format!("{line}\r\n").as_bytes()), "{line}");
+        }
+    }
+}

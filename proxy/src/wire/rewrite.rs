@@ -66,7 +66,7 @@ pub(super) fn put_request(
     let host = request.host();
     output.put_all(&[b"X-Forwarded-For: ", ip, b"\r\n"]);
     if !account.has_proto {
-        output.put(proto_line(client));
+        output.put_all(&[b"X-Forwarded-Proto: ", client.scheme().as_bytes(), b"\r\n"]);
     }
     // A trusted proxy that tells who asked, but not for which host, may have had a request without one: the
     // host it wrote is then this server's own address.
@@ -96,11 +96,6 @@ impl Account {
     }
 }
 
-fn proto_line(client: &Client) -> &'static [u8] {
-    let _ = client;
-    b"X-Forwarded-Proto: http\r\n"
-}
-
 /// Writes `Forwarded` (RFC 7239 §4); a second line extends the list of the first.
 fn put_forwarded(output: &mut Buffer, client: &Client, host: &[u8]) {
     let ip = client.field().as_bytes();
@@ -114,7 +109,7 @@ fn put_forwarded(output: &mut Buffer, client: &Client, host: &[u8]) {
         // Quoted because of the colon before a port; a host has neither quotes nor backslashes.
         output.put_all(&[b";host=\"", host, b"\""]);
     }
-    output.put(b";proto=http\r\n");
+    output.put_all(&[b";proto=", client.scheme().as_bytes(), b"\r\n"]);
 }
 
 /// Copies the lines that pass.

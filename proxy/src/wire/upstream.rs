@@ -134,9 +134,9 @@ impl Upstream {
         timeouts: &Timeouts,
         client: &Client,
     ) -> Result<Box<Link>, ForwardError> {
-        let _ = client;
-        let connector = Connector { connect_timeout: timeouts.connect, ..Connector::default() };
-        match connector.connect(&self.target, None).await {
+        let Timeouts { connect: connect_timeout, handshake: handshake_timeout, .. } = *timeouts;
+        let connector = Connector { connect_timeout, handshake_timeout };
+        match connector.connect(&self.target, Some(client.addresses())).await {
             Ok(stream) => {
                 let (input, output) = (Buffer::default(), Buffer::default());
                 Ok(Box::new(Link { stream, input, output, is_reused: false }))

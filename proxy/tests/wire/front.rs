@@ -101,6 +101,7 @@ impl Front {
         let kind = match error {
             ForwardError::Connect { .. } => "connect",
             ForwardError::Broken { .. } => "broken",
+            ForwardError::Refused { .. } => "refused",
             ForwardError::Timeout { .. } => "timeout",
             ForwardError::Malformed { .. } => "malformed",
             ForwardError::Client { .. } => "client",

@@ -73,11 +73,10 @@ enum Came {
 /// Serves a connection to its end.
 pub async fn serve<H: Handler>(connection: Connection, handler: Rc<H>) {
     let Connection { stream, client, watched } = connection;
-    let rules = handler.rules();
     let (input, output, timer) = (Buffer::default(), Buffer::default(), Timer::default());
     let downstream = RefCell::new(Downstream { stream, input, output, timer, is_watched: true, sent: 0 });
     loop {
-        let request = match next_request(&downstream, &watched, &rules.limits).await {
+        let request = match next_request(&downstream, &watched, &*handler).await {
             Came::Request(request) => request,
             Came::Refused(refusal) => {
                 watched.standing().note_request();
@@ -91,7 +90,8 @@ pub async fn serve<H: Handler>(connection: Connection, handler: Rc<H>) {
         };
         watched.standing().note_request();
         let trace = trace_of(&request);
-        let mut exchange = Exchange::new(request, &client, rules, trace, &downstream, &watched);
+        let rules = handler.rules();
+        let mut exchange = Exchange::new(request, &client, &rules, trace, &downstream, &watched);
         let is_answered = while_there(handler.serve(&mut exchange), &downstream, &watched).await;
         let (mut rest, then) = exchange.into_rest();
         watched.standing().note_response();
@@ -118,13 +118,15 @@ fn trace_of(request: &Request) -> TraceContext {
 }
 
 /// Waits for the next request.
-async fn next_request(downstream: &RefCell<Downstream>, watched: &Watched, limits: &Limits) -> Came {
+async fn next_request<H: Handler>(downstream: &RefCell<Downstream>, watched: &Watched, handler: &H) -> Came {
     let mut is_fresh = !downstream.borrow().input.is_empty();
     poll_fn(|cx| {
         let order = watched.order(cx.waker());
         if order == Order::Close {
             return Poll::Ready(Came::End);
         }
+        let limits = handler.rules().limits;
+        let limits = &limits;
         let mut client = downstream.borrow_mut();
         let client = &mut *client;
         loop {

@@ -58,8 +58,8 @@ pub trait Handler: 'static {
     /// The future is dropped when the client goes away.
     fn serve(&self, exchange: &mut Exchange<'_>) -> impl Future<Output = ()>;
 
-    /// Gives what clients are held to.
-    fn rules(&self) -> &Rules;
+    /// Gives what clients are held to; asked for each request.
+    fn rules(&self) -> Rc<Rules>;
 
     /// Notes a request that was refused before it became an exchange, because it is malformed.
     fn note_refusal(&self, client: &Client, kind: Kind) {

@@ -91,8 +91,8 @@ impl wire::Handler for Front {
         }
     }
 
-    fn rules(&self) -> &Rules {
-        &self.setup.rules
+    fn rules(&self) -> Rc<Rules> {
+        Rc::new(self.setup.rules.clone())
     }
 }
 

@@ -255,8 +255,11 @@ async fn all_answer(ports: &Ports) -> bool {
     }
 }
 
-/// Finds the built binary beside the running test.
+/// Finds the built binary: what `SIXFOLD_BINARY` names, or the one beside the running test.
 pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("SIXFOLD_BINARY") {
+        return PathBuf::from(named);
+    }
     let test = std::env::current_exe().expect("the test's own path");
     let folder = test.ancestors().find(|folder| folder.join("sixfold").is_file());
     folder

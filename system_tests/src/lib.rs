@@ -2,12 +2,19 @@
 //!
 //! [`House`] starts the built binary on free ports, folded (one process) or unfolded (a process per role
 //! instance), waits until it answers, and kills what it started when it is dropped. [`Client`] speaks HTTP
-//! to it.
+//! to it. [`Alone`] is a load balancer or a gateway by itself. Where bytes matter, [`raw::Raw`] sends them as
+//! they are, a [`recorder::Recorder`] behind the role keeps what arrives, and [`strict`] judges it.
 
+mod balancer;
 mod client;
 mod house;
+pub mod load;
 mod ports;
+pub mod raw;
+pub mod recorder;
+pub mod strict;
 
+pub use balancer::{Alone, balancer_config, local, send_signal, wait_for_end};
 pub use client::{Client, Reply};
 pub use house::{House, Layout, binary, wait_until};
 pub use ports::{Ports, free_port};

@@ -1,0 +1,99 @@
+//! A backend in the test's own process that keeps every byte it gets and judges it by [`crate::strict`].
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::strict::{Parsed, Request, parse_request};
+
+/// The path of health probes, which are answered and not recorded.
+const HEALTH: &str = "/health";
+
+/// Something a backend saw on one of its connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// A whole, unambiguous request.
+    Request(Request),
+    /// Bytes that another parser could read in another way.
+    Ambiguous {
+        /// What is wrong with them.
+        why: String,
+        /// What arrived.
+        bytes: String,
+    },
+    /// A request that broke off: unambiguous as far as it came.
+    BrokenOff(String),
+}
+
+/// What the backend answers to a request: the bytes, and whether it closes the connection after them.
+pub type Reply = (Vec<u8>, bool);
+
+/// A backend that records.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Recorder {
+    /// Starts a backend that answers each request with its target.
+    pub fn start() -> Self {
+        Self::answering(|request| (answer(&request.target), false))
+    }
+
+    /// Starts a backend that answers as told. Its threads end with the process.
+    pub fn answering(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let recorder = Self { address: listener.local_addr().expect("its address"), seen: Arc::default() };
+        let (seen, reply) = (Arc::clone(&recorder.seen), Arc::new(reply));
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let (seen, reply) = (Arc::clone(&seen), Arc::clone(&reply));
+                std::thread::spawn(move || serve(connection, &seen, &*reply));
+            }
+        });
+        recorder
+    }
+
+    /// Gives where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes what was seen since the last call.
+    pub fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Writes a plain answer with a body.
+pub fn answer(body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+fn serve(mut connection: TcpStream, seen: &Mutex<Vec<Seen>>, reply: &dyn Fn(&Request) -> Reply) {
+    let note = |what: Seen| seen.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(2000)]).into_owned();
+    let _ = connection.set_nodelay(true);
+    let (mut bytes, mut block) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        match parse_request(&bytes) {
+            Parsed::Request(request, length) => {
+                bytes.drain(..length);
+                let (answer, closes) = reply(&request);
+                if request.target != HEALTH {
+                    note(Seen::Request(request));
+                }
+                if connection.write_all(&answer).is_err() || closes {
+                    return;
+                }
+            }
+            Parsed::Ambiguous(why) => return note(Seen::Ambiguous { why, bytes: text(&bytes) }),
+            Parsed::Incomplete => match connection.read(&mut block) {
+                Ok(0) | Err(_) if bytes.is_empty() => return,
+                Ok(0) | Err(_) => return note(Seen::BrokenOff(text(&bytes))),
+                Ok(length) => bytes.extend_from_slice(&block[..length]),
+            },
+        }
+    }
+}

@@ -105,6 +105,15 @@ impl Alone {
         Client::new(format!("http://{}", self.admin))
     }
 
+    /// Gives how many backends `/v1/backends` tells of, or nothing when it does not answer.
+    pub fn count_backends(&self) -> Option<usize> {
+        let mut admin = crate::raw::Raw::connect(self.admin);
+        admin.send(b"GET /v1/backends HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        let crate::raw::Next::Answer(answer) = admin.next("GET") else { return None };
+        let document: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+        document["backends"].as_array().map(Vec::len)
+    }
+
     /// Gives the state of every backend, as `/v1/backends` tells it.
     pub async fn states(&self) -> Vec<String> {
         match self.admin().try_send("GET", "/v1/backends", &[], "").await {

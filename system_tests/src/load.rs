@@ -133,7 +133,7 @@ impl Sender {
     }
 
     async fn exchange(&self, id: u64, is_post: bool, is_reopened: &Cell<bool>) -> Result<Got, String> {
-        let kept = if id % 50 == 0 { None } else { self.take_idle() };
+        let kept = if id.is_multiple_of(50) { None } else { self.take_idle() };
         if let Some(kept) = kept {
             match self.ask(kept, id, is_post).await {
                 // What is certain not to be acted on twice may be sent again (RFC 9110 §9.2.2).

@@ -15,7 +15,7 @@ use crate::ledger::{self, Hole, Tally};
 const RATE: u64 = 1000;
 
 /// Probes often, so that a scenario takes seconds; all else is as by default.
-const BALANCER: &str = "[load_balancer.health]\ninterval = \"200ms\"\ntimeout = \"500ms\"\n";
+pub(crate) const BALANCER: &str = "[load_balancer.health]\ninterval = \"200ms\"\ntimeout = \"500ms\"\n";
 
 /// What a scenario acts on.
 pub(crate) struct Stage {
@@ -78,7 +78,7 @@ impl Stage {
             }
         };
         let addresses: Vec<SocketAddr> = backends.iter().take(5).map(Backend::address).collect();
-        let balancer = Alone::balancer(&addresses, &format!("{keys}\n{BALANCER}"));
+        let balancer = Alone::balancer(&addresses, &format!("{BALANCER}\n{keys}"));
         backends.shrink_to_fit();
         let load = Load::start(balancer.address, rate);
         let stage = Self { backends, balancer, load, hole: None, folder };

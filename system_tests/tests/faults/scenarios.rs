@@ -1,15 +1,21 @@
 //! The faults, with light backends.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use system_tests::{balancer_config, wait_for_end};
 
+use crate::backends::wait_until;
 use crate::ledger::Hole;
-use crate::scenario::{Behind, run};
+use crate::scenario::{BALANCER, Behind, run};
 
 /// What recovery may take once backends are back: `rise` probes, 200 ms apart, a timeout of one before them,
 /// and slack for a machine that is busy.
 const RECOVERY: Duration = Duration::from_millis(2000);
+
+/// Sections that let a second process take the listeners over, in a folder beside the config file.
+const HANDOVER: &str = "[process]\nhandover = \"run\"\n";
 
 /// What noticing may take: `fall` probes, 200 ms apart, that are refused at once, and the same slack.
 const NOTICE: Duration = Duration::from_millis(1500);
@@ -58,6 +64,37 @@ fn a_rolling_restart_of_all_backends_costs_no_idempotent_request() {
             stage.backends[index].stop();
             stage.backends[index].start_again();
             stage.wait_until_asked(index);
+        }
+    });
+}
+
+#[test]
+#[ignore = "waits for the reload on SIGHUP"]
+fn a_reload_under_load_costs_no_request_at_all() {
+    run("reload on SIGHUP", Behind::Light, "", |stage| {
+        let all: Vec<SocketAddr> = stage.backends.iter().map(|backend| backend.address()).collect();
+        for turn in 0..6 {
+            // The last backend leaves and comes back; the policy changes with it.
+            let (left, policy) = if turn % 2 == 0 { (4, "least_request") } else { (5, "peak_ewma") };
+            let keys = format!("policy = \"{policy}\"\n{BALANCER}");
+            let text = balancer_config(stage.balancer.address, &all[..left], &keys);
+            std::fs::write(stage.balancer.config_file(), text).expect("the config file");
+            stage.balancer.signal(Signal::HUP);
+            wait_until("the change is in force", || stage.balancer.count_backends() == Some(left));
+            stage.wait_for_answers(300);
+        }
+    });
+}
+
+#[test]
+#[ignore = "waits for the handover"]
+fn a_handover_of_the_balancer_costs_no_idempotent_request() {
+    run("binary handover of the balancer", Behind::Light, HANDOVER, |stage| {
+        for _ in 0..2 {
+            let mut first = stage.balancer.start_successor();
+            assert!(wait_for_end(&mut first).success(), "{}", stage.balancer.log());
+            assert!(stage.balancer.is_running(), "{}", stage.balancer.log());
+            stage.wait_for_answers(300);
         }
     });
 }

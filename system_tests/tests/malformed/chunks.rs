@@ -22,7 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
         size("chunk size that is no digit", "g", CutOff),
         size("chunk size with a letter behind", "5g", CutOff),
         size("chunk size with a comma", "5,", CutOff),
-        size("chunk size after a NUL", "\05", CutOff),
+        size("chunk size after a NUL", "\u{0}5", CutOff),
         size("chunk size before a vertical tab", "5\u{b}", CutOff),
         size("chunk size in quotes", "\"5\"", CutOff),
         size("chunk extension with a bare LF", "5;a\nb", CutOff),

@@ -1,0 +1,203 @@
+//! Clients that mean harm: each loses its connection or its stream, and others are served.
+
+use std::time::Duration;
+
+use proxy::Target;
+use proxy::server::Limits;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::raw_http2::{
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS,
+};
+use crate::support::{Echo, Running, get, soon, start};
+
+/// More of anything than is granted; fewer than an attack has.
+const MANY: usize = 20_000;
+
+/// Limits whose times a test can wait for.
+fn quick() -> Limits {
+    Limits {
+        header_timeout: Duration::from_secs(1),
+        body_idle_timeout: Duration::from_secs(1),
+        ..Limits::default()
+    }
+}
+
+/// Sends frames without end; tells that the connection was ended before all could be sent or answered.
+async fn flood(running: &Running, mut next: impl FnMut(usize) -> Vec<u8>) -> Option<u32> {
+    let mut stream = raw_http2::connect(running.address).await;
+    let (mut reader, mut writer) = stream.split();
+    let send = async {
+        for number in 0..MANY {
+            if writer.write_all(&next(number)).await.is_err() {
+                return;
+            }
+        }
+        // All was taken: then the other end must close by what it has read.
+        std::future::pending().await
+    };
+    let read = raw_http2::read_to_end(&mut reader);
+    tokio::select! {
+        () = send => None,
+        code = read => code,
+    }
+}
+
+async fn is_serving(running: &Running) {
+    assert!(get(&mut running.connect().await, "/").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_rapid_reset_ends_the_connection() {
+    let backend = Echo::start().await;
+    let running = start(Limits::default(), Target::plain(backend.address));
+    let block = raw_http2::get_fields();
+    soon(flood(&running, |number| {
+        let stream = u32::try_from(2 * number + 1).unwrap();
+        let mut both = raw_http2::frame(HEADERS, END_HEADERS | END_STREAM, stream, &block);
+        both.extend(raw_http2::frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+        both
+    }))
+    .await;
+    is_serving(&running).await;
+    let requests: usize = backend.text().iter().map(|text| text.matches("GET / ").count()).sum();
+    assert!(requests < 1000, "{requests} of {MANY} requests reached the backend");
+}
+
+#[tokio::test]
+async fn floods_of_pings_settings_and_empty_data_end_the_connection() {
+    let backend = Echo::start().await;
+    let running = start(Limits::default(), Target::plain(backend.address));
+    soon(flood(&running, |_| raw_http2::frame(PING, 0, 0, &[0; 8]))).await;
+    soon(flood(&running, |_| raw_http2::frame(SETTINGS, 0, 0, &[]))).await;
+    let block = raw_http2::fields(&[
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":authority", b"a"),
+        (b":path", b"/"),
+    ]);
+    soon(flood(&running, |number| match number {
+        0 => raw_http2::frame(HEADERS, END_HEADERS, 1, &block),
+        _ => raw_http2::frame(DATA, 0, 1, &[]),
+    }))
+    .await;
+    is_serving(&running).await;
+}
+
+#[tokio::test]
+async fn a_header_block_without_end_ends_the_connection() {
+    let backend = Echo::start().await;
+    let running = start(Limits::default(), Target::plain(backend.address));
+    let more = raw_http2::fields(&[(b"x-more", &[b'a'; 120])]);
+    soon(flood(&running, |number| match number {
+        0 => raw_http2::frame(HEADERS, END_STREAM, 1, &raw_http2::get_fields()),
+        _ => raw_http2::frame(CONTINUATION, 0, 1, &more),
+    }))
+    .await;
+    soon(flood(&running, |number| match number {
+        0 => raw_http2::frame(HEADERS, END_STREAM, 1, &raw_http2::get_fields()),
+        _ => raw_http2::frame(CONTINUATION, 0, 1, &[]),
+    }))
+    .await;
+    is_serving(&running).await;
+    let seen: String = backend.text().concat();
+    assert!(!seen.contains("x-more"), "nothing of it reached the backend");
+}
+
+#[tokio::test]
+async fn a_header_block_that_dawdles_ends_the_connection_beside_a_stream_that_moves() {
+    let backend = Echo::start().await;
+    let running = start(quick(), Target::plain(backend.address));
+    let mut stream = raw_http2::connect(running.address).await;
+    let post = raw_http2::fields(&[
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":authority", b"a"),
+        (b":path", b"/"),
+    ]);
+    stream.write_all(&raw_http2::frame(HEADERS, END_HEADERS, 1, &post)).await.unwrap();
+    let block = raw_http2::get_fields();
+    stream.write_all(&raw_http2::frame(HEADERS, END_STREAM, 3, &block)).await.unwrap();
+    raw_http2::read_to_end(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_closed() {
+    let backend = Echo::start().await;
+    let running = start(quick(), Target::plain(backend.address));
+    let mut stream = running.connect().await;
+    stream.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    // Reads only once the other end has given up: what the kernel holds, and then the end.
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    let mut received = 0;
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = soon(stream.read(&mut buffer)).await {
+        received += count;
+    }
+    assert!(received < 64 << 20, "it got all of it");
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_grants_no_window_is_reset_and_the_connection_goes_on() {
+    let backend = Echo::start().await;
+    let running = start(quick(), Target::plain(backend.address));
+    let mut stream = running.connect().await;
+    // SETTINGS_INITIAL_WINDOW_SIZE = 1.
+    raw_http2::begin(&mut stream, &[0, 4, 0, 0, 0, 1]).await;
+    let block = raw_http2::fields(&[
+        (b":method", b"GET"),
+        (b":scheme", b"http"),
+        (b":authority", b"a"),
+        (b":path", b"/large"),
+    ]);
+    stream.write_all(&raw_http2::frame(HEADERS, END_HEADERS | END_STREAM, 1, &block)).await.unwrap();
+    assert!(raw_http2::read_until(&mut stream, DATA, 1).await.is_some());
+    assert!(raw_http2::read_until(&mut stream, RST_STREAM, 1).await.is_some());
+    stream.write_all(&raw_http2::frame(PING, 0, 0, &[7; 8])).await.unwrap();
+    assert_eq!(raw_http2::read_until(&mut stream, PING, 0).await.unwrap().payload, [7; 8]);
+}
+
+#[tokio::test]
+async fn an_address_gets_as_many_connections_as_it_may_have() {
+    let backend = Echo::start().await;
+    let limits = Limits { connections_per_address: 2, ..Limits::default() };
+    let running = start(limits, Target::plain(backend.address));
+    let (mut first, mut second) = (running.connect().await, running.connect().await);
+    get(&mut first, "/").await;
+    get(&mut second, "/").await;
+    let mut third = running.connect().await;
+    assert_eq!(soon(third.read(&mut [0; 1])).await.unwrap_or(0), 0, "closed without a word");
+    drop(first);
+    soon(async {
+        loop {
+            let mut again = running.connect().await;
+            let _ = again.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            if again.read(&mut [0; 1]).await.unwrap_or(0) == 1 {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_more_streams_run_at_a_time_than_are_granted() {
+    let backend = Echo::start().await;
+    let limits = Limits { max_streams: 2, ..Limits::default() };
+    let running = start(limits, Target::plain(backend.address));
+    let mut stream = raw_http2::connect(running.address).await;
+    let post = raw_http2::fields(&[
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":authority", b"a"),
+        (b":path", b"/"),
+    ]);
+    // Only an acknowledged limit binds (RFC 9113 §6.5.3).
+    assert!(raw_http2::read_until(&mut stream, SETTINGS, 0).await.is_some());
+    stream.write_all(&raw_http2::frame(SETTINGS, 1, 0, &[])).await.unwrap();
+    for number in [1, 3, 5] {
+        stream.write_all(&raw_http2::frame(HEADERS, END_HEADERS, number, &post)).await.unwrap();
+    }
+    let refused = raw_http2::read_until(&mut stream, RST_STREAM, 5).await.unwrap();
+    assert_eq!(refused.payload, 7_u32.to_be_bytes(), "REFUSED_STREAM");
+}

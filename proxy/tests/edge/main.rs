@@ -1,0 +1,12 @@
+//! The serve loop at its edge: real sockets, clients that show every byte, and backends that do as told.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod downgrade;
+mod hostile;
+mod http2_backend;
+mod lifecycle;
+mod proxy_protocol;
+mod raw_http2;
+mod support;
+mod tls;

@@ -92,8 +92,9 @@ pub fn prepare_request(
 
 /// Brings the target into origin form, with its authority in `Host` (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
 fn set_target(uri: &mut Uri, fields: &mut HeaderMap, version: Version) -> Result<(), Refusal> {
-    if version != Version::HTTP_2 {
-        check_host(fields, version)?;
+    match version {
+        Version::HTTP_2 => check_authority(uri, fields)?,
+        _ => check_host(fields, version)?,
     }
     if let Some(authority) = uri.authority() {
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
@@ -106,7 +107,23 @@ fn set_target(uri: &mut Uri, fields: &mut HeaderMap, version: Version) -> Result
     if uri.path().is_empty() {
         *uri = Uri::from_static("/");
     }
-    if version == Version::HTTP_2 && !has_one_host(fields) { Err(Refusal::Host) } else { Ok(()) }
+    Ok(())
+}
+
+/// Refuses a message of HTTP/2 without one host, and one whose `:authority` and `Host` disagree (RFC 9113
+/// §8.3.1): whoever checked one of them may not have meant the other.
+fn check_authority(uri: &Uri, fields: &HeaderMap) -> Result<(), Refusal> {
+    let mut hosts = fields.get_all(header::HOST).iter();
+    let is_right = match (uri.authority(), hosts.next()) {
+        (Some(authority), None) => is_host(authority.as_str().as_bytes()),
+        (Some(authority), Some(host)) => {
+            let authority = authority.as_str().as_bytes();
+            is_host(authority) && authority.eq_ignore_ascii_case(host.as_bytes())
+        }
+        (None, Some(host)) => is_host(host.as_bytes()),
+        (None, None) => false,
+    };
+    if is_right && hosts.next().is_none() { Ok(()) } else { Err(Refusal::Host) }
 }
 
 /// Refuses a message of HTTP/1 without exactly one host that is one.
@@ -117,10 +134,6 @@ fn check_host(fields: &HeaderMap, version: Version) -> Result<(), Refusal> {
         (None, _) if version != Version::HTTP_11 => Ok(()),
         _ => Err(Refusal::Host),
     }
-}
-
-fn has_one_host(fields: &HeaderMap) -> bool {
-    fields.get_all(header::HOST).iter().count() == 1
 }
 
 /// Tells whether a text is a host with or without a port; an empty one is what a client sends whose target

@@ -104,14 +104,21 @@ async fn leave_then_stop(
     if let Some(registration) = registration {
         let too_long = async {
             shutdown.requested().await;
-            tokio::time::sleep(shutdown.grace() / 2).await;
+            // The successor is registered at the same address, and stays.
+            if !shutdown.is_handed_over() {
+                tokio::time::sleep(shutdown.grace() / 2).await;
+            }
         };
         tokio::select! {
-            () = registration.keep(Arc::clone(shared), shutdown.clone()) => {}
+            biased;
             () = too_long => {}
+            () = registration.keep(Arc::clone(shared), shutdown.clone()) => {}
         }
     }
     shutdown.requested().await;
+    if shutdown.is_handed_over() {
+        stop.note_handed_over();
+    }
     stop.request_by(Instant::now() + shutdown.grace());
 }
 

@@ -1,16 +1,19 @@
 //! `sixfold`: one binary, a subcommand per role, and `up` for all of them.
 //!
 //! [`args`] is what can be typed, [`settings`] the one configuration, [`role`] the closed list of roles,
-//! [`up`] the plain list of what one process starts, [`run`] the life of a process.
+//! [`up`] the plain list of what one process starts, [`run`] the life of a process, [`reload`] its changes of
+//! configuration, [`takeover`] its replacement by another process.
 
 mod args;
 mod backup;
 mod config_command;
+mod reload;
 mod role;
 mod run;
 mod settings;
 mod status;
 mod table;
+mod takeover;
 mod terminal;
 mod up;
 
@@ -19,6 +22,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use args::{Args, Command, ConfigAction};
+use reload::Source;
 use role::Role;
 use settings::Settings;
 
@@ -44,33 +48,37 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
-    let load = |flags| Settings::load(args.config.clone(), flags);
+    let source = |flags| Source { file: args.config.clone(), flags };
+    let load = |flags| source(flags).load();
     match args.command {
         Command::Up(options) => {
-            let settings = load(options.flags())?;
-            run::block_on(run::serve(&settings, &up::roles(&settings), run::Greeting::House))
+            let source = source(options.flags());
+            let settings = source.load()?;
+            let roles = up::roles(&settings);
+            run::block_on(run::serve(&source, settings, &roles, run::Greeting::House))
         }
         Command::LoadBalancer(options) => {
-            serve_one(load(options.flags_with_listen("load_balancer.listen"))?, Role::LoadBalancer)
+            serve_one(source(options.flags_with_listen("load_balancer.listen")), |_| Ok(Role::LoadBalancer))
         }
-        Command::Gateway(options) => {
-            let settings = load(options.flags())?;
+        Command::Gateway(options) => serve_one(source(options.flags()), |settings| {
             let listen = options.role.listen.or_else(|| settings.api_gateway.listen.first().cloned());
             let listen = listen
                 .ok_or_else(|| anyhow::anyhow!("api_gateway.listen: name an address, or use --listen"))?;
-            serve_one(settings, Role::Gateway { listen })
-        }
+            Ok(Role::Gateway { listen })
+        }),
         Command::Service(options) => {
             let role = Role::Service { name: options.name.clone(), listen: options.listen.clone() };
-            serve_one(load(options.flags())?, role)
+            serve_one(source(options.flags()), |_| Ok(role))
         }
         Command::Database(options) => match options.action {
-            None => serve_one(load(options.flags())?, Role::Database),
+            None => serve_one(source(options.flags()), |_| Ok(Role::Database)),
             Some(ref action) => backup::perform(&load(options.flags())?, action),
         },
-        Command::Cache(options) => serve_one(load(options.flags_with_listen("cache.listen"))?, Role::Cache),
+        Command::Cache(options) => {
+            serve_one(source(options.flags_with_listen("cache.listen")), |_| Ok(Role::Cache))
+        }
         Command::Worker(options) => {
-            serve_one(load(options.flags_with_listen("worker.listen"))?, Role::Worker)
+            serve_one(source(options.flags_with_listen("worker.listen")), |_| Ok(Role::Worker))
         }
         Command::Config { action: ConfigAction::Show } => config_command::show(&load(Vec::new())?),
         Command::Config { action: ConfigAction::Check } => {
@@ -87,6 +95,11 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn serve_one(settings: Settings, role: Role) -> anyhow::Result<ExitCode> {
-    run::block_on(run::serve(&settings, &[role], run::Greeting::Role))
+fn serve_one(
+    source: Source,
+    choose: impl FnOnce(&Settings) -> anyhow::Result<Role>,
+) -> anyhow::Result<ExitCode> {
+    let settings = source.load()?;
+    let role = choose(&settings)?;
+    run::block_on(run::serve(&source, settings, &[role], run::Greeting::Role))
 }

@@ -5,7 +5,8 @@ use std::fmt;
 use cache::Cache;
 use database::Database;
 use microservice::FirstAdmin;
-use process::{Bound, Reload, RoleError};
+use process::reload::Reloader;
+use process::{Bound, RoleError};
 use tokio::sync::oneshot;
 
 use crate::settings::Settings;
@@ -26,14 +27,17 @@ impl Role {
     /// which it tells the password of an administrator it had to make.
     pub(crate) fn bind(
         &self,
-        settings: &Settings,
+        reloader: &Reloader<Settings>,
         first_admin: &mut Option<oneshot::Sender<FirstAdmin>>,
     ) -> Result<Bound, RoleError> {
+        let settings = &*reloader.current();
         let token = settings.token();
         let database = || Database::connect(&settings.database, token.secret().cloned());
         let cache = || Cache::connect(&settings.cache, &token);
         match self {
-            Self::LoadBalancer => load_balancer::bind(Reload::fixed(settings.load_balancer.clone())),
+            Self::LoadBalancer => {
+                load_balancer::bind(reloader.part(|settings| settings.load_balancer.clone()))
+            }
             Self::Gateway { listen } => {
                 api_gateway::bind(&settings.api_gateway, listen, &settings.services, &token)
             }
@@ -71,6 +75,27 @@ impl Role {
             Self::Worker => one(&settings.worker.listen),
             Self::Cache => vec![settings.cache.listen.clone(), settings.cache.resp_listen.clone()],
             Self::Database => one(&settings.database.listen),
+        }
+    }
+
+    /// Names the keys of its configuration that it reads only once, each with what lies below it.
+    pub(crate) fn fixed_keys(&self) -> &'static [&'static str] {
+        match self {
+            Self::LoadBalancer => &["load_balancer.listen", "load_balancer.threads"],
+            Self::Gateway { .. } => &["api_gateway"],
+            Self::Service { .. } => &["microservice", "services", "cache", "database"],
+            Self::Worker => &["worker", "services", "cache", "database"],
+            Self::Cache => &["cache"],
+            Self::Database => &["database"],
+        }
+    }
+
+    /// Tells whether another process may take its place while it runs: it holds no lock, no work and
+    /// nothing in memory that others count on.
+    pub(crate) fn can_hand_over(&self) -> bool {
+        match self {
+            Self::LoadBalancer | Self::Gateway { .. } | Self::Service { .. } => true,
+            Self::Worker | Self::Cache | Self::Database => false,
         }
     }
 

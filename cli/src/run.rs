@@ -3,18 +3,21 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use microservice::FirstAdmin;
 use process::health::HealthState;
+use process::reload::Reloader;
 use process::{Bound, Health, Listening, RoleError, Shutdown, admin, telemetry};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use crate::reload::{Source, follow};
 use crate::role::{LAST_STOP_TURN, Role};
 use crate::settings::Settings;
-use crate::{table, terminal};
+use crate::{table, takeover, terminal};
 
 /// How long the table waits for every role to be ready before it is printed as things stand.
 const READY_WAIT: Duration = Duration::from_secs(5);
@@ -56,48 +59,108 @@ pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> an
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
 }
 
-/// Binds the roles, serves until a signal or a failure, and stops within the configured grace.
+/// Why a process stops.
+enum End {
+    /// Someone asked for it.
+    Asked,
+    /// Its successor has its listeners and serves.
+    TakenOver,
+    /// A role cannot go on.
+    Failed(RoleError),
+    /// The process it was to replace goes on.
+    NotTakenOver(anyhow::Error),
+}
+
+/// Binds the roles, serves until a signal, a successor or a failure, and stops within the configured grace.
 pub(crate) async fn serve(
-    settings: &Settings,
+    source: &Source,
+    settings: Settings,
     roles: &[Role],
     greeting: Greeting,
 ) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     telemetry::start(&settings.process)?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut signals = Signals::catch()?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let place = takeover::find_place(&settings.process, roles)?;
+    let predecessor = takeover::take_over(place.as_ref()).await?;
 
+    let reloader = Arc::new(Reloader::new(settings));
+    let settings = reloader.current();
     let (sender, first_admin) = oneshot::channel();
     let mut sender = Some(sender);
     let mut bound = Vec::new();
     for role in roles {
-        bound.push(role.bind(settings, &mut sender)?);
+        bound.push(role.bind(&reloader, &mut sender)?);
     }
-    let admin = admin::bind(&admin_address(settings, roles, &bound), &settings.token(), &bound)?;
+    let admin = admin::bind(&admin_address(&settings, roles, &bound), &settings.token(), &bound)?;
     let turns = roles.iter().map(Role::stop_turn).chain([LAST_STOP_TURN]);
     let bound: Vec<Bound> = bound.into_iter().chain([admin]).collect();
+    takeover::tell_unused();
 
     let rows = rows(&bound);
     let mut running: Vec<Running> =
         turns.zip(bound).map(|(turn, role)| start(turn, role, settings.process.grace)).collect();
     running.sort_by_key(|role| role.turn);
-    wait_until_ready(&rows, greeting).await;
-    print_greeting(settings, greeting, &rows, began.elapsed());
 
-    let failure = tokio::select! {
-        _ = interrupt.recv() => None,
-        _ = terminate.recv() => None,
-        failure = first_end(&mut running) => Some(failure),
-        never = print_first_admin(first_admin) => match never {},
+    let serving = async {
+        let healths: Vec<Health> = rows.iter().map(|row| row.health.clone()).collect();
+        match predecessor {
+            None => wait_until_ready(&rows, greeting).await,
+            Some(predecessor) => {
+                if let Err(error) = takeover::finish(predecessor, &healths).await {
+                    return End::NotTakenOver(error);
+                }
+            }
+        }
+        print_greeting(&settings, greeting, &rows, began.elapsed());
+        tokio::select! {
+            () = takeover::offer(place) => End::TakenOver,
+            never = follow(source, &reloader, roles, &mut hangup) => match never {},
+            never = print_first_admin(first_admin) => match never {},
+        }
     };
-    let stopping = stop(running, settings.process.grace);
+    let end = tokio::select! {
+        end = serving => end,
+        () = signals.stop() => End::Asked,
+        failure = first_end(&mut running) => End::Failed(failure),
+    };
+    process::handover::let_go();
+    if matches!(end, End::TakenOver | End::NotTakenOver(_)) {
+        running.iter().for_each(|role| role.shutdown.note_handed_over());
+    }
+    let stopping = stop(running, reloader.current().process.grace);
     let failures = tokio::select! {
         failures = stopping => failures,
-        _ = interrupt.recv() => anyhow::bail!("stopped at once by a second interrupt"),
+        _ = signals.interrupt.recv() => anyhow::bail!("stopped at once by a second interrupt"),
     };
-    match failure.into_iter().chain(failures).next() {
-        Some(error) => Err(error.into()),
+    let failure = match end {
+        End::Asked | End::TakenOver => None,
+        End::Failed(error) => Some(error.into()),
+        End::NotTakenOver(error) => Some(error),
+    };
+    match failure.into_iter().chain(failures.into_iter().map(Into::into)).next() {
+        Some(error) => Err(error),
         None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The signals that ask a process to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

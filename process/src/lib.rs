@@ -11,6 +11,7 @@ pub mod admin;
 pub mod client;
 pub mod config;
 pub mod duration;
+pub mod handover;
 pub mod health;
 pub mod http;
 pub mod identity;

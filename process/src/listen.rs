@@ -1,11 +1,12 @@
 //! Binding a listener, and refusing to bind one that would be open to the world.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-use crate::{ClusterToken, RoleError};
+use crate::{ClusterToken, RoleError, handover};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -44,25 +45,47 @@ pub fn bind_public(role: &str, address: &str) -> Result<TcpListener, RoleError> 
     TcpListener::from_std(socket).map_err(|error| fault(role, address, error))
 }
 
-/// Binds a non-blocking socket; the address must be free or, with [`Share::PerThread`], shared by us.
+/// Tells how many sockets of an address the process before this one handed over, which
+/// [`bind_socket`] will give one by one.
+pub fn count_inherited(address: SocketAddr) -> usize {
+    handover::count_inherited(address)
+}
+
+/// Binds a non-blocking socket, or gives one that was handed over; the address must else be free or, with
+/// [`Share::PerThread`], shared by us.
 pub fn bind_socket(
     role: &str,
     address: SocketAddr,
     share: Share,
 ) -> Result<std::net::TcpListener, RoleError> {
-    let bind = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(share == Share::PerThread)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
+    let bound = match handover::take_inherited(address) {
+        Some(inherited) => Ok(inherited),
+        None => bind_anew(address, share),
     };
-    bind().map_err(|error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => fault(role, address, "another process listens there already"),
+    let noted = bound.and_then(|socket| handover::note_bound(&socket).map(|()| socket));
+    noted.map_err(|error| explain(role, address, &error))
+}
+
+/// Checks that nobody listens at an address.
+pub fn check_free(role: &str, address: SocketAddr) -> Result<(), RoleError> {
+    bind_anew(address, Share::Alone).map(drop).map_err(|error| explain(role, address, &error))
+}
+
+fn bind_anew(address: SocketAddr, share: Share) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share == Share::PerThread)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn explain(role: &str, address: SocketAddr, error: &io::Error) -> RoleError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => fault(role, address, "another process listens there already"),
         _ => fault(role, address, error),
-    })
+    }
 }
 
 /// Finds the address a configured `host:port` means.

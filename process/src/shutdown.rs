@@ -1,5 +1,6 @@
 //! Stopping: a request to stop, a grace to finish what is in flight, and an end.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,12 +16,13 @@ pub struct Shutdown {
     token: CancellationToken,
     grace: Duration,
     deadline: Arc<OnceLock<Instant>>,
+    handed_over: Arc<AtomicBool>,
 }
 
 impl Shutdown {
     /// Makes a shutdown that nobody has requested yet; `grace` counts from the request.
     pub fn new(grace: Duration) -> Self {
-        Self { token: CancellationToken::new(), grace, deadline: Arc::default() }
+        Self { token: CancellationToken::new(), grace, deadline: Arc::default(), handed_over: Arc::default() }
     }
 
     /// Requests stopping; further requests change nothing.
@@ -32,6 +34,17 @@ impl Shutdown {
     pub fn request_by(&self, deadline: Instant) {
         self.deadline.get_or_init(|| deadline);
         self.token.cancel();
+    }
+
+    /// Notes, before stopping is requested, that another process has the same listeners and accepts.
+    pub fn note_handed_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+    }
+
+    /// Tells whether another process has the same listeners: then nothing more need be accepted here, and
+    /// no client loses its place by being sent there with its next request instead of at once.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
     }
 
     /// Waits until stopping is requested; safe to drop and call again.

@@ -3,11 +3,15 @@
 //! Never logged: tokens, passwords, cookies, bodies, and fields marked `sensitive`.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::config::{Config, ConfigError, LogFormat};
+
+/// Replaces the filter of the log that was started.
+static REPLACE: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
 
 /// Checks that the log filter can be read.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
@@ -27,17 +31,39 @@ pub fn start(config: &Config) -> Result<(), ConfigError> {
         LogFormat::Human => false,
         LogFormat::Json => true,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_span_events(FmtSpan::NONE);
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_span_events(FmtSpan::NONE);
+    // The filter comes last, because its type contains the format's.
     let started = if json {
-        builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+        let builder = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);
+        let builder = builder.with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        builder.try_init().map(|()| keep(move |filter| handle.reload(filter)))
     } else {
-        builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init()
+        let builder = builder.with_target(false).with_ansi(std::io::stderr().is_terminal());
+        let builder = builder.with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        builder.try_init().map(|()| keep(move |filter| handle.reload(filter)))
     };
     if started.is_err() {
         tracing::debug!("logging was started before");
     }
     Ok(())
+}
+
+/// Writes from now on what the configuration asks for.
+pub fn change_filter(config: &Config) -> Result<(), ConfigError> {
+    let filter = filter(config)?;
+    if let Some(replace) = REPLACE.get() {
+        replace(filter);
+    }
+    Ok(())
+}
+
+fn keep<E>(replace: impl Fn(EnvFilter) -> Result<(), E> + Send + Sync + 'static) {
+    let replace = move |filter| {
+        if replace(filter).is_err() {
+            tracing::warn!("the log's filter cannot be replaced");
+        }
+    };
+    let _ = REPLACE.set(Box::new(replace));
 }

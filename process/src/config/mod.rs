@@ -30,6 +30,10 @@ pub struct Config {
     /// The admin address; without one, `up` and the load balancer use 127.0.0.1:8001, another role its port + 10000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,
+    /// The folder of the Unix sockets at which a load balancer, a gateway or a service hands its listeners to
+    /// the process that replaces it; only our user may write in it. Without one, nothing is handed over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handover: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -40,6 +44,7 @@ impl Default for Config {
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
             admin: None,
+            handover: None,
         }
     }
 }

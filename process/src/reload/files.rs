@@ -28,6 +28,12 @@ impl Stamps {
         )
     }
 
+    /// Tells whether a file that was looked at before looks different now; one looked at for the first time
+    /// does not count.
+    pub fn differ_from(&self, before: &Self) -> bool {
+        self.0.iter().any(|(file, stamp)| before.0.get(file).is_some_and(|noted| noted != stamp))
+    }
+
     /// Tells whether all these files still look as noted.
     pub fn hold_for(&self, files: &[PathBuf]) -> bool {
         files.iter().all(|file| self.0.get(file).is_some_and(|noted| *noted == Stamp::of(file)))

@@ -172,9 +172,11 @@ impl<S: Send + Sync + 'static> Reloader<S> {
         reload
     }
 
-    /// Tells how the files look that the parts refer to, for [`Reloader::replace`] to compare with.
-    pub fn look_at_files(&self) -> Stamps {
-        Stamps::of(lock(&self.parts).iter().flat_map(|part| part.files()))
+    /// Tells how the files look that the parts refer to, and others with them, for [`Reloader::replace`]
+    /// to compare with.
+    pub fn look_at_files(&self, others: impl IntoIterator<Item = PathBuf>) -> Stamps {
+        let files: Vec<PathBuf> = lock(&self.parts).iter().flat_map(|part| part.files()).collect();
+        Stamps::of(files.into_iter().chain(others))
     }
 
     /// Replaces the settings, or refuses and changes nothing. `seen` is how the files looked when the
@@ -239,7 +241,7 @@ mod tests {
         let reloader = Reloader::new(Settings { left: 1, right: 1 });
         let mut left = reloader.part(|settings| settings.left);
         let mut right = reloader.part(|settings| settings.right);
-        let seen = reloader.look_at_files();
+        let seen = reloader.look_at_files([]);
         reloader.replace(Settings { left: 2, right: 1 }, Cause::FileChanged, &seen).unwrap();
         assert_eq!((*left.changed().await, *right.current()), (2, 1));
         assert!(!has_changed(&mut right));
@@ -257,7 +259,7 @@ mod tests {
             _ => Ok(()),
         });
         let new = Settings { left: 2, right: 9 };
-        let error = reloader.replace(new, Cause::FileChanged, &reloader.look_at_files()).unwrap_err();
+        let error = reloader.replace(new, Cause::FileChanged, &reloader.look_at_files([])).unwrap_err();
         assert_eq!(error.to_string(), "right: not nine");
         assert_eq!((*left.current(), reloader.current().left), (1, 1));
     }
@@ -271,9 +273,9 @@ mod tests {
         let mut left = reloader.part(|settings| settings.left);
         let mut right = reloader.part(|settings| settings.right);
         left.watch_files([file.clone()]);
-        let seen = reloader.look_at_files();
+        let seen = reloader.look_at_files([]);
         std::fs::write(&file, "newer").unwrap();
-        assert_ne!(reloader.look_at_files(), seen);
+        assert_ne!(reloader.look_at_files([]), seen);
         reloader.replace(Settings { left: 1, right: 1 }, Cause::FileChanged, &seen).unwrap();
         assert!(has_changed(&mut left) && !has_changed(&mut right));
     }

@@ -22,16 +22,35 @@ impl Listeners {
             threads => threads,
         };
         let asked = listen::resolve(role, address)?;
+        // What waits in a socket that was handed over has no one else to accept it, so each gets a thread.
+        let inherited = listen::count_inherited(asked);
+        if inherited > threads {
+            tracing::warn!(
+                role,
+                configured = threads,
+                inherited,
+                "as many threads as sockets were handed over"
+            );
+        }
+        let threads = threads.max(inherited);
         let share = if threads == 1 { Share::Alone } else { Share::PerThread };
-        if share == Share::PerThread && asked.port() != 0 {
+        if share == Share::PerThread && asked.port() != 0 && inherited == 0 {
             // Another process that shares the port too would go unnoticed, and get half the connections.
-            drop(listen::bind_socket(role, asked, Share::Alone)?);
+            listen::check_free(role, asked)?;
         }
         let first = listen::bind_socket(role, asked, share)?;
         let address = first.local_addr().map_err(|error| RoleError::start(role, error))?;
         let mut sockets = vec![first];
         while sockets.len() < threads {
-            sockets.push(listen::bind_socket(role, address, share)?);
+            match listen::bind_socket(role, address, share) {
+                Ok(socket) => sockets.push(socket),
+                // One socket that was bound alone takes no others beside it.
+                Err(error) if inherited > 0 => {
+                    tracing::warn!(%error, threads = sockets.len(), "no more threads than were handed over");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(Self { address, sockets })
     }

@@ -73,13 +73,7 @@ pub(super) fn run<H: Handler>(
             () = tick(&*handler, &registry) => {}
             () = shutdown.requested() => {}
         }
-        // Closing a listener resets what waits in its backlog, and those requests were sent in good faith:
-        // they are accepted, and have a moment to arrive, before connections are told to end.
-        let _ = tokio::time::timeout(LAST_MOMENT, accept(&listener, &registry, serve)).await;
-        drop(listener);
-        tokio::time::sleep(LAST_MOMENT).await;
-        registry.drain();
-        let finished = async {
+        let finished = async || {
             let tasks = TASKS.with(TaskTracker::clone);
             tasks.close();
             tokio::select! {
@@ -87,6 +81,20 @@ pub(super) fn run<H: Handler>(
                 () = tick(&*handler, &registry) => {}
             }
         };
+        if shutdown.is_handed_over() {
+            // The other process accepts what waits in the backlog, which is the same one.
+            drop(listener);
+            registry.leave();
+            let _ = tokio::time::timeout(shutdown.grace() / 2, finished()).await;
+        } else {
+            // Closing a listener resets what waits in its backlog, and those requests were sent in good
+            // faith: they are accepted, and have a moment to arrive, before connections are told to end.
+            let _ = tokio::time::timeout(LAST_MOMENT, accept(&listener, &registry, serve)).await;
+            drop(listener);
+            tokio::time::sleep(LAST_MOMENT).await;
+        }
+        registry.drain();
+        let finished = finished();
         if shutdown.until_grace(finished).await.is_none() {
             tracing::warn!(connections = registry.len(), "the grace is over; open connections are dropped");
         }

@@ -145,6 +145,7 @@ pub(super) struct Registry {
     entries: RefCell<HashMap<u64, Rc<Entry>>>,
     next: Cell<u64>,
     left: Notify,
+    is_leaving: Cell<bool>,
 }
 
 /// A connection's place in the registry, given back when dropped.
@@ -165,6 +166,7 @@ impl Registry {
             entries: RefCell::default(),
             next: Cell::new(0),
             left: Notify::new(),
+            is_leaving: Cell::new(false),
         }
     }
 
@@ -193,6 +195,15 @@ impl Registry {
         Watched { registry: Rc::clone(registry), number, entry, place: None }
     }
 
+    /// Has every connection finish its present request, or else the next one, and close.
+    ///
+    /// A client may ask again while its idle connection is closed, and would not learn whether it was heard;
+    /// where another process accepts connections, there is time to tell it with an answer.
+    pub(super) fn leave(&self) {
+        self.is_leaving.set(true);
+        self.entries.borrow().values().for_each(|entry| entry.wake());
+    }
+
     /// Tells every connection to finish what it has and close.
     pub(super) fn drain(&self) {
         for entry in self.entries.borrow().values() {
@@ -218,6 +229,10 @@ impl Registry {
 impl Entry {
     fn give(&self, order: Order) {
         self.order.set(order);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
@@ -244,7 +259,11 @@ impl Watched {
         if self.entry.waker.borrow().is_none() {
             *self.entry.waker.borrow_mut() = Some(waker.clone());
         }
-        self.entry.order.get()
+        let is_leaving = self.registry.is_leaving.get() && self.standing().requests.load(Relaxed) > 0;
+        match self.entry.order.get() {
+            Order::Serve if is_leaving => Order::Drain,
+            order => order,
+        }
     }
 }
 
@@ -258,6 +277,19 @@ impl Drop for Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_leaves_is_drained_with_its_next_request_and_not_before() {
+        let registry = Rc::new(Registry::new(Limits::default()));
+        let (idle, busy) = (Registry::enter(&registry), Registry::enter(&registry));
+        let waker = Waker::noop();
+        busy.standing().note_request();
+        assert_eq!((idle.order(waker), busy.order(waker)), (Order::Serve, Order::Serve));
+        registry.leave();
+        assert_eq!((idle.order(waker), busy.order(waker)), (Order::Serve, Order::Drain));
+        idle.standing().note_request();
+        assert_eq!(idle.order(waker), Order::Drain);
+    }
 
     #[test]
     fn a_client_that_takes_nothing_is_overdue_and_one_that_takes_little_is_not() {

@@ -1,0 +1,205 @@
+//! A new process takes the listeners of a running one, and no client notices.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use axum::Router;
+use axum::routing::get;
+use rustix::process::Signal;
+use system_tests::{Client, Process, free_port, wait_until};
+use tokio::task::JoinSet;
+
+/// How many callers of each kind load the balancer at once.
+const CALLERS: usize = 4;
+
+/// A backend, and the config of a balancer before it that hands over.
+struct Setting {
+    folder: tempfile::TempDir,
+    port: u16,
+    admin: u16,
+    backend: std::net::SocketAddr,
+    _server: JoinSet<std::io::Result<()>>,
+}
+
+impl Setting {
+    async fn prepare() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let backend = listener.local_addr().expect("its address");
+        let router = Router::new().route("/hello", get(|| async { "hello" }));
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await });
+        let folder = tempfile::tempdir().expect("a folder");
+        let setting = Self { folder, port: free_port(), admin: free_port(), backend, _server: server };
+        setting.write(setting.port, 2, "");
+        setting
+    }
+
+    /// Writes the config file.
+    fn write(&self, port: u16, threads: usize, extra: &str) {
+        let folder = self.folder.path().join("handover");
+        let (admin, backend) = (self.admin, self.backend);
+        let text = format!(
+            "[process]\ngrace = \"4s\"\nadmin = \"127.0.0.1:{admin}\"\nhandover = \"{}\"\n\
+             [load_balancer]\nlisten = \"127.0.0.1:{port}\"\nthreads = {threads}\nbackends = [\"{backend}\"]\n{extra}",
+            folder.display()
+        );
+        std::fs::write(self.config(), text).expect("the file");
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("sixfold.toml")
+    }
+
+    fn start(&self, name: &str) -> Process {
+        let config = self.config();
+        let config: &Path = &config;
+        Process::start(
+            self.folder.path(),
+            name,
+            &["load-balancer", "--config", config.to_str().expect("a path")],
+        )
+    }
+
+    fn client(&self) -> Client {
+        Client::new(format!("http://127.0.0.1:{}", self.port))
+    }
+
+    async fn wait_until_serving(&self, process: &Process) {
+        wait_until(&format!("the balancer has started: {}", process.log()), || async {
+            process.log().contains("started in") && answers(&self.client()).await
+        })
+        .await;
+    }
+}
+
+async fn answers(client: &Client) -> bool {
+    matches!(client.try_send("GET", "/hello", &[], "").await, Ok(reply) if reply.body == "hello")
+}
+
+/// Callers that never rest: some over connections they keep, some over a new one each time.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    callers: JoinSet<Vec<String>>,
+}
+
+impl Load {
+    fn start(setting: &Setting) -> Self {
+        let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let mut callers = JoinSet::new();
+        for caller in 0..2 * CALLERS {
+            let base = setting.client();
+            let fresh = format!("http://127.0.0.1:{}", setting.port);
+            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+            callers.spawn(async move {
+                let mut failures = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let client = if caller < CALLERS { base.clone() } else { Client::new(fresh.clone()) };
+                    match client.try_send("GET", "/hello", &[], "").await {
+                        Ok(reply) if reply.status == 200 && reply.body == "hello" => {
+                            answered.fetch_add(1, Ordering::Relaxed);
+                        }
+                        other => failures.push(format!("caller {caller}: {other:?}")),
+                    }
+                }
+                failures
+            });
+        }
+        Self { stop, answered, callers }
+    }
+
+    /// Waits until so many more requests were answered.
+    async fn answer(&self, count: u64) {
+        let target = self.answered.load(Ordering::Relaxed) + count;
+        wait_until("the load is answered", || async { self.answered.load(Ordering::Relaxed) >= target })
+            .await;
+    }
+
+    async fn finish(mut self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut failures = Vec::new();
+        while let Some(caller) = self.callers.join_next().await {
+            failures.extend(caller.expect("a caller ends"));
+        }
+        failures
+    }
+}
+
+#[tokio::test]
+async fn three_upgrades_in_a_row_under_load_fail_no_request() {
+    let setting = Setting::prepare().await;
+    let mut current = setting.start("balancer-0");
+    setting.wait_until_serving(&current).await;
+    let load = Load::start(&setting);
+    load.answer(500).await;
+    // The last of them with fewer threads than sockets, and one with more.
+    for (number, threads) in [(1, 2), (2, 3), (3, 1)] {
+        setting.write(setting.port, threads, "");
+        let next = setting.start(&format!("balancer-{number}"));
+        let status = current.end().await;
+        assert!(status.success(), "{status}\n{}\n{}", current.log(), next.log());
+        assert!(current.log().contains("the successor is ready"), "{}", current.log());
+        assert!(next.log().contains("took over the listeners"), "{}", next.log());
+        load.answer(500).await;
+        current = next;
+    }
+    assert_eq!(load.finish().await, Vec::<String>::new());
+    let admin = Client::new(format!("http://127.0.0.1:{}", setting.admin));
+    let backends = admin.get("/v1/backends").await.json();
+    assert_eq!(
+        backends["backends"][0]["address"],
+        setting.backend.to_string(),
+        "the admin address moved too"
+    );
+    current.signal(Signal::TERM);
+    assert!(current.end().await.success());
+    assert!(!answers(&setting.client()).await, "nobody keeps the port open");
+}
+
+#[tokio::test]
+async fn a_successor_that_cannot_start_leaves_the_old_process_serving() {
+    let setting = Setting::prepare().await;
+    let mut current = setting.start("balancer");
+    setting.wait_until_serving(&current).await;
+    let load = Load::start(&setting);
+    load.answer(200).await;
+
+    setting.write(setting.port, 2, "nonsense = 1\n");
+    let mut invalid = setting.start("invalid");
+    assert_eq!(invalid.end().await.code(), Some(2), "{}", invalid.log());
+
+    // It gets the listeners, and then finds the other address taken.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    setting.write(taken.local_addr().expect("its address").port(), 2, "");
+    let mut late = setting.start("late");
+    assert_eq!(late.end().await.code(), Some(2), "{}", late.log());
+    assert!(late.log().contains("took over the listeners"), "{}", late.log());
+    wait_until("the old process knows", || async { current.log().contains("a takeover failed") }).await;
+
+    load.answer(200).await;
+    assert_eq!(load.finish().await, Vec::<String>::new());
+    assert!(current.is_running(), "{}", current.log());
+
+    // And it can still be replaced.
+    setting.write(setting.port, 2, "");
+    let mut next = setting.start("next");
+    assert!(current.end().await.success(), "{}", current.log());
+    assert!(next.is_running() && answers(&setting.client()).await, "{}", next.log());
+}
+
+#[tokio::test]
+async fn a_killed_process_leaves_nothing_in_the_way_of_the_next() {
+    let setting = Setting::prepare().await;
+    let mut killed = setting.start("killed");
+    setting.wait_until_serving(&killed).await;
+    killed.signal(Signal::KILL);
+    killed.end().await;
+    let next = setting.start("next");
+    setting.wait_until_serving(&next).await;
+    assert!(!next.log().contains("took over"), "{}", next.log());
+    let mut third = setting.start("third");
+    setting.wait_until_serving(&third).await;
+    assert!(third.log().contains("took over"), "{}", third.log());
+    assert!(third.is_running());
+}

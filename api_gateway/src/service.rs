@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use load_balancer::{Cluster, Policy, health};
+use load_balancer::{Cluster, Options, health};
 use process::{RoleError, Services, Shutdown};
 
 use crate::breaker::BreakerState;
@@ -44,8 +44,7 @@ impl Service {
         let cluster = Cluster::new(
             format!("{gateway}: {name}"),
             &service.instances,
-            Policy::default(),
-            (&config.probe).into(),
+            Options { health: (&config.probe).into(), ..Options::default() },
         );
         Ok(Self {
             name: name.to_owned(),

@@ -16,7 +16,7 @@ use crate::budget::RetryBudget;
 use crate::clock::now_ns;
 use crate::idempotent::{Copy, Fields};
 use crate::selection::{Memory, Snapshot, choose_backend};
-use crate::{Backend, Cluster, InFlight};
+use crate::{Backend, Cluster, InFlight, Members};
 
 /// When a client should try again after there was no backend: probes need about as long to bring one back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -62,6 +62,7 @@ pub struct Balancer {
 /// Connections to a backend, and which of its addresses they go to.
 #[derive(Debug, Clone, Default)]
 struct Known {
+    backend: u64,
     generation: u64,
     upstream: Option<Rc<Upstream>>,
 }
@@ -69,7 +70,7 @@ struct Known {
 impl Balancer {
     /// Makes the present thread's way to a cluster.
     pub fn new(cluster: Arc<Cluster>, pool: Pool) -> Self {
-        let upstreams = RefCell::new(vec![Known::default(); cluster.backends().len()]);
+        let upstreams = RefCell::default();
         Self {
             cluster,
             pool,
@@ -101,10 +102,13 @@ impl Balancer {
         self.budget.earn();
         let copy = if retries > 0 { Copy::of(&request, &self.spare) } else { None };
         let now = now_ns();
-        let first = self.choose(&[], now).ok_or(SendError::NoBackend)?;
-        let result = match self.attempt(first, now, request, timeouts).await {
+        let members = self.cluster.members();
+        let first = self.choose(&members, &[], now).ok_or(SendError::NoBackend)?;
+        let result = match self.attempt(&members.backends[first], now, request, timeouts).await {
             Ok(response) => Ok(response),
-            Err(failure) => self.send_elsewhere(first, failure, copy.as_ref(), timeouts, retries).await,
+            Err(failure) => {
+                self.send_elsewhere(&members, first, failure, copy.as_ref(), timeouts, retries).await
+            }
         };
         if let Some(copy) = copy {
             self.spare.replace(copy.into_list());
@@ -118,6 +122,7 @@ impl Balancer {
     #[allow(clippy::type_complexity, reason = "a boxed future and nothing more")]
     fn send_elsewhere<'a>(
         &'a self,
+        members: &'a Members,
         first: usize,
         failure: Failure,
         copy: Option<&'a Copy>,
@@ -137,16 +142,16 @@ impl Balancer {
                 let Some(again) = again else { return Err(error.into()) };
                 // A connection can break between two requests; a backend that refuses one is not asked twice.
                 let now = now_ns();
-                let anyone = || if error.is_unsent() { None } else { self.choose(&[], now) };
-                let next = self.choose(&tried, now).or_else(anyone);
+                let anyone = || if error.is_unsent() { None } else { self.choose(members, &[], now) };
+                let next = self.choose(members, &tried, now).or_else(anyone);
                 let Some(next) = next else { return Err(error.into()) };
                 if !self.budget.spend() {
                     return Err(error.into());
                 }
-                let (cluster, backend) = (self.cluster.name(), self.cluster.backends()[next].name());
+                let (cluster, backend) = (self.cluster.name(), members.backends[next].name());
                 tracing::debug!(%error, cluster, backend, "sent elsewhere");
                 tried.push(next);
-                match self.attempt(next, now, again, timeouts).await {
+                match self.attempt(&members.backends[next], now, again, timeouts).await {
                     Ok(response) => return Ok(response),
                     Err(next_failure) => failure = next_failure,
                 }
@@ -155,15 +160,15 @@ impl Balancer {
         })
     }
 
-    fn choose(&self, excluded: &[usize], now_ns: u64) -> Option<usize> {
+    fn choose(&self, members: &Members, excluded: &[usize], now_ns: u64) -> Option<usize> {
         let snapshot = Snapshot {
-            backends: self.cluster.backends(),
-            policy: self.cluster.policy(),
+            backends: &members.backends,
+            policy: &self.cluster.policy(),
             memory: &self.memory,
             excluded,
             key: None,
             sticky: None,
-            table: None,
+            table: members.table.as_ref(),
             panic: false,
         };
         let mut rng = self.rng.borrow_mut();
@@ -172,47 +177,46 @@ impl Balancer {
 
     async fn attempt(
         &self,
-        index: usize,
+        backend: &Arc<Backend>,
         started_ns: u64,
         mut request: Request<Body>,
         timeouts: &Timeouts,
     ) -> Result<Response<Body<InFlight>>, Failure> {
-        let backend = &self.cluster.backends()[index];
-        let Some(upstream) = self.upstream(index, backend) else {
+        let Some(upstream) = self.upstream(backend) else {
             let reason = std::io::ErrorKind::AddrNotAvailable.into();
             let backend = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
             let error = ForwardError::Connect { backend, reason };
             return Err(Failure { error, request: Some(Box::new(request)) });
         };
-        let in_flight = backend.begin(started_ns);
+        let mut in_flight = backend.begin(started_ns);
         let upload = request.body_mut().watch();
         let result = upstream.forward(request, timeouts).await;
         let now = now_ns();
         match &result {
             Ok(response) => {
-                let is_good = response.status().as_u16() < 500 || response.status().as_u16() == 501;
-                backend.note_response(
-                    latency_ns(now.saturating_sub(started_ns), upload.as_ref()),
-                    in_flight.in_flight(),
-                    is_good,
-                    now,
-                );
+                let latency_ns = latency_ns(now.saturating_sub(started_ns), upload.as_ref());
+                in_flight.note_response(response.status().as_u16(), latency_ns, now);
             }
             Err(failure) => match &failure.error {
-                ForwardError::Connect { .. } => backend.note_connect_failure(now),
+                ForwardError::Connect { .. } => in_flight.note_connect_failure(now),
                 _ if failure.error.is_clients_fault() => {}
-                _ => backend.note_error(now),
+                _ => in_flight.note_error(now),
             },
         }
         result.map(|response| response.map(|body| body.guarded(in_flight)))
     }
 
-    fn upstream(&self, index: usize, backend: &Backend) -> Option<Rc<Upstream>> {
-        let generation = backend.generation();
+    fn upstream(&self, backend: &Backend) -> Option<Rc<Upstream>> {
+        let (number, generation) = (backend.number(), backend.generation());
         let mut upstreams = self.upstreams.borrow_mut();
-        let known = upstreams.get_mut(index)?;
+        let place = upstreams.iter().position(|known| known.backend == number).unwrap_or_else(|| {
+            upstreams.push(Known { backend: number, ..Known::default() });
+            upstreams.len() - 1
+        });
+        let known = upstreams.get_mut(place)?;
         if known.generation != generation {
-            *known = Known { generation, upstream: backend.address().map(|to| self.pool.upstream(to)) };
+            known.generation = generation;
+            known.upstream = backend.address().map(|to| self.pool.upstream(to));
         }
         known.upstream.clone()
     }

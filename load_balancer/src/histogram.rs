@@ -57,15 +57,50 @@ impl WindowedHistogram {
 
     /// Gives latencies in nanoseconds at quantiles between 0 and 1; `None` for all when nothing was counted.
     pub(crate) fn quantiles<const N: usize>(&self, quantiles: [f64; N], now_ns: u64) -> Option<[f64; N]> {
-        let mut counts = [0u64; BUCKETS];
-        let oldest = (now_ns / PART_NS + 1).saturating_sub(PARTS as u64);
-        for part in self.parts.iter().filter(|part| part.epoch.load(Relaxed) >= oldest) {
-            for (sum, count) in counts.iter_mut().zip(&part.counts) {
-                *sum += u64::from(count.load(Relaxed));
+        let mut counts = Counts::default();
+        counts.add(self, (now_ns / PART_NS + 1).saturating_sub(PARTS as u64));
+        (counts.total > 0).then(|| quantiles.map(|quantile| counts.quantile(quantile)))
+    }
+
+    /// Adds what was counted in the last ten to twenty seconds, but not in a part that began before
+    /// `since_ns`.
+    pub(crate) fn add_recent(&self, counts: &mut Counts, since_ns: u64, now_ns: u64) {
+        counts.add(self, (now_ns / PART_NS).saturating_sub(1).max(since_ns.div_ceil(PART_NS)));
+    }
+}
+
+/// Counts of one histogram or several, taken together.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    buckets: [u64; BUCKETS],
+    total: u64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { buckets: [0; BUCKETS], total: 0 }
+    }
+}
+
+impl Counts {
+    /// Gives how many there are.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Gives the latency in nanoseconds at a quantile between 0 and 1.
+    pub(crate) fn quantile(&self, quantile: f64) -> f64 {
+        value_at(&self.buckets, self.total, quantile)
+    }
+
+    fn add(&mut self, histogram: &WindowedHistogram, oldest: u64) {
+        for part in histogram.parts.iter().filter(|part| part.epoch.load(Relaxed) >= oldest) {
+            for (sum, count) in self.buckets.iter_mut().zip(&part.counts) {
+                let count = u64::from(count.load(Relaxed));
+                *sum += count;
+                self.total += count;
             }
         }
-        let total: u64 = counts.iter().sum();
-        (total > 0).then(|| quantiles.map(|quantile| value_at(&counts, total, quantile)))
     }
 }
 

@@ -5,7 +5,7 @@ use proxy::fields::TrustedProxies;
 use proxy::server::{self, Listeners};
 
 use crate::front::{Front, Plan};
-use crate::{Cluster, Config, admin, health};
+use crate::{Cluster, Config, Options, admin, health};
 
 /// The role's name.
 const NAME: &str = "load balancer";
@@ -21,7 +21,9 @@ pub fn bind(settings: Reload<Config>) -> Result<Bound, RoleError> {
     config.validate().map_err(|error| RoleError::start(NAME, error))?;
     let trusted = TrustedProxies::parse(&config.trusted_proxies).map_err(|e| RoleError::start(NAME, e))?;
     let listeners = Listeners::bind(NAME, &config.listen, config.threads)?;
-    let cluster = Cluster::new(CLUSTER, &config.backends, config.policy.clone(), config.health.clone());
+    let options =
+        Options { policy: config.policy.clone(), health: config.health.clone(), ..Options::default() };
+    let cluster = Cluster::new(CLUSTER, &config.backends, options);
     let routes = admin::routes(cluster.clone());
     let own_health = Health::new(NAME);
     let listening = vec![listeners.listening()];

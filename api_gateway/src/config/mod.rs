@@ -222,6 +222,7 @@ impl From<&ProbeConfig> for health::Config {
             timeout: config.timeout,
             rise: config.rise,
             fall: config.fall,
+            ..Self::default()
         }
     }
 }

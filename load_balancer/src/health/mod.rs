@@ -2,6 +2,7 @@
 
 mod probe;
 mod prober;
+mod question;
 mod state;
 
 use std::time::Duration;
@@ -16,8 +17,14 @@ pub use state::State;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// What a probe asks for; any answer below 500 is good. Empty: opening a connection is enough.
+    /// What a probe asks for. Empty: opening a connection is enough.
     pub path: String,
+    /// The `Host` it asks for; empty for the backend's address.
+    pub host: String,
+    /// Fields it sends besides, each as `Name: value`.
+    pub fields: Vec<String>,
+    /// Statuses that are good, as `200` or `200-299`.
+    pub statuses: String,
     /// The time between two probes of a backend; a tenth of it is random.
     #[serde(with = "process::duration")]
     pub interval: Duration,
@@ -34,6 +41,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             path: "/health".to_owned(),
+            host: String::new(),
+            fields: Vec::new(),
+            // Somebody's own server may have nothing at the path, and answers.
+            statuses: "100-499".to_owned(),
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             rise: 2,
@@ -51,6 +62,10 @@ impl Config {
         }
         if self.path.parse::<http::uri::PathAndQuery>().is_err() && !self.path.is_empty() {
             return Err(fault("path", "it is not a valid path"));
+        }
+        if question::Question::new(self).is_none() {
+            let key = if question::parse_statuses(&self.statuses).is_none() { "statuses" } else { "fields" };
+            return Err(fault(key, "it is not valid"));
         }
         if self.interval.is_zero() {
             return Err(fault("interval", "it must be longer than 0s"));

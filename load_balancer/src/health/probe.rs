@@ -1,67 +1,106 @@
 //! One probe: a connection, a question, the head of an answer.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::StatusCode;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use proxy::connect::{ConnectError, Connector, Protocol, Target};
 use tokio::time::Instant;
+
+use super::question::Question;
+use crate::cluster::Finding;
+use crate::load::{LOAD_FIELD, parse_load};
+use crate::selection::Load;
+
+/// What a good probe tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// How long the answer to the question took.
+    pub(super) latency: Duration,
+    /// What the backend tells of its load.
+    pub(super) load: Option<Load>,
+}
 
 /// Why a probe is bad.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BadProbe {
     #[error("cannot connect: {0}")]
-    Connect(std::io::Error),
+    Connect(ConnectError),
     #[error("no answer: {0}")]
     NoAnswer(String),
     #[error("it answered {0}")]
     Status(StatusCode),
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    #[error("its name has no address")]
+    NoAddress,
 }
 
-/// Probes a backend once; gives how long the answer to the question took.
-///
-/// Each probe opens a connection of its own, because taking new ones is part of being up. A backend that
-/// has nothing at the path is up: it is somebody's own server, and answers.
-pub(super) async fn probe_once(
-    address: SocketAddr,
-    path: &str,
-    timeout: Duration,
-) -> Result<Duration, BadProbe> {
-    tokio::time::timeout(timeout, ask(address, path)).await.unwrap_or(Err(BadProbe::Timeout(timeout)))
-}
-
-async fn ask(address: SocketAddr, path: &str) -> Result<Duration, BadProbe> {
-    let opened = Instant::now();
-    let stream = TcpStream::connect(address).await.map_err(BadProbe::Connect)?;
-    if path.is_empty() {
-        return Ok(opened.elapsed());
+impl BadProbe {
+    /// Gives what it says about the backend.
+    pub(super) fn finding(&self) -> Finding {
+        match self {
+            Self::Connect(ConnectError::Tcp(_)) | Self::NoAddress => Finding::Refused,
+            Self::Connect(ConnectError::Timeout { .. } | ConnectError::HandshakeTimeout { .. })
+            | Self::Timeout(_) => Finding::Silent,
+            Self::Connect(_) | Self::NoAnswer(_) | Self::Status(_) => Finding::Unwell,
+        }
     }
-    let no_answer = |reason: &dyn std::fmt::Display| BadProbe::NoAnswer(reason.to_string());
-    let _ = stream.set_nodelay(true);
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| no_answer(&error))?;
-    let request = Request::get(path)
-        .header(header::HOST, address.to_string())
-        .header(header::USER_AGENT, HeaderValue::from_static("sixfold-probe"))
-        .header(header::CONNECTION, HeaderValue::from_static("close"))
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| no_answer(&error))?;
+}
+
+/// Probes a backend once.
+///
+/// Each probe opens a connection of its own, because taking new ones is part of being up.
+pub(super) async fn probe_once(
+    target: &Target,
+    question: &Question,
+    timeout: Duration,
+) -> Result<Answer, BadProbe> {
+    tokio::time::timeout(timeout, ask(target, question)).await.unwrap_or(Err(BadProbe::Timeout(timeout)))
+}
+
+async fn ask(target: &Target, question: &Question) -> Result<Answer, BadProbe> {
+    let opened = Instant::now();
+    let stream = Connector::default().connect(target, None).await.map_err(BadProbe::Connect)?;
+    if question.is_empty() {
+        return Ok(Answer { latency: opened.elapsed(), load: None });
+    }
+    let request = question.request(target).map_err(|error| no_answer(&error))?;
     let asked = Instant::now();
-    let mut answer = pin!(sender.send_request(request));
-    let mut connection = pin!(connection);
-    let answer = tokio::select! {
+    let io = TokioIo::new(stream);
+    let answer = match target.protocol {
+        Protocol::Http1 => {
+            let (mut sender, connection) = http1::handshake(io).await.map_err(|error| no_answer(&error))?;
+            drive(sender.send_request(request), connection).await
+        }
+        Protocol::Http2 => {
+            let handshake = http2::handshake(TokioExecutor::new(), io);
+            let (mut sender, connection) = handshake.await.map_err(|error| no_answer(&error))?;
+            drive(sender.send_request(request), connection).await
+        }
+    };
+    let answer = answer.map_err(|error| no_answer(&error))?;
+    let status = answer.status();
+    if !question.is_good(status.as_u16()) {
+        return Err(BadProbe::Status(status));
+    }
+    let load = answer.headers().get(LOAD_FIELD).and_then(|value| parse_load(value.as_bytes()));
+    Ok(Answer { latency: asked.elapsed(), load })
+}
+
+fn no_answer(reason: &dyn std::fmt::Display) -> BadProbe {
+    BadProbe::NoAnswer(reason.to_string())
+}
+
+/// Waits for an answer while the connection is driven.
+async fn drive<T>(answer: impl Future<Output = T>, connection: impl Future) -> T {
+    let (mut answer, mut connection) = (pin!(answer), pin!(connection));
+    tokio::select! {
         biased;
         answer = answer.as_mut() => answer,
         // The connection may end with the answer; then the answer is there.
         _ = connection.as_mut() => answer.await,
-    };
-    let status = answer.map_err(|error| no_answer(&error))?.status();
-    if status.as_u16() < 500 { Ok(asked.elapsed()) } else { Err(BadProbe::Status(status)) }
+    }
 }

@@ -1,5 +1,6 @@
 //! The probing thread: a busy data plane cannot make a healthy backend look dead from here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,18 +8,30 @@ use process::{RoleError, Shutdown};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::probe::probe_once;
-use super::state::Streak;
+use super::probe::{Answer, BadProbe, probe_once};
+use super::question::Question;
+use super::state::{State, Streak};
 use crate::clock::now_ns;
+use crate::cluster::{BUSY_PERIOD, Finding, IDLE_PERIOD, Options, Upkeep};
 use crate::{Backend, Cluster};
 
 /// How often names are looked up again.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Probes the backends of these clusters from a thread of its own until the shutdown is requested.
+/// While there is no backend at all, each is probed so often: every moment costs requests.
+const OUTAGE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A backend that is out is probed so many times as often as one that is in.
+const OUT_PART: u32 = 4;
+
+/// A backend that is suspected must answer within half the time it usually has, and within this.
+const SUSPECT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Probes the backends of these clusters, and looks after the clusters, from a thread of its own until the
+/// shutdown is requested. Backends that come and go meanwhile are followed.
 pub async fn probe(clusters: Vec<Arc<Cluster>>, shutdown: &Shutdown) -> Result<(), RoleError> {
     let (ended, end) = oneshot::channel::<()>();
     let stop = shutdown.clone();
@@ -43,65 +56,145 @@ pub async fn probe(clusters: Vec<Arc<Cluster>>, shutdown: &Shutdown) -> Result<(
 fn run_probes(clusters: &[Arc<Cluster>], shutdown: &Shutdown) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut watches = JoinSet::new();
+        let mut tasks = JoinSet::new();
         for cluster in clusters {
-            for backend in cluster.backends() {
-                watches.spawn(watch(Arc::clone(backend), cluster.health().clone()));
-            }
+            tasks.spawn(follow(Arc::clone(cluster)));
         }
+        tasks.spawn(look_after(clusters.to_vec()));
         shutdown.requested().await;
-        watches.shutdown().await;
+        tasks.shutdown().await;
     });
     Ok(())
 }
 
+/// Looks after clusters for ever, often while any of them has requests.
+async fn look_after(clusters: Vec<Arc<Cluster>>) {
+    let mut all: Vec<_> = clusters.into_iter().map(|cluster| (cluster, Upkeep::default())).collect();
+    loop {
+        let periods = all.iter_mut().map(|(cluster, upkeep)| cluster.look_after(upkeep, now_ns()));
+        let period = periods.min().unwrap_or(IDLE_PERIOD);
+        debug_assert!(period >= BUSY_PERIOD);
+        tokio::time::sleep(period).await;
+    }
+}
+
+/// Probes the members of a cluster, whoever they are, for ever.
+async fn follow(cluster: Arc<Cluster>) {
+    let mut watches = JoinSet::new();
+    let mut watched: HashMap<u64, AbortHandle> = HashMap::new();
+    loop {
+        let members = cluster.members();
+        let mut left = std::mem::take(&mut watched);
+        for backend in &members.backends {
+            let number = backend.number();
+            let watch = left
+                .remove(&number)
+                .unwrap_or_else(|| watches.spawn(watch(Arc::clone(&cluster), Arc::clone(backend))));
+            watched.insert(number, watch);
+        }
+        left.values().for_each(AbortHandle::abort);
+        drop(members);
+        cluster.changed.notified().await;
+        while watches.try_join_next().is_some() {}
+    }
+}
+
 /// Probes one backend for ever.
-async fn watch(backend: Arc<Backend>, config: super::Config) {
+async fn watch(cluster: Arc<Cluster>, backend: Arc<Backend>) {
     let mut rng = SmallRng::from_os_rng();
     let mut streak = Streak::default();
     let mut resolved = Instant::now();
     let mut seen_requests = 0;
     loop {
         if backend.address().is_none() || resolved.elapsed() >= RESOLVE_INTERVAL {
-            resolve(&backend).await;
+            resolve(&cluster, &backend).await;
             resolved = Instant::now();
         }
-        let result = match backend.address() {
-            None => Err("its name has no address".to_owned()),
-            Some(address) => {
-                probe_once(address, &config.path, config.timeout).await.map_err(|error| error.to_string())
-            }
-        };
-        let state = backend.state();
-        let next = streak.judge(state, result.is_ok(), config.rise, config.fall);
-        match result {
-            Ok(latency) => {
-                let requests = backend.requests();
-                // Requests tell more than a probe, which may ask for less work than they do.
-                if requests == seen_requests {
-                    let latency_ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-                    backend.note_probe_latency(latency_ns, now_ns());
-                }
-                seen_requests = requests;
-            }
-            Err(reason) if state != super::State::Down => {
-                let (cluster, backend) = (backend.cluster(), backend.name());
-                tracing::warn!(cluster, backend, reason, "a probe failed");
-            }
-            Err(_) => {}
+        let options = cluster.options();
+        let result = ask(&backend, &options).await;
+        let requests = backend.requests();
+        take_in(&cluster, &backend, &options, &mut streak, result, requests == seen_requests);
+        seen_requests = requests;
+        tokio::select! {
+            () = tokio::time::sleep(jittered(next_interval(&cluster, &backend, &options), &mut rng)) => {}
+            () = backend.nudge.notified() => {}
         }
-        backend.change_state(state, next);
-        tokio::time::sleep(jittered(config.interval, &mut rng)).await;
+    }
+}
+
+async fn ask(backend: &Backend, options: &Options) -> Result<Answer, BadProbe> {
+    let address = backend.address().ok_or(BadProbe::NoAddress)?;
+    let no_answer = |reason: &str| BadProbe::NoAnswer(reason.to_owned());
+    let target =
+        options.link.target(backend.name(), address).ok_or_else(|| no_answer("its name is not valid"))?;
+    let question = Question::new(&options.health).ok_or_else(|| no_answer("the question is not valid"))?;
+    let timeout = match backend.state() {
+        State::Suspect => SUSPECT_TIMEOUT.min(options.health.timeout / 2),
+        _ => options.health.timeout,
+    };
+    probe_once(&target, &question, timeout).await
+}
+
+/// Takes a probe's result in; `is_idle` tells that there were no requests since the last.
+fn take_in(
+    cluster: &Cluster,
+    backend: &Backend,
+    options: &Options,
+    streak: &mut Streak,
+    result: Result<Answer, BadProbe>,
+    is_idle: bool,
+) {
+    let health = backend.condition().health;
+    // Where nothing else is left, the first good probe counts.
+    let rise = if cluster.is_available() { options.health.rise } else { 1 };
+    let next = streak.judge(health, result.is_ok(), rise, options.health.fall);
+    let now = now_ns();
+    let finding = match result {
+        Ok(answer) => {
+            // Requests tell more than a probe, which may ask for less work than they do.
+            if is_idle {
+                backend.note_probe_latency(u64::try_from(answer.latency.as_nanos()).unwrap_or(u64::MAX), now);
+            }
+            if let Some(load) = answer.load {
+                backend.note_load(load, now);
+            }
+            Finding::Good
+        }
+        Err(reason) => {
+            if health != State::Down {
+                let (cluster, backend) = (cluster.name(), backend.name());
+                tracing::warn!(cluster, backend, %reason, "a probe failed");
+            }
+            reason.finding()
+        }
+    };
+    cluster.note_probe(backend, finding, next, now);
+}
+
+/// Gives when to probe again: sooner when it is out, and much sooner when all are.
+fn next_interval(cluster: &Cluster, backend: &Backend, options: &Options) -> Duration {
+    let interval = options.health.interval;
+    if !cluster.is_available() {
+        interval.min(OUTAGE_INTERVAL)
+    } else if matches!(backend.state(), State::Ejected | State::Trial | State::Suspect) {
+        (interval / OUT_PART).max(interval.min(OUTAGE_INTERVAL))
+    } else {
+        interval
     }
 }
 
 /// Looks a name up without holding up the probes of others.
-async fn resolve(backend: &Arc<Backend>) {
-    if backend.name().parse::<std::net::SocketAddr>().is_ok() {
+async fn resolve(cluster: &Arc<Cluster>, backend: &Arc<Backend>) {
+    if backend.address().is_some() && backend.name().parse::<std::net::SocketAddr>().is_ok() {
         return;
     }
-    let backend = Arc::clone(backend);
-    let _ = tokio::task::spawn_blocking(move || backend.resolve()).await;
+    let (cluster, backend) = (Arc::clone(cluster), Arc::clone(backend));
+    let looking = tokio::task::spawn_blocking(move || {
+        if backend.resolve() {
+            cluster.note_resolved();
+        }
+    });
+    let _ = looking.await;
 }
 
 /// An interval with a tenth of it random, so that many probers do not ask at once.

@@ -15,14 +15,20 @@ pub enum State {
     Up = 1,
     /// Probes fail.
     Down = 2,
-    /// Put out by failing requests, until a probe succeeds.
+    /// Put out by failing requests for a time, or until a probe connects.
     Ejected = 3,
+    /// It gets no new requests, by order.
+    Draining = 4,
+    /// Back from being put out, and getting a trickle to show what it can do.
+    Trial = 5,
+    /// It has answered nothing for a while, and a probe is to tell; until then it gets nothing new.
+    Suspect = 6,
 }
 
 impl State {
     /// Tells whether a backend in this state gets requests.
     pub fn is_available(self) -> bool {
-        matches!(self, Self::Unknown | Self::Up)
+        matches!(self, Self::Unknown | Self::Up | Self::Trial)
     }
 
     pub(crate) fn from_number(number: u8) -> Self {
@@ -30,6 +36,9 @@ impl State {
             1 => Self::Up,
             2 => Self::Down,
             3 => Self::Ejected,
+            4 => Self::Draining,
+            5 => Self::Trial,
+            6 => Self::Suspect,
             _ => Self::Unknown,
         }
     }
@@ -42,30 +51,32 @@ impl fmt::Display for State {
             Self::Up => "up",
             Self::Down => "down",
             Self::Ejected => "ejected",
+            Self::Draining => "draining",
+            Self::Trial => "trial",
+            Self::Suspect => "suspect",
         })
     }
 }
 
 /// The results in a row that led to the present state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Streak {
+pub(crate) struct Streak {
     good: u32,
     bad: u32,
 }
 
 impl Streak {
-    /// Takes a probe's result in and gives the state that follows.
-    pub(super) fn judge(&mut self, state: State, is_good: bool, rise: u32, fall: u32) -> State {
+    /// Takes a probe's result in and gives what follows from what probes said: unknown, up or down.
+    pub(crate) fn judge(&mut self, state: State, is_good: bool, rise: u32, fall: u32) -> State {
         if is_good {
             *self = Self { good: self.good.saturating_add(1), bad: 0 };
         } else {
             *self = Self { good: 0, bad: self.bad.saturating_add(1) };
         }
         match state {
-            // What requests put out, one good probe brings back: the fault was seen by them alone.
-            State::Unknown | State::Ejected if is_good => State::Up,
+            State::Unknown if is_good => State::Up,
             State::Down if self.good >= rise => State::Up,
-            State::Unknown | State::Up | State::Ejected if self.bad >= fall => State::Down,
+            State::Unknown | State::Up if self.bad >= fall => State::Down,
             state => state,
         }
     }
@@ -78,7 +89,7 @@ mod tests {
     use super::*;
 
     fn states() -> impl Strategy<Value = State> {
-        (0..4u8).prop_map(State::from_number)
+        (0..3u8).prop_map(State::from_number)
     }
 
     proptest! {
@@ -97,7 +108,7 @@ mod tests {
                 let run = results[..=index].iter().rev().take_while(|one| *one == good).count() as u32;
                 match (before.is_available(), state.is_available()) {
                     (true, false) => prop_assert!(!good && run >= fall),
-                    (false, true) => prop_assert!(*good && (run >= rise || before == State::Ejected)),
+                    (false, true) => prop_assert!(*good && run >= rise),
                     _ => {}
                 }
                 if run >= rise && *good {

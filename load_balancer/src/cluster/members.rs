@@ -1,0 +1,76 @@
+//! Who belongs to a cluster, as it is given and as threads see it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Backend;
+use crate::selection::Maglev;
+
+/// One backend as a source of members gives it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its address as `host:port`; what it is known by.
+    pub name: String,
+    /// Its share of requests beside the others' weights; 0 gets none.
+    pub weight: f64,
+    /// Whether it is to get no new requests.
+    pub drain: bool,
+}
+
+impl Member {
+    /// Makes a member with weight 1.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), weight: 1.0, drain: false }
+    }
+
+    /// Gives it another weight.
+    pub fn with_weight(self, weight: f64) -> Self {
+        Self { weight, ..self }
+    }
+}
+
+impl From<&String> for Member {
+    fn from(name: &String) -> Self {
+        Self::new(name)
+    }
+}
+
+/// The members at one time. A thread keeps the one it saw until [`Cluster::generation`] differs.
+///
+/// [`Cluster::generation`]: crate::Cluster::generation
+#[derive(Debug)]
+pub struct Members {
+    /// Grows with every change.
+    pub generation: u64,
+    /// The backends in the order they were given; those that drain are among them.
+    pub backends: Box<[Arc<Backend>]>,
+    /// The table of a policy that hashes.
+    pub table: Option<Maglev>,
+}
+
+impl Members {
+    /// Finds a backend's place by its name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.backends.iter().position(|backend| backend.name() == name)
+    }
+}
+
+/// What an operator ordered about a backend; it outlives the membership it was given for.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Order {
+    /// A weight that replaces the member's own.
+    pub weight: Option<f64>,
+    /// Whether it is to get no new requests, or is to get them although its source drains it.
+    pub drain: Option<bool>,
+}
+
+impl Order {
+    /// Gives what applies to a member.
+    pub(crate) fn apply(&self, member: &Member) -> (f64, bool) {
+        let weight = self.weight.unwrap_or(member.weight);
+        // A weight that is no number must not reach a choice.
+        let weight = if weight.is_finite() { weight.max(0.0) } else { 0.0 };
+        (weight, self.drain.unwrap_or(member.drain))
+    }
+}

@@ -1,0 +1,338 @@
+//! Clusters that change, judged without sockets.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::standing::Finding;
+use super::*;
+use crate::health::State;
+use crate::queue::Overloaded;
+use crate::selection::Candidate;
+
+const SECOND: u64 = 1_000_000_000;
+const MILLISECOND: u64 = 1_000_000;
+
+fn cluster_of(count: u16, options: Options) -> Arc<Cluster> {
+    let names: Vec<String> = (1..=count).map(|port| format!("127.0.0.1:{port}")).collect();
+    Cluster::new("test", &names, options)
+}
+
+fn backend(cluster: &Cluster, index: usize) -> Arc<Backend> {
+    Arc::clone(&cluster.members().backends[index])
+}
+
+fn answer(backend: &Arc<Backend>, status: u16, latency_ns: u64, now: u64) {
+    backend.begin(now).note_response(status, Some(latency_ns), now);
+}
+
+fn available(cluster: &Cluster) -> Vec<bool> {
+    cluster.members().backends.iter().map(|one| one.signals().is_available()).collect()
+}
+
+fn probe(cluster: &Cluster, index: usize, finding: Finding, now: u64) {
+    let health = if finding == Finding::Good { State::Up } else { State::Down };
+    cluster.note_probe(&backend(cluster, index), finding, health, now);
+}
+
+#[test]
+fn a_backend_whose_name_stays_keeps_all_that_is_known_of_it() {
+    let cluster = cluster_of(3, Options::default());
+    let (first, second) = (backend(&cluster, 0), backend(&cluster, 1));
+    answer(&second, 200, MILLISECOND, SECOND);
+    let generation = cluster.generation();
+    cluster.apply(vec![Member::new("127.0.0.1:2").with_weight(2.0), Member::new("127.0.0.1:9")]);
+    assert!(cluster.generation() > generation);
+    let members = cluster.members();
+    assert_eq!(members.generation, cluster.generation());
+    assert!(Arc::ptr_eq(&members.backends[0], &second));
+    assert_eq!((second.requests(), second.signals().weight()), (1, 2.0));
+    assert!(!first.signals().is_available(), "one that is gone gets nothing new");
+    let same = cluster.generation();
+    cluster.apply(vec![Member::new("127.0.0.1:2").with_weight(2.0), Member::new("127.0.0.1:9")]);
+    assert_eq!(cluster.generation(), same, "the same list changes nothing");
+}
+
+#[test]
+fn one_that_leaves_ends_what_it_works_on_and_is_then_forgotten() {
+    let cluster = cluster_of(2, Options::default());
+    let first = backend(&cluster, 0);
+    let request = first.begin(SECOND);
+    cluster.apply(vec![Member::new("127.0.0.1:2")]);
+    let mut upkeep = Upkeep::default();
+    cluster.look_after(&mut upkeep, SECOND);
+    let report = cluster.report();
+    assert_eq!((report.len(), report[1].state, report[1].in_flight), (2, State::Draining, 1));
+    // It comes back before it is gone, and is the same.
+    cluster.apply(vec![Member::new("127.0.0.1:1"), Member::new("127.0.0.1:2")]);
+    assert!(Arc::ptr_eq(&backend(&cluster, 0), &first) && first.signals().is_available());
+    cluster.apply(vec![Member::new("127.0.0.1:2")]);
+    drop(request);
+    cluster.look_after(&mut upkeep, 2 * SECOND);
+    assert_eq!(cluster.report().len(), 1);
+}
+
+#[test]
+fn an_order_outlives_the_list_it_was_given_for() {
+    let cluster = cluster_of(2, Options::default());
+    assert!(cluster.drain("127.0.0.1:1") && cluster.set_weight("127.0.0.1:2", 0.5));
+    assert!(!cluster.drain("127.0.0.1:3"), "there is no such member");
+    assert_eq!(available(&cluster), [false, true]);
+    assert_eq!(backend(&cluster, 0).state(), State::Draining);
+    cluster.apply(vec![Member::new("127.0.0.1:2"), Member::new("127.0.0.1:1")]);
+    assert_eq!(available(&cluster), [true, false]);
+    assert_eq!(backend(&cluster, 0).signals().weight(), 0.5);
+    let kept = cluster_of(2, Options::default());
+    kept.restore_orders(cluster.orders());
+    assert_eq!(available(&kept), [false, true]);
+    assert!(cluster.undrain("127.0.0.1:1"));
+    assert_eq!(available(&cluster), [true, true]);
+}
+
+#[test]
+fn one_of_five_that_fails_is_out_after_five_failures() {
+    let cluster = cluster_of(5, Options::default());
+    let bad = backend(&cluster, 3);
+    for _ in 0..5 {
+        assert!(bad.signals().is_available());
+        answer(&bad, 500, MILLISECOND, SECOND);
+    }
+    assert_eq!(bad.state(), State::Ejected);
+    assert_eq!(available(&cluster), [true, true, true, false, true]);
+    assert_eq!(cluster.counters().ejections[1].load(Relaxed), 1);
+}
+
+#[test]
+fn one_that_was_out_comes_back_by_a_trial_and_then_slowly() {
+    let cluster = cluster_of(5, Options::default());
+    let bad = backend(&cluster, 0);
+    for _ in 0..5 {
+        answer(&bad, 500, MILLISECOND, SECOND);
+    }
+    let mut upkeep = Upkeep::default();
+    cluster.look_after(&mut upkeep, 10 * SECOND);
+    assert_eq!(bad.state(), State::Ejected);
+    cluster.look_after(&mut upkeep, 11 * SECOND);
+    assert_eq!(bad.state(), State::Trial);
+    assert!(bad.signals().is_available() && bad.signals().weight() < 0.1);
+    let only = bad.try_begin(11 * SECOND).unwrap();
+    assert!(bad.try_begin(11 * SECOND).is_none(), "one at a time");
+    drop(only);
+    answer(&bad, 500, MILLISECOND, 11 * SECOND);
+    assert_eq!(bad.state(), State::Ejected, "one failure is enough");
+    cluster.look_after(&mut upkeep, 30 * SECOND);
+    assert_eq!(bad.state(), State::Ejected, "twice as long");
+    cluster.look_after(&mut upkeep, 32 * SECOND);
+    for _ in 0..3 {
+        answer(&bad, 200, MILLISECOND, 32 * SECOND);
+    }
+    assert_eq!(bad.state(), State::Unknown, "no probe has told");
+    assert_eq!(bad.signals().weight(), 1.0);
+    assert!(bad.signals().share(32 * SECOND) < 0.2, "slowly");
+    assert_eq!(bad.signals().share(43 * SECOND), 1.0);
+}
+
+#[test]
+fn refused_connects_put_a_backend_out_until_a_probe_connects() {
+    let cluster = cluster_of(1, Options::default());
+    let dead = backend(&cluster, 0);
+    let refuse = |now| dead.begin(now).note_connect_failure(now);
+    refuse(1);
+    answer(&dead, 200, 1, 2);
+    refuse(3);
+    assert!(dead.signals().is_available(), "an answer in between forgives the first");
+    refuse(4);
+    assert_eq!(dead.state(), State::Ejected);
+    assert!(!dead.signals().is_available() && !cluster.is_available());
+    assert_eq!(dead.report().errors, 3);
+    probe(&cluster, 0, Finding::Good, 5);
+    assert_eq!(dead.state(), State::Up);
+    assert!(dead.signals().is_available() && cluster.is_available());
+}
+
+#[test]
+fn when_most_are_unwell_all_are_used_but_the_dead() {
+    let cluster = cluster_of(5, Options::default());
+    probe(&cluster, 0, Finding::Unwell, 1);
+    probe(&cluster, 1, Finding::Unwell, 1);
+    assert_eq!(available(&cluster), [false, false, true, true, true]);
+    probe(&cluster, 2, Finding::Refused, 1);
+    assert!(cluster.is_panicking());
+    assert_eq!(available(&cluster), [true, true, false, true, true]);
+    probe(&cluster, 2, Finding::Good, 2);
+    assert_eq!(available(&cluster), [false, false, true, true, true]);
+    let strict = cluster_of(1, Options { panic_threshold: 0.0, ..Options::default() });
+    probe(&strict, 0, Finding::Unwell, 1);
+    assert_eq!(available(&strict), [false]);
+}
+
+#[test]
+fn health_and_ejections_survive_new_options() {
+    let cluster = cluster_of(5, Options::default());
+    probe(&cluster, 1, Finding::Unwell, 1);
+    for _ in 0..5 {
+        answer(&backend(&cluster, 2), 503, MILLISECOND, SECOND);
+    }
+    cluster.replace_options(Options { slow_start: Duration::ZERO, ..Options::default() });
+    assert_eq!(backend(&cluster, 1).state(), State::Down);
+    assert_eq!(backend(&cluster, 2).state(), State::Ejected);
+    cluster.apply(cluster.members().backends.iter().rev().map(|one| Member::new(one.name())).collect());
+    assert_eq!(backend(&cluster, 3).state(), State::Down);
+    assert_eq!(backend(&cluster, 2).state(), State::Ejected);
+}
+
+/// Four answer every 10 ms; the last one takes requests and answers none.
+fn stall(cluster: &Arc<Cluster>, upkeep: &mut Upkeep, from: u64, to: u64) -> Vec<crate::InFlight> {
+    let mut stuck = Vec::new();
+    let mut now = from;
+    while now < to {
+        for index in 0..4 {
+            answer(&backend(cluster, index), 200, 2 * MILLISECOND, now);
+        }
+        if let Some(request) = backend(cluster, 4).try_begin(now) {
+            stuck.push(request);
+        }
+        cluster.look_after(upkeep, now);
+        now += 10 * MILLISECOND;
+    }
+    stuck
+}
+
+#[test]
+fn one_that_answers_nothing_is_suspected_at_once_and_a_bad_probe_puts_it_out() {
+    let cluster = cluster_of(5, Options::default());
+    let (mut upkeep, frozen) = (Upkeep::default(), backend(&cluster, 4));
+    cluster.look_after(&mut upkeep, SECOND);
+    let stuck = stall(&cluster, &mut upkeep, SECOND, SECOND + 90 * MILLISECOND);
+    assert!(frozen.signals().is_available(), "not yet");
+    let _more = stall(&cluster, &mut upkeep, SECOND + 90 * MILLISECOND, SECOND + 150 * MILLISECOND);
+    assert_eq!(frozen.state(), State::Suspect);
+    assert!(frozen.is_lost() && !backend(&cluster, 0).is_lost());
+    cluster.note_probe(&frozen, Finding::Silent, State::Unknown, SECOND + 200 * MILLISECOND);
+    cluster.look_after(&mut upkeep, SECOND + 200 * MILLISECOND);
+    assert_eq!(frozen.state(), State::Ejected);
+    assert_eq!(cluster.counters().ejections[3].load(Relaxed), 1);
+    drop(stuck);
+    probe(&cluster, 4, Finding::Good, 2 * SECOND);
+    assert_eq!(frozen.state(), State::Trial, "it answers again");
+}
+
+#[test]
+fn one_that_is_merely_slow_is_cleared_by_a_probe_and_by_an_answer() {
+    let cluster = cluster_of(5, Options::default());
+    let (mut upkeep, slow) = (Upkeep::default(), backend(&cluster, 4));
+    cluster.look_after(&mut upkeep, SECOND);
+    let mut stuck = stall(&cluster, &mut upkeep, SECOND, SECOND + 150 * MILLISECOND);
+    assert_eq!(slow.state(), State::Suspect);
+    probe(&cluster, 4, Finding::Good, SECOND + 151 * MILLISECOND);
+    assert_eq!(slow.state(), State::Up);
+    stuck.extend(stall(&cluster, &mut upkeep, SECOND + 160 * MILLISECOND, SECOND + 500 * MILLISECOND));
+    assert_eq!(slow.state(), State::Up, "not suspected again before it answers something");
+    stuck[0].note_response(200, Some(300 * MILLISECOND), SECOND + 500 * MILLISECOND);
+    stuck.extend(stall(&cluster, &mut upkeep, SECOND + 500 * MILLISECOND, SECOND + 700 * MILLISECOND));
+    assert_eq!(slow.state(), State::Suspect);
+    stuck[1].note_response(200, Some(300 * MILLISECOND), SECOND + 700 * MILLISECOND);
+    assert_eq!(slow.state(), State::Up, "an answer is enough");
+}
+
+#[test]
+fn a_quiet_time_without_requests_is_no_silence() {
+    let cluster = cluster_of(5, Options::default());
+    let mut upkeep = Upkeep::default();
+    for tick in 0..200 {
+        cluster.look_after(&mut upkeep, SECOND + tick * 50 * MILLISECOND);
+    }
+    assert_eq!(available(&cluster), [true; 5]);
+    // When the looking thread was held up, nobody is to blame.
+    let _stuck = backend(&cluster, 0).begin(20 * SECOND);
+    cluster.look_after(&mut upkeep, 30 * SECOND);
+    assert_eq!(available(&cluster), [true; 5]);
+}
+
+#[test]
+fn one_twenty_times_slower_is_put_out_and_what_is_late_is_known() {
+    let cluster = cluster_of(5, Options::default());
+    let mut upkeep = Upkeep::default();
+    assert_eq!(cluster.hedge_delay(), None);
+    let mut now = 100 * SECOND;
+    for _ in 0..300 {
+        for index in 0..5 {
+            let latency = if index == 4 { 40 } else { 2 };
+            answer(&backend(&cluster, index), 200, latency * MILLISECOND, now);
+        }
+        cluster.look_after(&mut upkeep, now);
+        now += 10 * MILLISECOND;
+    }
+    assert_eq!(backend(&cluster, 4).state(), State::Ejected);
+    assert_eq!(available(&cluster), [true, true, true, true, false]);
+    let delay = cluster.hedge_delay().unwrap();
+    assert!(delay > Duration::from_millis(30), "a fifth of all was slow: {delay:?}");
+    // On trial two slow answers are enough to put it out again.
+    now += 10 * SECOND;
+    cluster.look_after(&mut upkeep, now);
+    assert_eq!(backend(&cluster, 4).state(), State::Trial);
+    for index in 0..4 {
+        for _ in 0..100 {
+            answer(&backend(&cluster, index), 200, 2 * MILLISECOND, now);
+        }
+    }
+    cluster.look_after(&mut upkeep, now + SECOND);
+    answer(&backend(&cluster, 4), 200, 40 * MILLISECOND, now + SECOND);
+    assert_eq!(backend(&cluster, 4).state(), State::Trial);
+    answer(&backend(&cluster, 4), 200, 40 * MILLISECOND, now + SECOND);
+    assert_eq!(backend(&cluster, 4).state(), State::Ejected);
+    assert!(backend(&cluster, 4).report().ejections["latency"] == 2);
+}
+
+#[test]
+fn more_than_the_total_are_refused_at_once() {
+    let mut options = Options::default();
+    options.limit.total = 2;
+    let cluster = cluster_of(1, options);
+    let first = cluster.admit().unwrap();
+    let _second = cluster.admit().unwrap();
+    assert_eq!(cluster.admit().unwrap_err(), Overloaded::TotalLimit);
+    drop(first);
+    assert!(cluster.admit().is_ok());
+    assert_eq!(cluster.counters().shed[0].load(Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_every_backend_at_its_limit_waits_for_the_next_place() {
+    let mut options = Options::default();
+    (options.limit.min, options.limit.initial) = (1, 1);
+    let cluster = cluster_of(1, options);
+    let only = backend(&cluster, 0);
+    let request = only.try_begin(1).unwrap();
+    assert!(only.try_begin(1).is_none());
+    let mut ticket = cluster.join_queue(1).unwrap();
+    assert_eq!(cluster.waiting(), 1);
+    tokio::select! {
+        biased;
+        _ = ticket.woken() => panic!("there is no place yet"),
+        () = tokio::time::sleep(Duration::from_millis(100)) => {}
+    }
+    drop(request);
+    ticket.woken().await.unwrap();
+    let _place = only.try_begin(2).unwrap();
+    ticket.leave();
+    assert!(!cluster.has_queue());
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_an_outage_requests_wait_for_the_first_backend_back_and_not_for_ever() {
+    let cluster = cluster_of(2, Options::default());
+    probe(&cluster, 0, Finding::Refused, SECOND);
+    probe(&cluster, 1, Finding::Refused, SECOND);
+    assert!(!cluster.is_available());
+    let mut ticket = cluster.join_queue(SECOND + 1).unwrap();
+    let back = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        probe(&cluster, 1, Finding::Good, 2 * SECOND);
+    };
+    let (woken, ()) = tokio::join!(ticket.woken(), back);
+    assert_eq!(woken, Ok(()));
+    assert_eq!(available(&cluster), [false, true]);
+    probe(&cluster, 1, Finding::Refused, 10 * SECOND);
+    assert_eq!(cluster.join_queue(14 * SECOND).unwrap_err(), Overloaded::WaitedTooLong);
+}

@@ -1,0 +1,111 @@
+//! When a request is sent to a second backend because the first is slow, and how often that may be.
+//!
+//! Dean and Barroso, "The Tail at Scale" (CACM 56(2), 2013): a second request after the 95th percentile of
+//! expected latency adds about 5 % of load and cuts the tail. The percentile is that of the whole cluster over
+//! the last seconds, so a slow backend is hedged against at what is usual elsewhere.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use process::ConfigError;
+use serde::{Deserialize, Serialize};
+
+/// The quantile of response times after which a request is late.
+pub(crate) const QUANTILE: f64 = 0.95;
+
+/// Fewer answers within the window do not show a percentile: one in twenty is five of a hundred.
+pub(crate) const LEAST_ANSWERS: u64 = 100;
+
+/// What a thread may save up: a backend that stalls holds up all it is working on at once.
+const SAVINGS: f64 = 50.0;
+
+/// The section `[load_balancer.hedge]`: when a request is sent to a second backend as well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether late idempotent requests are sent to a second backend too; the first answer counts.
+    pub enabled: bool,
+    /// The share of requests that may be sent twice for this.
+    pub budget: f64,
+    /// The least delay before a second one is sent.
+    #[serde(with = "process::duration")]
+    pub min_delay: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        // Timers are exact to one or two milliseconds; answers that come sooner are not late.
+        Self { enabled: true, budget: 0.05, min_delay: Duration::from_millis(2) }
+    }
+}
+
+impl Config {
+    /// Checks what serde cannot; `section` is the dotted name for the message.
+    pub fn validate(&self, section: &str) -> Result<(), ConfigError> {
+        if !(0.0..=1.0).contains(&self.budget) {
+            let message = "it must be between 0 and 1";
+            return Err(ConfigError::inconsistent(format!("{section}.budget"), message));
+        }
+        Ok(())
+    }
+
+    /// Gives the delay after which a request is late, from the cluster's answers in the last seconds; `None`
+    /// when nothing is hedged.
+    pub(crate) fn delay(&self, answers: u64, quantile_ns: f64) -> Option<Duration> {
+        let is_known = self.enabled && self.budget > 0.0 && answers >= LEAST_ANSWERS;
+        is_known.then(|| Duration::from_nanos(quantile_ns as u64).max(self.min_delay))
+    }
+}
+
+/// One thread's allowance of hedges.
+#[derive(Debug)]
+pub struct Budget(Cell<f64>);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(Cell::new(SAVINGS))
+    }
+}
+
+impl Budget {
+    /// Earns the share of a hedge that one request is worth ([`Config::budget`]).
+    pub fn earn(&self, share: f64) {
+        self.0.set((self.0.get() + share).min(SAVINGS));
+    }
+
+    /// Spends a hedge, if there is one.
+    pub fn spend(&self) -> bool {
+        let left = self.0.get() - 1.0;
+        if left >= 0.0 {
+            self.0.set(left);
+        }
+        left >= 0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hedges_are_a_twentieth_of_requests_once_savings_are_spent() {
+        let budget = Budget::default();
+        let at_once = (0..1000).filter(|_| budget.spend()).count();
+        assert_eq!(at_once, 50);
+        let mut hedges = 0;
+        for _ in 0..1000 {
+            budget.earn(Config::default().budget);
+            hedges += u32::from(budget.spend());
+        }
+        assert!((49..=50).contains(&hedges), "{hedges}");
+    }
+
+    #[test]
+    fn nothing_is_late_while_little_is_known() {
+        let config = Config::default();
+        assert_eq!(config.delay(99, 8e6), None);
+        assert_eq!(config.delay(100, 8e6), Some(Duration::from_millis(8)));
+        assert_eq!(config.delay(100, 1e5), Some(config.min_delay), "sooner than a timer can tell");
+        assert_eq!(Config { enabled: false, ..config }.delay(100, 8e6), None);
+    }
+}

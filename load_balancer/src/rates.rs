@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Class {
+pub(crate) enum Class {
     /// An answer of 100 to 199; 101 ends a request.
     #[serde(rename = "1xx")]
     Informational,
@@ -29,7 +29,7 @@ pub enum Class {
 
 impl Class {
     /// All classes, in the order they are counted.
-    pub const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Informational,
         Self::Success,
         Self::Redirection,
@@ -39,7 +39,7 @@ impl Class {
     ];
 
     /// Gives the class of a status.
-    pub fn of(status: u16) -> Self {
+    pub(crate) fn of(status: u16) -> Self {
         match status / 100 {
             0 | 1 => Self::Informational,
             2 => Self::Success,
@@ -50,7 +50,7 @@ impl Class {
     }
 
     /// Gives the word for figures.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Informational => "1xx",
             Self::Success => "2xx",

@@ -13,6 +13,9 @@ use super::hop_by_hop;
 use super::present::Present;
 use crate::{Body, Client};
 
+/// The number of fields in a request, as on the wire lane: what HAProxy, Apache and Envoy take.
+const MAX_FIELDS: usize = 100;
+
 /// Why a request is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -25,6 +28,9 @@ pub enum Refusal {
     /// A transfer coding other than `chunked` (RFC 9112 §6.1).
     #[error("only the transfer coding chunked is supported")]
     TransferCoding,
+    /// More fields than `MAX_FIELDS`; a few bytes each on the wire, they cost more in every map behind.
+    #[error("the request has too many header fields")]
+    TooManyFields,
     /// The method `CONNECT`, for which this is not a proxy.
     #[error("this server does not open tunnels")]
     Connect,
@@ -35,6 +41,7 @@ impl Refusal {
     pub fn problem(self) -> Problem {
         let kind = match self {
             Self::Host | Self::Framing => kinds::MALFORMED_REQUEST,
+            Self::TooManyFields => kinds::HEADERS_TOO_LARGE,
             Self::TransferCoding | Self::Connect => kinds::NOT_IMPLEMENTED,
         };
         Problem::new(kind).detail(self.to_string())
@@ -69,10 +76,14 @@ pub fn prepare_request(
         fields.remove(header::EXPECT);
     }
     if is_http2 {
+        // First, because browsers split cookies into as many fields as there are.
         join_cookies(fields);
         fields.remove(header::UPGRADE);
     } else if removed.upgrade {
         fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    if fields.len() > MAX_FIELDS {
+        return Err(Refusal::TooManyFields);
     }
     if removed.trailers {
         fields.insert(header::TE, HeaderValue::from_static("trailers"));

@@ -50,7 +50,7 @@ pub(super) struct FrameWatch {
     skip: usize,
     head: [u8; HEAD_LENGTH],
     head_length: usize,
-    /// Whether a header block has begun and not ended.
+    /// Whether a header block, or the preface, has begun and not ended.
     is_in_headers: bool,
     ends_headers: bool,
     resets: Bucket,
@@ -64,8 +64,9 @@ impl FrameWatch {
             skip: PREFACE_LENGTH,
             head: [0; HEAD_LENGTH],
             head_length: 0,
-            is_in_headers: false,
-            ends_headers: false,
+            // The preface is waited for like a header block.
+            is_in_headers: true,
+            ends_headers: true,
             resets: Bucket::full(RESETS, now_ms),
             control: Bucket::full(CONTROL, now_ms),
             updates: Bucket::full(UPDATES, now_ms),
@@ -208,6 +209,15 @@ mod tests {
         }
         let fell = (0..).find(|_| watch.observe(&frame(DATA, 0, 0), 0).is_err());
         assert_eq!(fell, Some(CONTROL.burst));
+    }
+
+    #[test]
+    fn a_preface_lasts_until_its_last_byte() {
+        let mut watch = FrameWatch::new(0);
+        watch.observe(&[b'P'; PREFACE_LENGTH - 1], 0).unwrap();
+        assert!(watch.is_in_headers());
+        watch.observe(b"P", 0).unwrap();
+        assert!(!watch.is_in_headers());
     }
 
     #[test]

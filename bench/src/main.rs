@@ -1,64 +1,108 @@
 //! Side by side with the peers a user would pick instead: alternating rounds, medians, raw output kept.
 //!
-//! `balancer` runs the load balancer beside HAProxy and nginx, `flow` a cached read through load balancer,
-//! gateway and service. Everything runs on this machine's loopback, bounded in time.
+//! `balancer` measures CPU per request and latency of the load balancer beside HAProxy, nginx and Envoy, `tail`
+//! what an odd backend does to the slowest answers, `memory` what bodies and idle connections cost, `flow` a
+//! cached read through load balancer, gateway and service, `idle` a house nobody asks. Everything runs on this
+//! machine's loopback, bounded in time.
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 mod balancer;
+mod certificate;
 mod flow;
 mod idle;
-mod open_loop;
+mod load;
+mod memory;
 mod peers;
+mod poll;
 mod processes;
 mod report;
-mod wrk;
+mod tail;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use tail::scenario::Scenario;
 
 /// Measures sixfold beside its peers and keeps the raw output.
 #[derive(Debug, Parser)]
 struct Args {
-    /// How many alternating rounds
-    #[arg(long, default_value_t = 7, global = true)]
-    rounds: usize,
-    /// How long one measurement of a round takes, in seconds
-    #[arg(long, default_value_t = 4, global = true)]
-    seconds: u64,
+    /// How many alternating rounds; each benchmark has its own number
+    #[arg(long, global = true)]
+    rounds: Option<usize>,
+    /// How long one measurement of a round takes, in seconds; each benchmark has its own
+    #[arg(long, global = true)]
+    seconds: Option<u64>,
+    /// One round of one second each, to see that everything works
+    #[arg(long, global = true)]
+    quick: bool,
     /// Where results are written
     #[arg(long, default_value = "bench/results", global = true)]
     results: PathBuf,
     /// The binary to measure
     #[arg(long, default_value = "target/release/sixfold", global = true)]
     binary: PathBuf,
+    /// Where bench/install.sh put the peers that Debian does not have
+    #[arg(long, default_value = "target/peers", global = true)]
+    peers: PathBuf,
     #[command(subcommand)]
     what: What,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// The load balancer beside HAProxy and nginx on a static backend
-    Balancer,
+    /// CPU per request and latency beside HAProxy, nginx and Envoy on a static backend (about 14 minutes)
+    Balancer {
+        /// Measure only these: main, 16k, upload, http2, connections, tls, handshakes, resumed, latency
+        only: Vec<String>,
+    },
+    /// The slowest answers with five backends, one of them odd (about 32 minutes)
+    Tail {
+        /// Measure only these situations
+        only: Vec<Scenario>,
+        /// Percent of the capacity offered; 50, 70 and 90 unless given
+        #[arg(long = "load")]
+        loads: Vec<u32>,
+    },
+    /// Resident memory of large bodies passing through, and of idle connections (about 3 minutes)
+    Memory,
     /// A cached read through load balancer, gateway and service
     Flow,
     /// What `up` costs while nobody asks: start, memory, CPU
     Idle,
     /// All of them
     All,
+    /// The backends of `tail`, in a process of their own
+    #[command(hide = true)]
+    Backends { scenario: Scenario, ports: Vec<u16> },
+}
+
+impl Args {
+    fn rounds(&self, usual: usize) -> usize {
+        self.rounds.unwrap_or(if self.quick { 1 } else { usual })
+    }
+
+    fn seconds(&self, usual: u64) -> u64 {
+        self.seconds.unwrap_or(if self.quick { 1 } else { usual })
+    }
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    processes::raise_file_limit()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match args.what {
-        What::Balancer => balancer::run(&args),
+    match &args.what {
+        What::Balancer { only } => balancer::run(&args, only),
+        What::Tail { only, loads } => tail::run(&args, only, loads),
+        What::Memory => memory::run(&args),
         What::Flow => runtime.block_on(flow::run(&args)),
         What::Idle => runtime.block_on(idle::run(&args)),
         What::All => {
-            balancer::run(&args)?;
+            balancer::run(&args, &[])?;
+            tail::run(&args, &[], &[])?;
+            memory::run(&args)?;
             runtime.block_on(flow::run(&args))?;
             runtime.block_on(idle::run(&args))
         }
+        What::Backends { scenario, ports } => tail::backends::run(*scenario, ports),
     }
 }

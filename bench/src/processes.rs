@@ -1,14 +1,31 @@
 //! Starting what is measured, and reading what it used from /proc.
 
+use std::fs::File;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit};
 
 /// How long a started program may take to listen.
 const START_WAIT: Duration = Duration::from_secs(20);
+
+/// Where a program may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On every core.
+    Anywhere,
+    /// On one core only.
+    Core(usize),
+}
+
+/// The core of the load balancer while latency is measured; generator and backends share the other.
+pub(crate) const PROXY_CORE: usize = 0;
+
+/// The core of the load generator and of the backends while latency is measured.
+pub(crate) const LOAD_CORE: usize = 1;
 
 /// A program that runs until this is dropped.
 pub(crate) struct Running {
@@ -16,15 +33,23 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a program and waits until it listens at a port.
-    pub(crate) fn start(command: &mut Command, port: u16) -> anyhow::Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    /// Starts a program and waits until it listens at a port; what it writes goes to `log`.
+    pub(crate) fn start(
+        command: Command,
+        port: u16,
+        place: Place,
+        log: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let mut command = at_place(command, place);
+        let output = || log.map_or_else(|| Ok(Stdio::null()), |log| File::create(log).map(Stdio::from));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output()?);
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
         let mut running = Self { child };
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if let Some(status) = running.child.try_wait()? {
-                anyhow::bail!("{command:?} ended: {status}");
+                let said = log.map(std::fs::read_to_string).transpose()?.unwrap_or_default();
+                anyhow::bail!("it ended with {status}: {}", said.trim());
             }
             anyhow::ensure!(began.elapsed() < START_WAIT, "{command:?} does not listen at {port}");
             std::thread::sleep(Duration::from_millis(5));
@@ -41,12 +66,24 @@ impl Running {
         Ok(total)
     }
 
-    /// Gives the memory resident in bytes.
+    /// Gives the memory resident now, in bytes.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS line")?;
-        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-        Ok(kib * 1024)
+        self.sum_of_status("VmRSS:")
+    }
+
+    /// Gives the most memory that was ever resident, in bytes.
+    pub(crate) fn peak_resident_bytes(&self) -> anyhow::Result<u64> {
+        self.sum_of_status("VmHWM:")
+    }
+
+    fn sum_of_status(&self, key: &str) -> anyhow::Result<u64> {
+        let mut sum = 0;
+        for pid in self.family()? {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).context("no such line")?;
+            sum += line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024;
+        }
+        Ok(sum)
     }
 
     /// The process and its children: nginx works in one.
@@ -61,6 +98,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         // nginx's worker outlives a killed master, so ask first.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let began = Instant::now();
@@ -71,6 +111,46 @@ impl Drop for Running {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Puts `taskset` before a program that shall stay on one core.
+fn at_place(command: Command, place: Place) -> Command {
+    let Place::Core(core) = place else { return command };
+    let mut wrapped = Command::new("taskset");
+    wrapped.args(["-c", &core.to_string()]).arg(command.get_program()).args(command.get_args());
+    wrapped
+}
+
+/// Does something on one core: in a thread of its own, whose programs inherit the core.
+pub(crate) fn on_core<T: Send>(
+    core: usize,
+    work: impl FnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    std::thread::scope(|scope| {
+        let there = scope.spawn(move || {
+            rustix::thread::sched_setaffinity(None, &set)
+                .context("latency is measured with the proxy on one core and the load on another")?;
+            work()
+        });
+        there.join().unwrap_or_else(|_| anyhow::bail!("the measurement panicked"))
+    })
+}
+
+/// Gives this process and what it starts as many open files as the system lets it.
+pub(crate) fn raise_file_limit() -> anyhow::Result<()> {
+    let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
+    if rustix::process::setrlimit(Resource::Nofile, limit(65_536)).is_ok() {
+        return Ok(());
+    }
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(65_536);
+    rustix::process::setrlimit(Resource::Nofile, limit(most)).context("cannot raise the limit of open files")
+}
+
+/// Gives the CPU time this process has used itself.
+pub(crate) fn own_cpu() -> anyhow::Result<Duration> {
+    cpu_of(std::process::id())
 }
 
 /// Sums the run time of a process's threads; /proc/PID/task/TID/schedstat counts in nanoseconds.
@@ -88,6 +168,15 @@ pub(crate) fn free_port(from: u16) -> anyhow::Result<u16> {
     (from..32_000)
         .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .context("no free port")
+}
+
+/// Finds several.
+pub(crate) fn free_ports(from: u16, count: usize) -> anyhow::Result<Vec<u16>> {
+    let mut ports = Vec::with_capacity(count);
+    while ports.len() < count {
+        ports.push(free_port(ports.last().map_or(from, |port| port + 1))?);
+    }
+    Ok(ports)
 }
 
 /// Writes a file and gives its path as text.

@@ -13,6 +13,14 @@ impl Samples {
         self.0.push(sample);
     }
 
+    pub(crate) fn extend(&mut self, samples: impl IntoIterator<Item = f64>) {
+        self.0.extend(samples);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Gives the middle one; the mean of the middle two of an even number.
     pub(crate) fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
@@ -92,4 +100,18 @@ fn cpu_model() -> String {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_shown_with_its_spread() {
+        let mut samples = Samples::default();
+        samples.extend([3.0, 1.0, 2.0]);
+        assert_eq!(samples.show(1), "2.0 [1.0–3.0]");
+        samples.push(4.0);
+        assert_eq!(samples.show(2), "2.50 [1.00–4.00]");
+    }
 }

@@ -1,32 +1,30 @@
 //! The closed-loop load generator: wrk, and what it printed.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
 
-/// What one run of wrk measured.
-#[derive(Debug, Clone)]
-pub(crate) struct Run {
-    /// Requests answered.
-    pub(crate) requests: u64,
-    /// Requests a second.
-    pub(crate) rate: f64,
-    /// The 99th percentile of latency.
-    pub(crate) p99: Duration,
-    /// Answers that were no 2xx or 3xx, and exchanges that failed.
-    pub(crate) errors: u64,
-    /// What it printed.
-    pub(crate) raw: String,
-}
+use super::Run;
+use crate::processes::write;
 
-/// Runs wrk with one thread.
-pub(crate) fn run(url: &str, connections: usize, seconds: u64) -> anyhow::Result<Run> {
-    let connections = format!("-c{connections}");
-    let duration = format!("-d{seconds}s");
-    let output = Command::new("wrk").args(["-t1", &connections, &duration, "--latency", url]).output()?;
+/// Runs wrk with one thread; with a script, that says what is sent.
+pub(crate) fn run(url: &str, connections: usize, seconds: u64, script: Option<&str>) -> anyhow::Result<Run> {
+    let mut command = Command::new("wrk");
+    command.args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency"]);
+    if let Some(script) = script {
+        command.args(["-s", script]);
+    }
+    let output = command.arg(url).output().context("cannot start wrk")?;
     let raw = String::from_utf8_lossy(&output.stdout).into_owned();
     parse(&raw).with_context(|| format!("wrk printed {raw}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Writes a script that posts bodies of `size` bytes, and gives its path.
+pub(crate) fn write_upload_script(folder: &Path, size: usize) -> anyhow::Result<String> {
+    let text = format!("wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", {size})\n");
+    write(folder, "upload.lua", &text)
 }
 
 fn parse(raw: &str) -> anyhow::Result<Run> {
@@ -43,7 +41,7 @@ fn parse(raw: &str) -> anyhow::Result<Run> {
     let failed: u64 = after("Socket errors:").map_or(0, |line| {
         line.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<u64>().ok()).sum()
     });
-    Ok(Run { requests, rate, p99, errors: refused + failed, raw: raw.to_owned() })
+    Ok(Run { requests, rate, p99: Some(p99), errors: refused + failed, raw: raw.to_owned() })
 }
 
 /// Reads `1.23ms`, `870.00us` or `1.02s`.
@@ -70,6 +68,6 @@ mod tests {
             Non-2xx or 3xx responses: 2\nRequests/sec:  22536.11\n";
         let run = parse(raw).unwrap();
         assert_eq!((run.requests, run.errors), (90144, 6));
-        assert_eq!(run.p99, Duration::from_micros(870));
+        assert_eq!(run.p99, Some(Duration::from_micros(870)));
     }
 }

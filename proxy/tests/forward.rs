@@ -120,6 +120,44 @@ async fn a_body_that_does_not_end_in_time_breaks_off() {
     LocalSet::new().run_until(test).await;
 }
 
+/// Counts what a backend is blamed for.
+struct Blame(Rc<Cell<usize>>);
+
+impl proxy::Guard for Blame {
+    fn note_broken(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_backend_is_not_blamed_for_a_client_that_took_its_time() {
+    let test = async {
+        let (address, _) = backend(|mut stream| async move {
+            read_head(&mut stream).await;
+            // Half at once; the rest when the time is over.
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+            std::future::pending().await
+        })
+        .await;
+        let pool = Pool::default();
+        let timeouts = Timeouts { total: Some(Duration::from_millis(200)), ..Timeouts::default() };
+        // One client asks for more at once and waits for the backend; the other looks again too late.
+        for (is_slow, blamed) in [(false, 1), (true, 0)] {
+            let blame = Rc::new(Cell::new(0));
+            let response = pool.upstream(address).forward(get(), &timeouts).await.unwrap();
+            let mut body = response.into_body().guarded(Blame(Rc::clone(&blame)));
+            assert!(body.frame().await.unwrap().is_ok());
+            if is_slow {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            let error = body.frame().await.unwrap().unwrap_err();
+            assert_eq!(matches!(error, BodyError::ClientDeadline), is_slow, "{error}");
+            assert_eq!(blame.get(), blamed);
+        }
+    };
+    LocalSet::new().run_until(test).await;
+}
+
 #[tokio::test]
 async fn the_whole_time_bounds_the_wait_for_the_head_too() {
     let test = async {

@@ -69,7 +69,10 @@ impl AsyncWrite for Socket {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_flush(cx);
-        this.standing.note_write(polled.is_ready());
+        // In the clear there is nothing to flush, and so nothing to learn from it.
+        if this.stream.is_tls() {
+            this.standing.note_write(polled.is_ready());
+        }
         polled
     }
 

@@ -1,6 +1,6 @@
 //! Connections to backends under TLS: whom to trust, and who we are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use process::ConfigError;
@@ -35,6 +35,11 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// Gives the files it names, for whoever watches them for changes.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.ca, &self.cert, &self.key].into_iter().flatten().map(PathBuf::as_path)
+    }
+
     /// Checks what serde cannot, and reads the files; `section` names it in errors.
     pub fn validate(&self, section: &str) -> Result<(), ConfigError> {
         if let Some(name) = &self.server_name {

@@ -1,6 +1,6 @@
 //! The TLS part of a listener's section.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use process::ConfigError;
@@ -56,6 +56,11 @@ impl Config {
     /// Tells whether the listener speaks TLS.
     pub fn is_enabled(&self) -> bool {
         !self.certificates.is_empty()
+    }
+
+    /// Gives the files it names, for whoever watches them for changes.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.certificates.iter().flat_map(|files| [files.cert.as_path(), files.key.as_path()])
     }
 
     /// Checks what serde cannot, and reads the files; `section` names it in errors.

@@ -65,6 +65,39 @@ async fn a_rapid_reset_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn resets_of_streams_that_were_accepted_end_the_connection_too() {
+    let backend = Echo::start().await;
+    let running = start(Limits::default(), Target::plain(backend.address));
+    let mut stream = raw_http2::connect(running.address).await;
+    let post = raw_http2::fields(&[
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":authority", b"a"),
+        (b":path", b"/"),
+    ]);
+    for round in 0..50 {
+        let streams = (0..20).map(|number| 2 * (20 * round + number) + 1);
+        let mut begin: Vec<u8> = streams
+            .clone()
+            .flat_map(|number| raw_http2::frame(HEADERS, END_HEADERS, number, &post))
+            .collect();
+        begin.extend(raw_http2::frame(PING, 0, 0, &[1; 8]));
+        // When the ping comes back, what came before it has been accepted.
+        if stream.write_all(&begin).await.is_err()
+            || raw_http2::read_until(&mut stream, PING, 0).await.is_none()
+        {
+            assert!(round > 5, "some resets are nobody's fault");
+            return is_serving(&running).await;
+        }
+        let end: Vec<u8> = streams
+            .flat_map(|number| raw_http2::frame(RST_STREAM, 0, number, &8_u32.to_be_bytes()))
+            .collect();
+        let _ = stream.write_all(&end).await;
+    }
+    panic!("a thousand streams were begun and reset");
+}
+
+#[tokio::test]
 async fn floods_of_pings_settings_and_empty_data_end_the_connection() {
     let backend = Echo::start().await;
     let running = start(Limits::default(), Target::plain(backend.address));

@@ -12,10 +12,12 @@ use proxy::connect::Protocol;
 use proxy::server::{Limits, Options};
 use proxy::tls::{self, Acceptor};
 use proxy::{Target, Timeouts};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::raw_http2;
 use crate::support::{Running, soon, start, start_with};
 use crate::tls::Authority;
 
@@ -320,6 +322,34 @@ async fn a_refused_request_comes_back_whole() {
         assert!(!failure.error.is_unsent() && failure.request.is_none(), "it may have been acted on");
     };
     local.run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_request_above_the_last_stream_of_a_goaway_comes_back_whole() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = Target { protocol: Protocol::Http2, ..Target::plain(listener.local_addr().unwrap()) };
+    let backend = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.read_exact(&mut [0; 24]).await.unwrap();
+        assert!(raw_http2::read_until(&mut socket, raw_http2::HEADERS, 1).await.is_some());
+        let mut end = raw_http2::frame(raw_http2::SETTINGS, 0, 0, &[]);
+        end.extend(raw_http2::frame(raw_http2::GOAWAY, 0, 0, &[0; 8]));
+        socket.write_all(&end).await.unwrap();
+        raw_http2::read_to_end(&mut socket).await;
+    };
+    let test = async {
+        let pool = proxy::Pool::default();
+        let upstream = pool.upstream_to(target);
+        let request = Request::delete("/order").header("host", "a").body(proxy::Body::empty()).unwrap();
+        let timeouts = Timeouts::default();
+        let ask = async {
+            let failure = soon(upstream.forward(request, &timeouts)).await.unwrap_err();
+            assert!(failure.error.is_unsent(), "{}", failure.error);
+            assert_eq!(failure.request.expect("it was not begun").method(), "DELETE");
+        };
+        tokio::join!(ask, backend);
+    };
+    tokio::task::LocalSet::new().run_until(test).await;
 }
 
 #[tokio::test]

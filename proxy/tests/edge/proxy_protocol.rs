@@ -77,7 +77,6 @@ async fn a_backend_that_asks_is_told_of_each_client_on_connections_of_its_own() 
         let client = Addresses { source: format!("192.0.2.7:{port}").parse().unwrap(), ..told() };
         let mut stream = running.connect().await;
         stream.write_all(&write(Some(client))).await.unwrap();
-        // The backend takes the header for a part of the request's first line, and answers all the same.
         assert!(get(&mut stream, "/").await.starts_with("HTTP/1.1 200"));
         let recorded = backend.recorded.lock().unwrap();
         assert!(recorded.last().unwrap().starts_with(&write(Some(client))));

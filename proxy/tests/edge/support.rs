@@ -136,6 +136,10 @@ impl Echo {
 pub(crate) async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin, mut record: impl FnMut(&[u8])) {
     let (mut bytes, mut buffer) = (Vec::new(), vec![0; 16 << 10]);
     loop {
+        // A PROXY header of IPv4, which holds what looks like the end of a head.
+        if bytes.starts_with(b"\r\n\r\n\0") && bytes.len() >= 28 {
+            bytes.drain(..28);
+        }
         while let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             let head: Vec<u8> = bytes.drain(..end + 4).collect();
             let text = String::from_utf8_lossy(&head).into_owned();

@@ -160,7 +160,7 @@ async fn next_request<H: Handler>(downstream: &RefCell<Downstream>, watched: &Wa
 
 /// Tells whether bytes that came after `before` others may have completed a line or gone over a limit; a head
 /// that comes byte by byte would otherwise be read again with each of them.
-fn is_worth_parsing(input: &Buffer, before: usize, limits: &Limits) -> bool {
+pub(super) fn is_worth_parsing(input: &Buffer, before: usize, limits: &Limits) -> bool {
     let crosses = |limit: usize| before <= limit && input.len() > limit;
     before == 0
         || input.filled()[before..].contains(&b'\n')

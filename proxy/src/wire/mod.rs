@@ -17,6 +17,10 @@ mod fields;
 mod framing;
 mod linger;
 mod refusal;
+#[cfg(test)]
+mod refused_tests;
+#[cfg(any(test, fuzzing))]
+pub mod rehearsal;
 mod relay;
 mod request_head;
 mod respond;

@@ -1,0 +1,105 @@
+//! The request path without sockets, for tests and the fuzzer: bytes in, what a backend would get out.
+
+use process::TraceContext;
+
+use super::buffer::Buffer;
+use super::downstream::is_worth_parsing;
+use super::relay::{Sink, Source};
+use super::request_head::{self, Request};
+use super::{Limits, Rules, rewrite};
+use crate::Client;
+use crate::proxy_protocol::Addresses;
+
+/// What became of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rehearsed {
+    /// It was refused with this status, and the connection closed.
+    Refused(u16),
+    /// A backend would get it.
+    Forwarded {
+        /// All a backend would get.
+        bytes: Vec<u8>,
+        /// The body alone, without its framing.
+        body: Vec<u8>,
+        /// All of it came; otherwise the client fell silent, or broke its body's framing.
+        is_whole: bool,
+    },
+}
+
+/// Sends bytes through the request path in the pieces given; gives what became of each request, in order.
+pub fn rehearse(pieces: &[&[u8]]) -> Vec<Rehearsed> {
+    let limits = Limits { head_size: 4096, target_size: 1024, ..Limits::default() };
+    let mut rehearsed = Vec::new();
+    let mut input = Buffer::default();
+    let mut pieces = pieces.iter().copied();
+    let mut is_fresh = false;
+    loop {
+        let parsed = if is_fresh { request_head::parse(&mut input, &limits) } else { Ok(None) };
+        is_fresh = false;
+        match parsed {
+            Err(refusal) => {
+                rehearsed.push(Rehearsed::Refused(refusal.problem().kind().status));
+                return rehearsed;
+            }
+            Ok(None) => {
+                let Some(piece) = pieces.next() else { return rehearsed };
+                let before = input.len();
+                input.put(piece);
+                is_fresh = !piece.is_empty() && is_worth_parsing(&input, before, &limits);
+            }
+            Ok(Some(request)) => {
+                let (forwarded, rest) = forward(request, &mut pieces);
+                let is_whole = matches!(forwarded, Rehearsed::Forwarded { is_whole: true, .. });
+                rehearsed.push(forwarded);
+                if !is_whole {
+                    return rehearsed;
+                }
+                input = rest;
+                is_fresh = !input.is_empty();
+            }
+        }
+    }
+}
+
+/// Writes a request as a backend gets it; gives with it what came behind it.
+fn forward<'p>(request: Request, pieces: &mut impl Iterator<Item = &'p [u8]>) -> (Rehearsed, Buffer) {
+    let client = Client::new(
+        Addresses { source: ([127, 0, 0, 1], 1).into(), destination: ([127, 0, 0, 1], 2).into() },
+        false,
+    );
+    let Some(trace) = TraceContext::parse(b"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01") else {
+        return (Rehearsed::Refused(0), Buffer::default());
+    };
+    let mut output = Buffer::default();
+    rewrite::put_request(&mut output, &request, &client, &Rules::default(), &trace, "127.0.0.1:3");
+    let mut bytes = output.filled().to_vec();
+    let mut source = request.source();
+    let sink = if matches!(source, Source::Chunked(_)) { Sink::Chunked } else { Sink::Plain };
+    let mut plain = source;
+    let mut body = Vec::new();
+    let mut input = Buffer::default();
+    input.put(request.in_hand());
+    let is_streamed = request.body() == request_head::BodyKind::Streamed;
+    let mut is_sound = true;
+    while !source.has_ended() {
+        output.release();
+        let Ok(count) = source.transfer(input.filled(), &mut output, sink) else {
+            is_sound = false;
+            break;
+        };
+        bytes.extend_from_slice(output.filled());
+        output.release();
+        let same = plain.transfer(&input.filled()[..count], &mut output, Sink::Plain);
+        assert_eq!(same, Ok(count));
+        body.extend_from_slice(output.filled());
+        input.consume(count);
+        if count == 0 {
+            let Some(piece) = pieces.next().filter(|_| is_streamed) else { break };
+            input.put(piece);
+        }
+    }
+    let is_whole = is_sound && source.has_ended();
+    let mut rest = request.into_rest();
+    rest.put(input.filled());
+    (Rehearsed::Forwarded { bytes, body, is_whole }, rest)
+}

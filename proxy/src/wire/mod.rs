@@ -19,7 +19,7 @@ mod linger;
 mod refusal;
 #[cfg(test)]
 mod refused_tests;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod rehearsal;
 mod relay;
 mod request_head;

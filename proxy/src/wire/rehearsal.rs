@@ -35,7 +35,6 @@ pub fn rehearse(pieces: &[&[u8]]) -> Vec<Rehearsed> {
     let mut is_fresh = false;
     loop {
         let parsed = if is_fresh { request_head::parse(&mut input, &limits) } else { Ok(None) };
-        is_fresh = false;
         match parsed {
             Err(refusal) => {
                 rehearsed.push(Rehearsed::Refused(refusal.problem().kind().status));

@@ -71,6 +71,11 @@ impl Peer {
         let _ = self.write.write_all(text.as_bytes()).await;
     }
 
+    /// Tells whether a text has come on this connection.
+    pub(crate) fn said(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.record.0.lock().unwrap()[self.number]).contains(text)
+    }
+
     /// Waits until the other end closes.
     pub(crate) async fn closed(&mut self) {
         while self.read_until(b"\0never\0").await {}

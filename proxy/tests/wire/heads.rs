@@ -1,5 +1,7 @@
 //! What a backend gets of a request's head, and a client of a response's.
 
+use proxy::fields::TrustedProxies;
+
 use crate::backend::{self, answer_all};
 use crate::front::{Setup, start};
 
@@ -31,4 +33,112 @@ async fn a_response_is_cleaned_of_what_ends_here() {
     caller.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let answer = caller.until("\r\n\r\n").await;
     assert_eq!(answer, "HTTP/1.1 200 Fine\r\nX-Request-Id: mine\r\nContent-Length: 0\r\nX-Added: 1\r\n\r\n");
+}
+
+#[tokio::test]
+async fn a_client_of_http_10_gets_no_chunks_and_is_kept_only_if_it_asks() {
+    let (address, _) = backend::start(|mut peer, _| async move {
+        while peer.head().await {
+            peer.say("HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n").await;
+            peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let lane = start(address, Setup::default());
+    let answer = lane.ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "no interim response: {answer}");
+    assert!(!answer.contains("Transfer-Encoding"), "{answer}");
+    assert!(answer.ends_with("Connection: close\r\n\r\nok"), "{answer}");
+
+    let (address, _) = backend::start(answer_all).await;
+    let lane = start(address, Setup::default());
+    let mut caller = lane.connect().await;
+    for _ in 0..2 {
+        caller.say(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
+        assert!(caller.until("ok").await.contains("Connection: keep-alive\r\n"));
+    }
+    caller.say(b"GET / HTTP/1.0\r\n\r\n").await;
+    assert!(caller.rest().await.contains("Connection: close\r\n"));
+}
+
+#[tokio::test]
+async fn responses_without_a_body_leave_the_connection_in_step() {
+    let (address, record) = backend::start(|mut peer, _| async move {
+        peer.head().await;
+        peer.say("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n").await;
+        peer.head().await;
+        peer.say("HTTP/1.1 204 No Content\r\n\r\n").await;
+        peer.head().await;
+        peer.say("HTTP/1.1 304 Not Modified\r\nContent-Length: 50\r\n\r\n").await;
+        peer.head().await;
+        peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        peer.head().await;
+        peer.say("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nend").await;
+        peer.closed().await;
+    })
+    .await;
+    let lane = start(address, Setup::default());
+    let mut caller = lane.connect().await;
+    for method in ["HEAD", "GET", "GET", "HEAD"] {
+        caller.say(format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).await;
+        let head = caller.until("\r\n\r\n").await;
+        assert!(!head.contains("Transfer-Encoding"), "{head}");
+    }
+    caller.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert!(caller.until("end").await.starts_with("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"));
+    assert_eq!(record.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_s_account_is_extended_and_a_trace_goes_on() {
+    let (address, record) = backend::start(answer_all).await;
+    let mut setup = Setup::default();
+    setup.rules.trusted = TrustedProxies::parse(&["127.0.0.1".to_owned()]).unwrap();
+    setup.rules.writes_forwarded = true;
+    let lane = start(address, setup);
+    let mut caller = lane.connect().await;
+    caller.say(b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\nForwarded: for=9.9.9.9\r\ntraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n").await;
+    let answer = caller.until("ok").await;
+    assert!(answer.contains("X-Request-Id: 4bf92f3577b34da6a3ce929d0e0e4736\r\n"), "{answer}");
+    let got = record.text();
+    assert!(got.contains("\r\nX-Forwarded-For: 9.9.9.9\r\n"), "{got}");
+    assert!(got.contains("\r\nX-Forwarded-For: 127.0.0.1\r\n"), "{got}");
+    assert_eq!(got.matches("X-Forwarded-Proto").count(), 1, "{got}");
+    assert!(!got.contains("X-Forwarded-Host"), "{got}");
+    assert!(got.contains("\r\nForwarded: for=127.0.0.1;host=\"h\";proto=http\r\n"), "{got}");
+    assert!(got.contains("\r\ntraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-"), "{got}");
+    assert!(!got.contains("00f067aa0ba902b7"), "{got}");
+}
+
+#[tokio::test]
+async fn a_backend_s_malformed_response_is_a_bad_gateway() {
+    let responses = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: y\r\n folded\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        "HTTP/1.1 99 Low\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello",
+        "hello\r\n\r\n",
+    ];
+    for response in responses {
+        let (address, _) = backend::start(move |mut peer, _| async move {
+            peer.head().await;
+            peer.say(response).await;
+            peer.closed().await;
+        })
+        .await;
+        let lane = start(address, Setup::default());
+        let mut caller = lane.connect().await;
+        caller.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let answer = caller.until("\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{response:?}: {answer}");
+        assert_eq!(*lane.seen.errors.lock().unwrap(), ["malformed"], "{response:?}");
+    }
 }

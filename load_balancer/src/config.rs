@@ -1,5 +1,6 @@
 //! The section `[load_balancer]`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use process::ConfigError;
@@ -8,7 +9,7 @@ use proxy::server::Limits;
 use proxy::{Timeouts, pool::PoolOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::{Policy, health};
+use crate::{Policy, discovery, health, registry};
 
 /// The section `[load_balancer]`: where it listens and what it balances over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +19,7 @@ pub struct Config {
     pub listen: String,
     /// Threads of the data plane; 0 means one a core.
     pub threads: usize,
-    /// The backends, as `host:port`.
+    /// The backends, as `host:port`, `dns://host:port` or `srv://name`; none where all register themselves.
     pub backends: Vec<String>,
     /// How a backend is chosen: `latency` and the others of docs/policies.md.
     pub policy: Policy,
@@ -43,8 +44,15 @@ pub struct Config {
     /// How long a connection to a backend is kept without a request; shorter than the backend keeps it.
     #[serde(with = "process::duration")]
     pub backend_idle_timeout: Duration,
+    /// Where weights, drains and registrations are kept across a restart; without it they are forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
     /// How backends are probed.
     pub health: health::Config,
+    /// How names in `backends` are looked up.
+    pub discovery: discovery::Config,
+    /// What backends that register themselves may ask for.
+    pub registration: registry::Config,
 }
 
 impl Default for Config {
@@ -64,7 +72,10 @@ impl Default for Config {
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
             backend_idle_timeout: PoolOptions::default().idle_timeout,
+            state: None,
             health: health::Config::default(),
+            discovery: discovery::Config::default(),
+            registration: registry::Config::default(),
         }
     }
 }
@@ -74,18 +85,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let fault =
             |key: &str, message: String| ConfigError::inconsistent(format!("load_balancer.{key}"), message);
-        if self.backends.is_empty() {
-            return Err(fault("backends", "there must be at least one".to_owned()));
-        }
-        for (index, backend) in self.backends.iter().enumerate() {
-            let port = backend.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-            if !port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port != 0)) {
-                return Err(fault("backends", format!("`{backend}` is not host:port")));
-            }
-            if self.backends[..index].contains(backend) {
-                return Err(fault("backends", format!("`{backend}` is listed twice")));
-            }
-        }
+        discovery::check_backends(&self.backends).map_err(|message| fault("backends", message))?;
         if self.max_connections == 0 {
             return Err(fault("max_connections", "it must be at least 1".to_owned()));
         }
@@ -102,6 +102,8 @@ impl Config {
         }
         TrustedProxies::parse(&self.trusted_proxies)
             .map_err(|error| fault("trusted_proxies", error.to_string()))?;
+        self.discovery.validate()?;
+        self.registration.validate()?;
         self.health.validate("load_balancer.health")
     }
 
@@ -140,12 +142,15 @@ mod tests {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.starts_with(&format!("load_balancer.{key}:")), "{error}");
         };
-        refuse(|config| config.backends.clear(), "backends");
+        refuse(|config| config.backends = vec!["dns://127.0.0.1:1".to_owned()], "backends");
         refuse(|config| config.backends = vec!["127.0.0.1".to_owned()], "backends");
         refuse(|config| config.backends = vec!["a:1".to_owned(), "a:1".to_owned()], "backends");
         refuse(|config| config.head_timeout = Duration::ZERO, "head_timeout");
         refuse(|config| config.trusted_proxies = vec!["x".to_owned()], "trusted_proxies");
         refuse(|config| config.health.path = "health".to_owned(), "health.path");
         refuse(|config| config.health.fall = 0, "health.fall");
+        refuse(|config| config.discovery.nameserver = "dns.internal".to_owned(), "discovery.nameserver");
+        refuse(|config| config.discovery.longest_ttl = Duration::ZERO, "discovery.longest_ttl");
+        refuse(|config| config.registration.shortest_lease = Duration::ZERO, "registration.shortest_lease");
     }
 }

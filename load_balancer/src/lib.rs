@@ -13,6 +13,7 @@ mod budget;
 mod clock;
 pub mod cluster;
 pub mod config;
+pub mod discovery;
 pub mod ejection;
 mod estimate;
 mod figures;
@@ -25,7 +26,10 @@ pub mod limit;
 pub mod load;
 pub mod queue;
 mod rates;
+pub mod registry;
+mod reload;
 pub mod role;
+mod saved;
 pub mod selection;
 mod uptime;
 

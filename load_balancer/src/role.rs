@@ -1,11 +1,14 @@
 //! The role: bound, then run.
 
+use std::sync::Arc;
+
 use process::{Bound, Health, Reload, RoleError, Shutdown};
 use proxy::fields::TrustedProxies;
 use proxy::server::{self, Listeners};
 
+use crate::discovery::Membership;
 use crate::front::{Front, Plan};
-use crate::{Cluster, Config, Options, admin, health};
+use crate::{Cluster, Config, Options, admin, health, reload};
 
 /// The role's name.
 const NAME: &str = "load balancer";
@@ -21,17 +24,19 @@ pub fn bind(settings: Reload<Config>) -> Result<Bound, RoleError> {
     config.validate().map_err(|error| RoleError::start(NAME, error))?;
     let trusted = TrustedProxies::parse(&config.trusted_proxies).map_err(|e| RoleError::start(NAME, e))?;
     let listeners = Listeners::bind(NAME, &config.listen, config.threads)?;
-    let options =
-        Options { policy: config.policy.clone(), health: config.health.clone(), ..Options::default() };
-    let cluster = Cluster::new(CLUSTER, &config.backends, options);
-    let routes = admin::routes(cluster.clone());
+    let members = Membership::new(NAME, config, |members| Cluster::new(CLUSTER, members, options(config)))?;
+    let cluster = Arc::clone(members.cluster());
+    let routes = admin::routes(&members);
     let own_health = Health::new(NAME);
     let listening = vec![listeners.listening()];
     let (role_health, limits) = (own_health.clone(), config.limits());
     let plan = Plan::new(cluster.clone(), trusted, config);
     let run = async move |shutdown: Shutdown| {
-        role_health.set_ready();
-        let drain = async {
+        let state = async {
+            tokio::select! {
+                () = members.until_known() => role_health.set_ready(),
+                () = shutdown.requested() => {}
+            }
             shutdown.requested().await;
             role_health.set_draining();
             Ok(())
@@ -43,8 +48,11 @@ pub fn bind(settings: Reload<Config>) -> Result<Bound, RoleError> {
             served
         };
         let probing = health::probe(vec![cluster], &shutdown);
-        let (served, probed, drained) = tokio::join!(serving, probing, drain);
-        served.and(probed).and(drained)
+        let take = |config: &Arc<Config>| members.cluster().replace_options(options(config));
+        let reloading = reload::follow(settings, &members, take, &shutdown);
+        let (served, probed, state, (), ()) =
+            tokio::join!(serving, probing, state, members.run(&shutdown), reloading);
+        served.and(probed).and(state)
     };
     Ok(Bound::new(listening, NAME, own_health, run).with_admin(routes))
 }
@@ -52,4 +60,8 @@ pub fn bind(settings: Reload<Config>) -> Result<Bound, RoleError> {
 /// Runs the load balancer until the shutdown is requested.
 pub async fn run(settings: Reload<Config>, shutdown: Shutdown) -> Result<(), RoleError> {
     bind(settings)?.run(shutdown).await
+}
+
+fn options(config: &Config) -> Options {
+    Options { policy: config.policy.clone(), health: config.health.clone(), ..Options::default() }
 }

@@ -1,26 +1,169 @@
-//! What the load balancer adds to the admin address: `GET /v1/backends`.
+//! What the load balancer adds to the admin address: `/v1/backends`, to see them and to change who they are.
+//!
+//! `GET` lists them, or shows one. A backend registers itself and renews its lease by `PUT`, and leaves by
+//! `DELETE` ([`lease`]); weight and drain of any backend are set by `PATCH` ([`patch`]). What is answered with
+//! 2xx holds for every request chosen after it. The cluster token guards all of it, as everything there.
+
+mod lease;
+mod patch;
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use http::StatusCode;
+use process::Problem;
+use process::problem::{Fault, kinds};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use crate::{BackendReport, Cluster};
+use crate::BackendReport;
+use crate::discovery::{Directory, Membership, Override, Standing, read_address};
+
+/// The largest body that is read, in bytes; what may be said fits into a tenth.
+const BODY_LIMIT: usize = 4096;
+
+/// The weights a backend may have; beyond, one would starve or get everything, and `drain` is for none.
+const WEIGHTS: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 
 /// What `GET /v1/backends` answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Backends {
-    /// Each backend, in the order of the configuration.
-    pub backends: Vec<BackendReport>,
+    /// Each backend: in the order of the configuration, then those that registered.
+    pub backends: Vec<BackendView>,
 }
+
+/// One backend: what is known of it, and why it is there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackendView {
+    /// What is known of it.
+    #[serde(flatten)]
+    pub report: BackendReport,
+    /// Who named it: `config`, the entry of DNS, `registered`; empty once nobody does.
+    pub sources: Vec<String>,
+    /// What was set for it at run time, over what its sources say.
+    pub set: Set,
+    /// How long its registration holds without a renewal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_left_ms: Option<u64>,
+}
+
+/// What was set for a backend at run time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Set {
+    /// Its weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// Whether it is sent no new requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<bool>,
+}
+
+impl From<Override> for Set {
+    fn from(set: Override) -> Self {
+        Self { weight: set.weight, drain: set.drain }
+    }
+}
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+struct Desk(Membership);
 
 /// Makes the routes for one cluster.
-pub fn routes(cluster: Arc<Cluster>) -> Router {
-    Router::new().route("/v1/backends", get(list)).with_state(cluster)
+pub(crate) fn routes(members: &Membership) -> Router {
+    let one = get(show).put(lease::register).delete(lease::leave).patch(patch::patch);
+    Router::new()
+        .route("/v1/backends", get(list))
+        .route("/v1/backends/{backend}", one)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(Desk(members.clone()))
 }
 
-async fn list(State(cluster): State<Arc<Cluster>>) -> Json<Backends> {
-    Json(Backends { backends: cluster.report() })
+async fn list(State(desk): State<Desk>) -> Json<Backends> {
+    Json(Backends { backends: desk.views() })
+}
+
+async fn show(State(desk): State<Desk>, Path(name): Path<String>) -> Result<Json<BackendView>, Problem> {
+    let name = read_name(&name)?;
+    desk.view(&name).map(Json).ok_or_else(|| unknown(&name))
+}
+
+impl Desk {
+    fn views(&self) -> Vec<BackendView> {
+        let standings = self.0.directory.standings(Instant::now());
+        let reports = self.0.directory.cluster().report();
+        reports.into_iter().map(|report| view(report, &standings)).collect()
+    }
+
+    fn view(&self, name: &str) -> Option<BackendView> {
+        self.views().into_iter().find(|view| *view.report.address == *name)
+    }
+
+    /// Does what may look a name up, and so block, off the runtime's own threads.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Directory) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let directory = Arc::clone(&self.0.directory);
+        let changed = tokio::task::spawn_blocking(move || change(&directory)).await;
+        changed.map_err(|_| Problem::new(kinds::INTERNAL))
+    }
+}
+
+fn view(report: BackendReport, standings: &[Standing]) -> BackendView {
+    let standing = standings.iter().find(|standing| *standing.entry.member.name == *report.address);
+    let lease_left = standing.and_then(|standing| standing.lease_left);
+    BackendView {
+        report,
+        sources: standing.map(|standing| standing.entry.sources.clone()).unwrap_or_default(),
+        set: standing.map(|standing| standing.set.into()).unwrap_or_default(),
+        lease_left_ms: lease_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+/// Reads the backend a path names.
+fn read_name(name: &str) -> Result<String, Problem> {
+    read_address(name).map_err(|fault| Problem::new(kinds::MALFORMED_REQUEST).detail(fault))
+}
+
+fn unknown(name: &str) -> Problem {
+    Problem::new(kinds::NOT_FOUND).detail(format!("there is no backend {name}"))
+}
+
+/// Reads an object of JSON; an empty body is an empty object.
+fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let body: &[u8] = if body.trim_ascii().is_empty() { b"{}" } else { body };
+    // A struct alone would also be read from an array.
+    let object = serde_json::from_slice::<serde_json::Map<_, _>>(body);
+    let read = object.and_then(|object| serde_json::from_value(object.into()));
+    read.map_err(|error| match error.is_data() {
+        true => Problem::new(kinds::INVALID_BODY).detail(error.to_string()),
+        false => Problem::new(kinds::MALFORMED_REQUEST).detail(format!("the body is not JSON: {error}")),
+    })
+}
+
+/// Refuses a body that could not be read, most likely for its size.
+fn refuse_body(rejection: BytesRejection) -> Problem {
+    match rejection.into_response().status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(kinds::BODY_TOO_LARGE),
+        _ => Problem::new(kinds::MALFORMED_REQUEST).detail("the body broke off"),
+    }
+}
+
+/// Checks a weight somebody asks for.
+fn check_weight(weight: f64) -> Result<(), Problem> {
+    if WEIGHTS.contains(&weight) {
+        return Ok(());
+    }
+    let (least, most) = (WEIGHTS.start(), WEIGHTS.end());
+    let detail = format!("a weight lies between {least} and {most}; to send nothing, set drain");
+    Err(fault("/weight", detail))
+}
+
+fn fault(pointer: &str, detail: String) -> Problem {
+    Problem::new(kinds::INVALID_BODY).errors(vec![Fault { pointer: pointer.to_owned(), detail }])
 }

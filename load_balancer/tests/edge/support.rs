@@ -66,7 +66,19 @@ impl Running {
         let request = http::Request::get("/v1/backends").body(axum::body::Body::empty()).unwrap();
         let response = self.admin.clone().oneshot(request).await.unwrap();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        serde_json::from_slice::<load_balancer::admin::Backends>(&body).unwrap().backends
+        let backends = serde_json::from_slice::<load_balancer::admin::Backends>(&body).unwrap().backends;
+        backends.into_iter().map(|backend| backend.report).collect()
+    }
+
+    /// Sends a request with a JSON body to the admin address; gives the status and what was answered.
+    pub(crate) async fn administer(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let request = http::Request::builder().method(method).uri(path);
+        let request = request.header("content-type", "application/json");
+        let request = request.body(axum::body::Body::from(body.to_owned())).unwrap();
+        let response = self.admin.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
     /// Waits until what is known about the backends is as expected.
@@ -103,7 +115,18 @@ impl Backend {
     where
         F: Future<Output = Option<Client>> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(([127, 0, 0, 1], 0).into(), answer).await
+    }
+
+    /// Starts one at an address.
+    pub(crate) async fn start_at<F>(
+        address: SocketAddr,
+        answer: impl Fn(String, Client) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Option<Client>> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (count, heads) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (counted, kept, answer) = (Arc::clone(&count), Arc::clone(&heads), Arc::new(answer));
@@ -133,7 +156,12 @@ impl Backend {
 
     /// Starts a backend which answers every request with these bytes.
     pub(crate) async fn answering(response: &'static str) -> Self {
-        Self::start(move |_, mut client| async move {
+        Self::answering_at(([127, 0, 0, 1], 0).into(), response).await
+    }
+
+    /// Starts one that does so at an address.
+    pub(crate) async fn answering_at(address: SocketAddr, response: &'static str) -> Self {
+        Self::start_at(address, move |_, mut client| async move {
             client.send(response).await;
             Some(client)
         })

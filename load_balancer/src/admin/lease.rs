@@ -1,0 +1,92 @@
+//! `PUT` and `DELETE /v1/backends/{host:port}`: a backend that comes, stays and leaves by itself.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use process::Problem;
+use process::problem::kinds;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::{BackendView, Desk, check_weight, fault, read_body, read_name, refuse_body, unknown};
+use crate::discovery::{Left, Refused, WEIGHT};
+use crate::registry::Registered;
+
+/// The lease of a backend that asks for none: three renewals may be lost within it.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// What a backend says of itself.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Registration {
+    weight: f64,
+    #[serde(with = "process::duration")]
+    lease: Duration,
+}
+
+impl Default for Registration {
+    fn default() -> Self {
+        Self { weight: WEIGHT, lease: LEASE }
+    }
+}
+
+/// Registers a backend (201) or renews its lease (200); the same request may come any number of times.
+pub(super) async fn register(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<BackendView>), Problem> {
+    let name = read_name(&name)?;
+    let body = body.map_err(refuse_body)?;
+    let Registration { weight, lease } = read_body(&body)?;
+    check_weight(weight)?;
+    let registered = {
+        let name = name.clone();
+        desk.change(move |directory| directory.register(&name, weight, lease, Instant::now())).await?
+    };
+    let status = match registered {
+        Ok(Registered::New) => {
+            let (cluster, backend) = (desk.0.directory.cluster().name(), name.as_str());
+            tracing::info!(cluster, backend, weight, "a backend registered");
+            StatusCode::CREATED
+        }
+        Ok(Registered::Renewed { .. }) => StatusCode::OK,
+        Err(Refused::Full(limit)) => {
+            let detail = format!(
+                "{limit} backends are registered, as many as load_balancer.registration.limit allows"
+            );
+            return Err(Problem::new(kinds::CONFLICT).detail(detail));
+        }
+        Err(Refused::Lease(shortest, longest)) => {
+            let (shortest, longest) =
+                (process::duration::format(shortest), process::duration::format(longest));
+            return Err(fault("/lease", format!("a lease lies between {shortest} and {longest}")));
+        }
+    };
+    desk.view(&name).map(|view| (status, Json(view))).ok_or_else(|| unknown(&name))
+}
+
+/// Ends a registration: when it is answered, no new request is sent there.
+pub(super) async fn leave(State(desk): State<Desk>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    let name = read_name(&name)?;
+    let left = {
+        let name = name.clone();
+        desk.change(move |directory| directory.leave(&name)).await?
+    };
+    match left {
+        Left::Left => {
+            let (cluster, backend) = (desk.0.directory.cluster().name(), name.as_str());
+            tracing::info!(cluster, backend, "a backend left");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Left::NotRegistered => {
+            let detail = "it is configured and did not register; PATCH it with {\"drain\": true}";
+            Err(Problem::new(kinds::CONFLICT).detail(detail))
+        }
+        Left::Unknown => Err(unknown(&name)),
+    }
+}

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{BackendView, Desk, check_weight, fault, read_body, read_name, refuse_body, unknown};
-use crate::discovery::{Left, Refused, WEIGHT};
+use crate::discovery::{Leaving, Refused, WEIGHT};
 use crate::registry::Registered;
 
 /// The lease of a backend that asks for none: three renewals may be lost within it.
@@ -78,15 +78,15 @@ pub(super) async fn leave(State(desk): State<Desk>, Path(name): Path<String>) ->
         desk.change(move |directory| directory.leave(&name)).await?
     };
     match left {
-        Left::Left => {
+        Leaving::Done => {
             let (cluster, backend) = (desk.0.directory.cluster().name(), name.as_str());
             tracing::info!(cluster, backend, "a backend left");
             Ok(StatusCode::NO_CONTENT)
         }
-        Left::NotRegistered => {
+        Leaving::NotRegistered => {
             let detail = "it is configured and did not register; PATCH it with {\"drain\": true}";
             Err(Problem::new(kinds::CONFLICT).detail(detail))
         }
-        Left::Unknown => Err(unknown(&name)),
+        Leaving::Unknown => Err(unknown(&name)),
     }
 }

@@ -55,9 +55,9 @@ pub(crate) enum Refused {
 
 /// What came of leaving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Left {
+pub(crate) enum Leaving {
     /// It gets no new requests.
-    Left,
+    Done,
     /// It was not registered, but another source names it.
     NotRegistered,
     /// Nobody names it.
@@ -145,16 +145,16 @@ impl Directory {
     }
 
     /// Ends a backend's registration: no new request goes to it from here on.
-    pub(crate) fn leave(&self, name: &str) -> Left {
+    pub(crate) fn leave(&self, name: &str) -> Leaving {
         self.change(|book| {
             let is_known = book.is_known(name);
             if book.registry.leave(name, is_known) {
                 book.revision += 1;
-                Left::Left
+                Leaving::Done
             } else if is_known {
-                Left::NotRegistered
+                Leaving::NotRegistered
             } else {
-                Left::Unknown
+                Leaving::Unknown
             }
         })
     }

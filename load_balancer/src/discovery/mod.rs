@@ -21,7 +21,7 @@ use process::ConfigError;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use address::read as read_address;
-pub(crate) use directory::{Directory, Left, Refused, Standing};
+pub(crate) use directory::{Directory, Leaving, Refused, Standing};
 pub(crate) use membership::Membership;
 pub(crate) use merge::{Override, WEIGHT};
 use source::Source;

@@ -200,7 +200,10 @@ impl Backend {
     /// asked for.
     pub(crate) fn note_response(&self, status: u16, latency_ns: Option<u64>, in_flight: u32, now_ns: u64) {
         if let Some(latency_ns) = latency_ns {
-            self.signals.note_answer(latency_ns, in_flight, now_ns);
+            // A failure that comes fast must not make the backend look fast.
+            if status < 500 || status == 501 {
+                self.signals.note_answer(latency_ns, in_flight, now_ns);
+            }
             self.histogram.record(latency_ns, now_ns);
             self.latency_sum_ns.fetch_add(latency_ns, Relaxed);
         }

@@ -5,18 +5,31 @@
 //! which rule it follows is the [`Policy`]. `docs/policies.md` tells them apart, `examples/simulate` measures
 //! them with this very code.
 
+mod candidates;
+mod latency;
 mod maglev;
 mod memory;
 mod policy;
+mod pool;
+mod prequal;
 mod score;
 mod signals;
+mod sticky;
+mod turn;
 
 use rand::Rng;
 
+use candidates::{ALL_UP_TO, Candidates};
+
 pub use maglev::{Maglev, hash_key};
 pub use memory::Memory;
-pub use policy::Policy;
+pub use policy::{Policy, Q_RIF};
 pub use signals::{Load, Signals};
+pub use sticky::Sticky;
+
+/// How often a key whose backend is out is hashed once more; of a fleet of which half is out all miss once in
+/// 65,000, and the default rule decides.
+const REHASHES: usize = 16;
 
 /// Something that can be chosen.
 pub trait Candidate {
@@ -116,12 +129,27 @@ impl Reason {
 
 impl<B: Candidate> Snapshot<'_, B> {
     fn is_eligible(&self, index: usize) -> bool {
-        let is_known = self.backends.get(index).is_some_and(|one| self.panic || one.signals().is_available());
-        is_known && !self.excluded.contains(&index)
+        let is_usable = |signals: &Signals| self.panic || signals.is_available() && signals.weight() > 0.0;
+        self.backends.get(index).is_some_and(|one| is_usable(one.signals()))
+            && !self.excluded.contains(&index)
     }
 
     fn eligible(&self) -> impl Iterator<Item = usize> {
         (0..self.backends.len()).filter(|index| self.is_eligible(*index))
+    }
+
+    /// Gives the backend the key belongs to; when that is out, the one the key hashed once more belongs to, so
+    /// that the keys of a backend that is out are spread over the others.
+    fn hashed(&self) -> Option<usize> {
+        let (table, mut key) = (self.table?, self.key?);
+        for _ in 0..REHASHES {
+            let index = table.get(key)?;
+            if self.is_eligible(index) {
+                return Some(index);
+            }
+            key = hash_key(&key.to_le_bytes());
+        }
+        None
     }
 }
 
@@ -131,29 +159,41 @@ pub fn choose_backend<B: Candidate>(
     now_ns: u64,
     rng: &mut impl Rng,
 ) -> Option<Choice> {
-    let count = snapshot.eligible().count();
-    let pick = |rank: usize| snapshot.eligible().nth(rank);
-    let choice = |index: usize, considered: u32, reason| Choice { index, considered, reason };
-    match (count, snapshot.policy) {
-        (0, _) => None,
-        (1, _) => pick(0).map(|index| choice(index, 1, Reason::Only)),
-        (_, Policy::RoundRobin) => {
-            pick(snapshot.memory.next_turn() % count).map(|index| choice(index, 1, Reason::Turn))
+    let chosen = |index, considered: usize, reason| Choice { index, considered: considered as u32, reason };
+    match snapshot.policy {
+        Policy::Random => turn::any(snapshot, now_ns, rng).map(|index| chosen(index, 1, Reason::Random)),
+        Policy::RoundRobin => turn::next(snapshot, now_ns).map(|index| chosen(index, 1, Reason::Turn)),
+        Policy::Prequal { q_rif } if snapshot.backends.len() > ALL_UP_TO => {
+            let (index, considered, reason) = prequal::choose_from_pool(snapshot, *q_rif, now_ns, rng)?;
+            Some(chosen(index, considered, reason))
         }
-        (_, Policy::Random) => pick(rng.random_range(0..count)).map(|index| choice(index, 1, Reason::Random)),
-        _ => {
-            let first = rng.random_range(0..count);
-            let second = (first + rng.random_range(1..count)) % count;
-            let (first, second) = (pick(first)?, pick(second)?);
-            let cost = |index: usize| {
-                let signals = snapshot.backends[index].signals();
-                match snapshot.policy {
-                    Policy::LeastRequest => f64::from(signals.in_flight()),
-                    _ => score::cost(signals, now_ns),
+        Policy::PeakEwma => {
+            let candidates = Candidates::sample(snapshot, 2, rng);
+            let index = score::least(snapshot, &candidates, |signals| score::peak_ewma(signals, now_ns))?;
+            Some(chosen(index, candidates.as_slice().len(), Reason::Lowest))
+        }
+        Policy::IpHash | Policy::HeaderHash { .. } | Policy::CookieHash { .. }
+            if snapshot.hashed().is_some() =>
+        {
+            snapshot.hashed().map(|index| chosen(index, 1, Reason::Hashed))
+        }
+        Policy::StickyCookie { .. } if snapshot.sticky.is_some_and(|index| snapshot.is_eligible(index)) => {
+            snapshot.sticky.map(|index| chosen(index, 1, Reason::Sticky))
+        }
+        policy => {
+            let candidates = Candidates::gather(snapshot, rng);
+            let (index, reason) = match policy {
+                Policy::Prequal { q_rif } => prequal::choose_slot(snapshot, &candidates, *q_rif, now_ns)?,
+                Policy::LeastRequest => {
+                    (score::least(snapshot, &candidates, |one| score::load(one, now_ns))?, Reason::Lowest)
                 }
+                Policy::LowestLatency => {
+                    (score::least(snapshot, &candidates, |one| one.last_ns() as f64)?, Reason::Lowest)
+                }
+                _ => latency::choose(snapshot, &candidates, now_ns)?,
             };
-            let index = if cost(second) < cost(first) { second } else { first };
-            Some(choice(index, 2, Reason::Lowest))
+            let count = candidates.as_slice().len();
+            Some(chosen(index, count, if count == 1 { Reason::Only } else { reason }))
         }
     }
 }

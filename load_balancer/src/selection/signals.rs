@@ -3,7 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::estimate::{PeakEwma, Penalty};
+use crate::estimate::{Excess, PeakEwma, Penalty, Recent};
+
+/// The share a backend has at the beginning of its slow start, as Envoy's `min_weight_percent` and HAProxy's first step.
+const FIRST_SHARE: f64 = 0.1;
+
+/// The time in which what a backend said of its other callers fades to nothing: a few of its answers later they
+/// have others in flight.
+const OTHERS_FADE_NS: f64 = 50e6;
 
 /// What a backend tells of itself in an answer (`Sixfold-Load`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,38 +23,67 @@ pub struct Load {
 
 /// What a choice looks at, kept in atomics written by every thread; one per backend.
 ///
-/// Aligned to two cache lines, so that threads counting at neighbours do not disturb each other.
+/// What a choice reads is in the first two cache lines; what only answers write comes after them.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub struct Signals {
     in_flight: AtomicU32,
     is_available: AtomicBool,
     /// An `f32` as bits.
     weight: AtomicU32,
+    /// The median, and what answers took longer on average, as `f32` bits; zero when nothing is known.
+    typical_ns: AtomicU32,
+    excess_ns: AtomicU32,
+    /// The mean of requests in flight over the same answers as the median, `f32` bits.
+    typical_load: AtomicU32,
+    /// What it has in flight for others, as far as it told, as `f32` bits, and when.
+    others: AtomicU32,
+    others_at_ns: AtomicU64,
+    /// The last time something came back, or something was sent to it while idle.
+    moved_ns: AtomicU64,
+    /// The last time an answer was taken in.
+    answered_ns: AtomicU64,
     started_ns: AtomicU64,
     /// How long the slow start takes; zero when it is over.
     slow_ns: AtomicU64,
-    latency: PeakEwma,
     penalty: Penalty,
+    peak: PeakEwma,
+    last_ns: AtomicU64,
+    recent: Recent,
+    excess: Excess,
 }
 
 impl Signals {
     /// Makes the signals of a backend nothing is known about; it is available and has weight 1.
-    pub fn new(_now_ns: u64) -> Self {
+    pub fn new(now_ns: u64) -> Self {
         Self {
             in_flight: AtomicU32::new(0),
             is_available: AtomicBool::new(true),
             weight: AtomicU32::new(1.0_f32.to_bits()),
+            typical_ns: AtomicU32::new(0),
+            excess_ns: AtomicU32::new(0),
+            typical_load: AtomicU32::new(0),
+            others: AtomicU32::new(0),
+            others_at_ns: AtomicU64::new(0),
+            moved_ns: AtomicU64::new(now_ns),
+            answered_ns: AtomicU64::new(0),
             started_ns: AtomicU64::new(0),
             slow_ns: AtomicU64::new(0),
-            latency: PeakEwma::default(),
             penalty: Penalty::default(),
+            peak: PeakEwma::default(),
+            last_ns: AtomicU64::new(0),
+            recent: Recent::default(),
+            excess: Excess::default(),
         }
     }
 
     /// Counts a request in; gives the requests in flight with it.
-    pub fn begin(&self, _now_ns: u64) -> u32 {
-        self.in_flight.fetch_add(1, Relaxed) + 1
+    pub fn begin(&self, now_ns: u64) -> u32 {
+        let before = self.in_flight.fetch_add(1, Relaxed);
+        if before == 0 {
+            self.moved_ns.store(now_ns, Relaxed);
+        }
+        before + 1
     }
 
     /// Counts a request out.
@@ -56,8 +92,17 @@ impl Signals {
     }
 
     /// Takes in an answer: how long it took, and what [`Self::begin`] gave for it.
-    pub fn note_answer(&self, latency_ns: u64, _in_flight_at_begin: u32, now_ns: u64) {
-        self.latency.observe(latency_ns, now_ns);
+    pub fn note_answer(&self, latency_ns: u64, in_flight_at_begin: u32, now_ns: u64) {
+        self.moved_ns.store(now_ns, Relaxed);
+        self.answered_ns.store(now_ns, Relaxed);
+        self.last_ns.store(latency_ns, Relaxed);
+        self.peak.observe(latency_ns, now_ns);
+        let latency_ns = (latency_ns as f32).max(1.0);
+        let (typical_ns, load) = self.recent.observe(latency_ns, in_flight_at_begin, now_ns);
+        let excess_ns = self.excess.observe(latency_ns, typical_ns, now_ns);
+        self.typical_ns.store(typical_ns.to_bits(), Relaxed);
+        self.typical_load.store(load.to_bits(), Relaxed);
+        self.excess_ns.store(excess_ns.to_bits(), Relaxed);
     }
 
     /// Takes in a failure: no answer, or one of 500 to 599.
@@ -67,11 +112,18 @@ impl Signals {
 
     /// Takes in a probe's latency; it counts when there were no requests lately.
     pub fn note_probe(&self, latency_ns: u64, now_ns: u64) {
-        self.latency.observe(latency_ns, now_ns);
+        self.last_ns.store(latency_ns, Relaxed);
+        if self.in_flight() == 0 {
+            self.peak.observe(latency_ns, now_ns);
+        }
     }
 
     /// Takes in what the backend tells of itself.
-    pub fn note_load(&self, _load: Load, _now_ns: u64) {}
+    pub fn note_load(&self, load: Load, now_ns: u64) {
+        let others = load.in_flight.saturating_sub(self.in_flight()) as f32;
+        self.others.store(others.to_bits(), Relaxed);
+        self.others_at_ns.store(now_ns, Relaxed);
+    }
 
     /// Says whether it may be chosen.
     pub fn set_available(&self, is_available: bool) {
@@ -110,7 +162,7 @@ impl Signals {
             self.slow_ns.store(0, Relaxed);
             return self.weight();
         }
-        self.weight() * (elapsed_ns as f64 / slow_ns as f64).max(0.1)
+        self.weight() * (elapsed_ns as f64 / slow_ns as f64).max(FIRST_SHARE)
     }
 
     /// Gives the requests it is working on, as far as this process sent them.
@@ -118,9 +170,60 @@ impl Signals {
         self.in_flight.load(Relaxed)
     }
 
-    /// Gives the estimated latency in nanoseconds; zero when nothing is known.
-    pub fn latency_ns(&self, now_ns: u64) -> f64 {
-        self.latency.get(now_ns)
+    /// Gives the requests it is working on, with those of others it told of lately.
+    pub fn load(&self, now_ns: u64) -> f64 {
+        let own = f64::from(self.in_flight());
+        let others = f32::from_bits(self.others.load(Relaxed));
+        if others == 0.0 {
+            return own;
+        }
+        let elapsed_ns = now_ns.saturating_sub(self.others_at_ns.load(Relaxed));
+        own + f64::from(others) * (1.0 - elapsed_ns as f64 / OTHERS_FADE_NS).max(0.0)
+    }
+
+    /// Gives the estimated latency in nanoseconds, the median of recent answers; zero when nothing is known.
+    pub fn latency_ns(&self, _now_ns: u64) -> f64 {
+        f64::from(f32::from_bits(self.typical_ns.load(Relaxed)))
+    }
+
+    /// Gives the median of recent answers whose load was near the present one.
+    pub fn latency_near_ns(&self, in_flight: u32, now_ns: u64) -> f64 {
+        f64::from(self.recent.near(in_flight, now_ns))
+    }
+
+    /// Gives the mean of requests in flight when those answers were asked for.
+    pub(crate) fn typical_load(&self) -> f64 {
+        f64::from(f32::from_bits(self.typical_load.load(Relaxed)))
+    }
+
+    /// Gives how much longer than the median answers took on average.
+    pub fn excess_ns(&self) -> f64 {
+        f64::from(f32::from_bits(self.excess_ns.load(Relaxed)))
+    }
+
+    /// Gives the peak EWMA of the latency.
+    pub fn peak_ns(&self, now_ns: u64) -> f64 {
+        self.peak.get(now_ns)
+    }
+
+    /// Gives the latency of the last answer or probe.
+    pub fn last_ns(&self) -> u64 {
+        self.last_ns.load(Relaxed)
+    }
+
+    /// Gives for how long nothing came back, though something is awaited.
+    pub fn silent_ns(&self, now_ns: u64) -> u64 {
+        if self.in_flight() == 0 { 0 } else { now_ns.saturating_sub(self.moved_ns.load(Relaxed)) }
+    }
+
+    /// Gives for how long there was no answer.
+    pub fn age_ns(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.answered_ns.load(Relaxed))
+    }
+
+    /// Tells whether nothing was ever measured of it.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.answered_ns.load(Relaxed) == 0
     }
 
     /// Gives what its recent failures cost, in nanoseconds.

@@ -31,7 +31,7 @@ fn some_signals() -> impl Strategy<Value = Vec<Signals>> {
 fn policies() -> impl Strategy<Value = Policy> {
     prop_oneof![
         Just(Policy::Latency),
-        Just(Policy::Prequal),
+        Just(Policy::prequal()),
         Just(Policy::PeakEwma),
         Just(Policy::LeastRequest),
         Just(Policy::RoundRobin),

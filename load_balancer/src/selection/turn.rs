@@ -1,0 +1,92 @@
+//! Each in turn, and any: the rules that look at weights alone.
+
+use rand::Rng;
+
+use super::candidates::ALL_UP_TO;
+use super::{Candidate, Memory, Snapshot};
+
+/// Draws at random before every backend is looked at: of a fleet of which half is out, all miss once in 65,000.
+const DRAWS: usize = 16;
+
+/// Takes the next in turn by the smooth weighted rule of nginx (`ngx_http_upstream_round_robin.c`): everyone's
+/// credit grows by its weight, the richest is chosen and pays what all got together.
+///
+/// In a fleet of more than [`ALL_UP_TO`] the turn goes on from the last one, and one with a part of the
+/// greatest weight is passed over as often as it lacks of it: nginx' rule looks at all.
+pub(crate) fn next<B: Candidate>(snapshot: &Snapshot<'_, B>, now_ns: u64) -> Option<usize> {
+    if snapshot.backends.len() > ALL_UP_TO {
+        return next_of_many(snapshot, now_ns);
+    }
+    let mut total = 0.0;
+    let mut richest: (f64, Option<usize>) = (0.0, None);
+    for index in snapshot.eligible() {
+        let share = snapshot.backends[index].signals().share(now_ns);
+        total += share;
+        let credit = snapshot.memory.credit(index) + share;
+        snapshot.memory.set_credit(index, credit);
+        if richest.1.is_none() || credit > richest.0 {
+            richest = (credit, Some(index));
+        }
+    }
+    let (credit, index) = richest;
+    let index = index?;
+    snapshot.memory.set_credit(index, credit - total);
+    Some(index)
+}
+
+fn next_of_many<B: Candidate>(snapshot: &Snapshot<'_, B>, now_ns: u64) -> Option<usize> {
+    let count = snapshot.backends.len();
+    let memory: &Memory = snapshot.memory;
+    let mut passed_over = None;
+    for _ in 0..2 * count {
+        let index = memory.next_turn() % count;
+        if !snapshot.is_eligible(index) {
+            continue;
+        }
+        let share = snapshot.backends[index].signals().share(now_ns);
+        // What one lacks of its turn is saved up; the greatest weight of a round is the price of one.
+        let credit = memory.large_credit(index, count) + share / memory.price(share, index);
+        if credit >= 1.0 - 1e-9 {
+            memory.set_large_credit(index, (credit - 1.0).max(0.0));
+            return Some(index);
+        }
+        memory.set_large_credit(index, credit);
+        passed_over.get_or_insert(index);
+    }
+    passed_over
+}
+
+/// Takes any, by weight.
+pub(crate) fn any<B: Candidate>(
+    snapshot: &Snapshot<'_, B>,
+    now_ns: u64,
+    rng: &mut impl Rng,
+) -> Option<usize> {
+    let share = |index: usize| snapshot.backends[index].signals().share(now_ns);
+    let count = snapshot.backends.len();
+    if count > ALL_UP_TO {
+        let greatest = snapshot.memory.greatest_share();
+        for _ in 0..DRAWS {
+            let index = rng.random_range(0..count);
+            if !snapshot.is_eligible(index) {
+                continue;
+            }
+            let share = share(index);
+            snapshot.memory.see_share(share);
+            if share >= greatest || rng.random::<f64>() * greatest < share {
+                return Some(index);
+            }
+        }
+    }
+    let total: f64 = snapshot.eligible().map(share).sum();
+    let mut left = rng.random::<f64>() * total;
+    let mut last = None;
+    for index in snapshot.eligible() {
+        last = Some(index);
+        left -= share(index);
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::routing::get;
 use axum::{Json, Router};
 use load_balancer::BackendReport;
@@ -29,10 +30,10 @@ struct ServiceReport {
 }
 
 /// Makes the routes of one gateway.
-pub(crate) fn routes(shared: &Arc<Shared>) -> Router {
-    let path = format!("/v1/gateways/{}/services", shared.label);
-    let shared = Arc::clone(shared);
-    Router::new().route(&path, get(move || std::future::ready(Json(report(&shared)))))
+pub(crate) fn routes(current: &Arc<ArcSwap<Shared>>) -> Router {
+    let path = format!("/v1/gateways/{}/services", current.load().label);
+    let current = Arc::clone(current);
+    Router::new().route(&path, get(move || std::future::ready(Json(report(&current.load())))))
 }
 
 fn report(shared: &Shared) -> Report {

@@ -99,6 +99,17 @@ impl Breaker {
         Self { config, since: now, epoch: 0, state: closed() }
     }
 
+    /// Takes new settings. A closed circuit counts anew, since its window may have another length; one that
+    /// is not closed stays as it is.
+    pub(crate) fn reconfigure(&mut self, config: BreakerConfig) {
+        if self.config != config {
+            self.config = config;
+            if matches!(self.state, State::Closed { .. }) {
+                self.state = closed();
+            }
+        }
+    }
+
     /// Lets a request pass, or says when to try again.
     pub(crate) fn admit(&mut self, now: Instant) -> Result<Pass, Duration> {
         if let State::Open { until } = self.state

@@ -1,10 +1,12 @@
 //! One thread's way of a request: through the guards in order, to a service, and back.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
@@ -35,11 +37,19 @@ const ADDED_FIELDS: usize = 8;
 
 /// One thread of a gateway.
 pub(crate) struct Gateway {
-    shared: Arc<Shared>,
+    current: Arc<ArcSwap<Shared>>,
+    /// What the thread uses of it; a request in flight keeps the one it began with.
+    generation: RefCell<Rc<Generation>>,
+    thread: usize,
     pool: Pool,
-    upstreams: Vec<Upstream>,
-    remembered: Remembered,
     figures: Figures,
+}
+
+/// One thread's part of one configuration of the gateway.
+struct Generation {
+    shared: Arc<Shared>,
+    upstreams: Vec<Upstream>,
+    remembered: Rc<Remembered>,
 }
 
 impl Handler for Gateway {
@@ -52,7 +62,7 @@ impl Handler for Gateway {
         let logged = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (request.method().clone(), request.uri().path().to_owned()));
         let answered = trace::within(context, async {
-            match self.answer(request, client, started).await {
+            match self.generation().answer(request, client, started).await {
                 Ok(response) => response,
                 Err(refusal) => {
                     self.figures.count_refusal(refusal.kind());
@@ -88,14 +98,45 @@ impl Handler for Gateway {
 
 impl Gateway {
     /// Makes one thread's part of a gateway; runs on that thread.
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(current: Arc<ArcSwap<Shared>>) -> Self {
         let pool = Pool::default();
+        let shared = current.load_full();
         let thread = shared.enter_thread();
-        let upstreams =
-            (0..shared.services.len()).map(|index| Upstream::new(&shared, index, thread, &pool)).collect();
-        let remembered = Remembered::new(shared.config.token.remembered);
         let figures = Figures::new(&shared.label);
-        Self { shared, pool, upstreams, remembered, figures }
+        let generation = RefCell::new(Rc::new(Generation::build(shared, None, thread, &pool)));
+        Self { current, generation, thread, pool, figures }
+    }
+
+    /// Gives this thread's part of the configuration that holds.
+    fn generation(&self) -> Rc<Generation> {
+        let current = self.current.load();
+        let known = Rc::clone(&self.generation.borrow());
+        if Arc::ptr_eq(&known.shared, &current) {
+            return known;
+        }
+        let next = Generation::build(Arc::clone(&current), Some(&known), self.thread, &self.pool);
+        let next = Rc::new(next);
+        self.generation.replace(Rc::clone(&next));
+        next
+    }
+}
+
+impl Generation {
+    /// Makes a thread's part of a configuration; circuits and connections of services that stay are kept,
+    /// and remembered tokens unless they are checked differently.
+    fn build(shared: Arc<Shared>, previous: Option<&Self>, thread: usize, pool: &Pool) -> Self {
+        let known = previous.map_or(&[][..], |previous| &previous.upstreams);
+        let upstreams = shared.services.iter().map(|service| {
+            let follows = known.iter().find(|known| Arc::ptr_eq(&known.service().cluster, &service.cluster));
+            Upstream::new(&shared, service, thread, pool, follows)
+        });
+        let upstreams = upstreams.collect();
+        let same_tokens = previous.filter(|previous| previous.shared.checks_tokens_like(&shared));
+        let remembered = match same_tokens {
+            Some(previous) => Rc::clone(&previous.remembered),
+            None => Rc::new(Remembered::new(shared.config.token.remembered)),
+        };
+        Self { shared, upstreams, remembered }
     }
 
     async fn answer(

@@ -21,6 +21,7 @@ mod published;
 mod rate;
 mod refusal;
 mod register;
+mod reload;
 mod role;
 mod routes;
 mod schema;
@@ -31,5 +32,5 @@ mod tests;
 mod token;
 mod upstream;
 
-pub use config::Config;
+pub use config::{Config, Settings};
 pub use role::{bind, run};

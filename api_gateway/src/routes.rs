@@ -179,7 +179,7 @@ impl RouteTable {
         });
         let index = self.routes.len();
         self.routes.push(Route {
-            number: u32::try_from(index + 1).unwrap_or(u32::MAX),
+            number: number_of(config),
             service,
             is_public: config.public,
             roles: config.roles.clone(),
@@ -247,6 +247,16 @@ impl Paths {
     fn find(&self, path: &str) -> Option<&Entry> {
         self.patterns.at(path).ok().map(|found| &self.entries[*found.value])
     }
+}
+
+/// Gives a route a number that stays when others come and go, so that what clients have used of its rate
+/// stays too (FNV-1a; two routes with one number, 1 in 2^32, would share a rate).
+fn number_of(route: &RouteConfig) -> u32 {
+    let methods = route.methods.iter().map(String::as_str);
+    let parts = [route.host.as_deref().unwrap_or_default(), &route.path].into_iter().chain(methods);
+    let bytes = parts.flat_map(|part| part.bytes().chain([0]));
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash.max(1)
 }
 
 /// Names a route in an error.

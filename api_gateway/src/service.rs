@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use load_balancer::{Cluster, Options, health};
+use load_balancer::{Cluster, Member, Options, health};
 use process::{RoleError, Services, Shutdown};
 
 use crate::breaker::BreakerState;
@@ -23,36 +23,56 @@ pub(crate) struct Service {
     pub(crate) is_internal: bool,
     pub(crate) cluster: Arc<Cluster>,
     /// What it publishes, where a route asks for checks.
-    pub(crate) schemas: Option<Published<Schemas>>,
+    pub(crate) schemas: Option<Arc<Published<Schemas>>>,
+    /// How it is configured, to tell whether it stays the same.
+    configured: (process::services::Service, health::Config),
     /// Where each thread's circuit stands.
-    circuits: Vec<AtomicU8>,
+    circuits: Arc<[AtomicU8]>,
 }
 
 impl Service {
     /// Puts together what the threads share of a service; `gateway` tells its figures from other gateways'.
+    /// What the previous configuration knew of the service's instances and circuits is kept.
     pub(crate) fn build(
         config: &Config,
         gateway: &str,
         threads: usize,
         name: &str,
         services: &Services,
-        schemas: Option<Published<Schemas>>,
-    ) -> Result<Self, RoleError> {
+        schemas: Option<Arc<Published<Schemas>>>,
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, RoleError> {
         let Some(service) = services.find(name) else {
             return Err(RoleError::start(gateway, format!("there is no service `{name}`")));
         };
-        let cluster = Cluster::new(
-            format!("{gateway}: {name}"),
-            &service.instances,
-            Options { health: (&config.probe).into(), ..Options::default() },
+        let configured = (service.clone(), health::Config::from(&config.probe));
+        let same = previous.filter(|previous| previous.configured == configured);
+        if let Some(same) = same
+            && same.schemas.is_some() == schemas.is_some()
+        {
+            return Ok(Arc::clone(same));
+        }
+        let options = Options { health: configured.1.clone(), ..Options::default() };
+        let cluster = match previous {
+            None => Cluster::new(format!("{gateway}: {name}"), &service.instances, options),
+            Some(previous) => {
+                previous.cluster.apply(service.instances.iter().map(Member::from).collect());
+                previous.cluster.replace_options(options);
+                Arc::clone(&previous.cluster)
+            }
+        };
+        let circuits = previous.map_or_else(
+            || (0..threads).map(|_| AtomicU8::new(0)).collect(),
+            |previous| Arc::clone(&previous.circuits),
         );
-        Ok(Self {
+        Ok(Arc::new(Self {
             name: name.to_owned(),
             is_internal: service.internal,
             cluster,
             schemas,
-            circuits: (0..threads).map(|_| AtomicU8::new(0)).collect(),
-        })
+            configured,
+            circuits,
+        }))
     }
 
     /// Notes where a thread's circuit stands.

@@ -9,7 +9,7 @@ use process::services::SCHEMAS_PATH;
 use process::{ClusterToken, Health, HttpClient, RoleError, Services};
 use proxy::fields::TrustedProxies;
 
-use crate::config::Config;
+use crate::config::{Config, Settings, TokenConfig};
 use crate::published::{Published, Source};
 use crate::rate::{Limiter, Rate};
 use crate::routes::RouteTable;
@@ -22,35 +22,39 @@ const FETCH_DEADLINE: Duration = Duration::from_secs(2);
 /// How often schemas are fetched anew; a service with a new schema refuses by itself meanwhile.
 const SCHEMA_REFRESH: Duration = Duration::from_secs(60);
 
-/// One gateway.
+/// One configuration of one gateway; another takes its place whole when it is loaded again.
 pub(crate) struct Shared {
     pub(crate) config: Config,
     /// The gateway's port, which tells it from the others in figures.
     pub(crate) label: String,
     pub(crate) health: Health,
     pub(crate) routes: RouteTable,
-    pub(crate) services: Vec<Service>,
+    pub(crate) services: Vec<Arc<Service>>,
     pub(crate) trusted: TrustedProxies,
     pub(crate) rate: Rate,
-    pub(crate) limiter: Limiter,
+    pub(crate) limiter: Arc<Limiter>,
     pub(crate) rules: Rules,
     /// The keys of tokens; without the service that publishes them there are none.
-    pub(crate) keys: Option<Published<KeySet>>,
+    pub(crate) keys: Option<Arc<Published<KeySet>>>,
+    /// Where the keys are published, to tell whether that stays the same.
+    keys_at: Option<process::services::Service>,
     /// The cluster token as it is sent to services of the house.
     pub(crate) token_field: Option<HeaderValue>,
     threads: AtomicUsize,
 }
 
 impl Shared {
-    /// Puts a gateway together from its configuration.
+    /// Puts a gateway together from its configuration. What the previous one knew of services, clients and
+    /// keys that stay is kept.
     pub(crate) fn build(
-        config: &Config,
+        settings: &Settings,
         name: &str,
         port: u16,
         threads: usize,
-        services: &Services,
         token: &ClusterToken,
+        previous: Option<&Self>,
     ) -> Result<Arc<Self>, RoleError> {
+        let Settings { config, services } = settings;
         let fault = |reason: String| RoleError::start(name, reason);
         config.validate(services).map_err(|error| fault(error.to_string()))?;
         let routes = RouteTable::build(config, services).map_err(|error| fault(error.to_string()))?;
@@ -69,31 +73,58 @@ impl Shared {
         for (index, service) in routes.services.iter().enumerate() {
             let validates = routes.validates(index);
             let schemas = validates.then(|| source(services, service, SCHEMAS_PATH, token, SCHEMA_REFRESH));
-            let schemas = schemas.flatten().map(Published::new);
-            own.push(Service::build(config, name, threads, service, services, schemas)?);
+            let schemas = schemas.flatten().map(|source| Arc::new(Published::new(source)));
+            let known = previous.into_iter().flat_map(|previous| &previous.services);
+            let known = known.into_iter().find(|known| known.name == *service);
+            own.push(Service::build(config, name, threads, service, services, schemas, known)?);
         }
-        let keys = source(
-            services,
-            &config.token.jwks_service,
-            &config.token.jwks_path,
-            token,
-            config.token.refresh,
+        let keys_at = services.find(&config.token.jwks_service).cloned();
+        let same_keys = previous.filter(|previous| {
+            let (ours, theirs) = (&config.token, &previous.config.token);
+            previous.keys_at == keys_at
+                && (&ours.jwks_path, ours.refresh, ours.refresh_at_most_every)
+                    == (&theirs.jwks_path, theirs.refresh, theirs.refresh_at_most_every)
+        });
+        let keys = match same_keys {
+            Some(previous) => previous.keys.clone(),
+            None => {
+                let TokenConfig { jwks_service, jwks_path, refresh, .. } = &config.token;
+                source(services, jwks_service, jwks_path, token, *refresh).map(|keys| {
+                    let at_most_every = config.token.refresh_at_most_every;
+                    Arc::new(Published::new(Source { at_most_every, ..keys }))
+                })
+            }
+        };
+        let same_limiter = previous.filter(|previous| previous.config.rate_clients == config.rate_clients);
+        let limiter = same_limiter.map_or_else(
+            || Arc::new(Limiter::new(config.rate_clients, Instant::now())),
+            |previous| Arc::clone(&previous.limiter),
         );
-        let keys = keys.map(|keys| Source { at_most_every: config.token.refresh_at_most_every, ..keys });
         Ok(Arc::new(Self {
             label: port.to_string(),
-            health: Health::new(name),
+            health: previous.map_or_else(|| Health::new(name), |previous| previous.health.clone()),
             services: own,
             routes,
             trusted,
             rate: Rate::from(config.rate),
-            limiter: Limiter::new(config.rate_clients, Instant::now()),
+            limiter,
             rules: Rules::from(&config.token),
-            keys: keys.map(Published::new),
+            keys,
+            keys_at,
             token_field,
             threads: AtomicUsize::new(0),
             config: config.clone(),
         }))
+    }
+
+    /// Tells whether a token that passed one of the two passes the other.
+    pub(crate) fn checks_tokens_like(&self, other: &Self) -> bool {
+        let same_keys = match (&self.keys, &other.keys) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            (None, None) => true,
+            _ => false,
+        };
+        same_keys && self.config.token == other.config.token
     }
 
     /// Gives a thread its number.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::error::Error as _;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,31 +26,41 @@ const WARN_AT_MOST_EVERY: Duration = Duration::from_secs(10);
 
 /// One thread's way to one service.
 pub(crate) struct Upstream {
-    shared: Arc<Shared>,
-    /// The place of the service in [`Shared::services`].
-    index: usize,
+    /// The gateway's port.
+    label: String,
+    service: Arc<Service>,
     thread: usize,
-    balancer: Balancer,
-    breaker: RefCell<Breaker>,
-    shown: Cell<BreakerState>,
+    balancer: Rc<Balancer>,
+    /// Shared with the configurations before and after this one, whose requests it judges too.
+    breaker: Rc<RefCell<Breaker>>,
+    shown: Rc<Cell<BreakerState>>,
     warned: Cell<Option<Instant>>,
     retries: u32,
 }
 
 impl Upstream {
-    /// Makes the present thread's way to a service.
-    pub(crate) fn new(shared: &Arc<Shared>, index: usize, thread: usize, pool: &Pool) -> Self {
-        let service = &shared.services[index];
-        let breaker = Breaker::new(shared.config.breaker, Instant::now());
-        let shown = breaker.state();
+    /// Makes the present thread's way to a service, with the connections and the circuit of the one it
+    /// follows; an open circuit stays open.
+    pub(crate) fn new(
+        shared: &Shared,
+        service: &Arc<Service>,
+        thread: usize,
+        pool: &Pool,
+        follows: Option<&Self>,
+    ) -> Self {
+        let breaker = || Rc::new(RefCell::new(Breaker::new(shared.config.breaker, Instant::now())));
+        let breaker = follows.map_or_else(breaker, |known| Rc::clone(&known.breaker));
+        breaker.borrow_mut().reconfigure(shared.config.breaker);
+        let shown = breaker.borrow().state();
+        let balancer = || Rc::new(Balancer::new(Arc::clone(&service.cluster), pool.clone()));
         let upstream = Self {
-            balancer: Balancer::new(Arc::clone(&service.cluster), pool.clone()),
-            breaker: RefCell::new(breaker),
-            shown: Cell::new(shown),
+            balancer: follows.map_or_else(balancer, |known| Rc::clone(&known.balancer)),
+            breaker,
+            shown: follows.map_or_else(|| Rc::new(Cell::new(shown)), |known| Rc::clone(&known.shown)),
             warned: Cell::new(None),
             retries: shared.config.retries,
-            shared: Arc::clone(shared),
-            index,
+            label: shared.label.clone(),
+            service: Arc::clone(service),
             thread,
         };
         upstream.show(shown);
@@ -57,8 +68,8 @@ impl Upstream {
     }
 
     /// Gives what all threads know of the service.
-    pub(crate) fn service(&self) -> &Service {
-        &self.shared.services[self.index]
+    pub(crate) fn service(&self) -> &Arc<Service> {
+        &self.service
     }
 
     /// Asks the circuit whether a request may pass.
@@ -84,14 +95,14 @@ impl Upstream {
             return;
         }
         self.warned.set(Some(now));
-        let (gateway, service) = (self.shared.label.as_str(), self.service().name.as_str());
+        let (gateway, service) = (self.label.as_str(), self.service().name.as_str());
         tracing::warn!(gateway, service, "a service refuses the cluster token of this gateway");
     }
 
     fn show(&self, state: BreakerState) {
         let service = self.service();
         if self.shown.replace(state) != state {
-            let gateway = self.shared.label.as_str();
+            let gateway = self.label.as_str();
             tracing::info!(
                 gateway,
                 service = service.name,
@@ -100,7 +111,7 @@ impl Upstream {
             );
         }
         service.note_circuit(self.thread, state);
-        figures::show_breaker(&self.shared.label, &service.name, self.thread, state);
+        figures::show_breaker(&self.label, &service.name, self.thread, state);
     }
 }
 

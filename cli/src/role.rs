@@ -39,7 +39,11 @@ impl Role {
                 load_balancer::bind(reloader.part(|settings| settings.load_balancer.clone()))
             }
             Self::Gateway { listen } => {
-                api_gateway::bind(&settings.api_gateway, listen, &settings.services, &token)
+                let part = |settings: &Settings| api_gateway::Settings {
+                    config: settings.api_gateway.clone(),
+                    services: settings.services.clone(),
+                };
+                api_gateway::bind(reloader.part(part), listen, &token)
             }
             Self::Service { name, listen } => {
                 // A service is given its own namespace and nothing else.
@@ -82,7 +86,17 @@ impl Role {
     pub(crate) fn fixed_keys(&self) -> &'static [&'static str] {
         match self {
             Self::LoadBalancer => &["load_balancer.listen", "load_balancer.threads"],
-            Self::Gateway { .. } => &["api_gateway"],
+            Self::Gateway { .. } => &[
+                "api_gateway.listen",
+                "api_gateway.threads",
+                "api_gateway.header_limit",
+                "api_gateway.header_timeout",
+                "api_gateway.idle_timeout",
+                "api_gateway.register",
+                "api_gateway.advertise",
+                "api_gateway.register_lease",
+                "api_gateway.register_weight",
+            ],
             Self::Service { .. } => &["microservice", "services", "cache", "database"],
             Self::Worker => &["worker", "services", "cache", "database"],
             Self::Cache => &["cache"],

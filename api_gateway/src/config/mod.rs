@@ -13,6 +13,15 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use route::RouteConfig;
 
+/// What a gateway is configured by: its own section, and the services its routes lead to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The section `[api_gateway]`.
+    pub config: Config,
+    /// The section `[services]`.
+    pub services: Services,
+}
+
 /// The section `[api_gateway]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

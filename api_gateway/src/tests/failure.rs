@@ -144,7 +144,9 @@ async fn a_request_that_cannot_be_delivered_goes_to_another_instance() {
         "routes": [{"path": "/{*rest}", "service": "mine", "public": true}],
     }))
     .unwrap();
-    let bound = crate::bind(&config, "127.0.0.1:0", &services, &ClusterToken::default()).unwrap();
+    let bound =
+        crate::bind(Reload::fixed(Settings { config, services }), "127.0.0.1:0", &ClusterToken::default())
+            .unwrap();
     let url = format!("http://{}/a", bound.address().unwrap());
     let stop = shutdown.clone();
     tasks.spawn(async move { bound.run(stop).await.unwrap() });

@@ -5,6 +5,7 @@ mod failure;
 mod forwarding;
 mod limits;
 mod registration;
+mod reload;
 
 use std::time::Duration;
 
@@ -12,12 +13,12 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use process::client::Answer;
 use process::http::{Limits, serve};
-use process::{Bound, ClusterToken, HttpClient, Secret, Services, Shutdown, listen};
+use process::{Bound, ClusterToken, HttpClient, Reload, Secret, Services, Shutdown, listen};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::Config;
 use crate::token::testing::Issuer;
+use crate::{Config, Settings};
 
 /// How long anything may take before a test gives up; far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,7 +63,8 @@ impl House {
         .unwrap();
         let config: Config = serde_json::from_value(settings).unwrap();
         let token = ClusterToken::new(Some(Secret::new(CLUSTER_TOKEN)));
-        let bound: Bound = crate::bind(&config, "127.0.0.1:0", &services, &token).unwrap();
+        let bound: Bound =
+            crate::bind(Reload::fixed(Settings { config, services }), "127.0.0.1:0", &token).unwrap();
         let gateway = bound.address().unwrap().to_string();
         let admin = bound.admin.clone();
         let stop = shutdown.clone();

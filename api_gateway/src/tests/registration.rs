@@ -7,12 +7,13 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::put;
 use http::{HeaderMap, Method, StatusCode};
-use process::Shutdown;
+use process::{Reload, Shutdown};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{CLUSTER_TOKEN, House, PATIENCE, eventually, start_service};
+use crate::Settings;
 
 /// A balancer's admin address that notes what it is told.
 #[derive(Clone)]
@@ -130,6 +131,8 @@ async fn who_listens_everywhere_must_say_where_it_is() {
     let config: crate::Config =
         serde_json::from_value(json!({"register": ["http://127.0.0.1:1"], "default_routes": false})).unwrap();
     let (services, token) = (process::Services::default(), process::ClusterToken::default());
-    let error = crate::bind(&config, "0.0.0.0:0", &services, &token).unwrap_err().to_string();
+    let error = crate::bind(Reload::fixed(Settings { config, services }), "0.0.0.0:0", &token)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("api_gateway.advertise"), "{error}");
 }

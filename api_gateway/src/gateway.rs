@@ -12,6 +12,7 @@ use http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use load_balancer::InFlight;
+use load_balancer::load::{LOAD_FIELD, write_load};
 use process::problem::kinds;
 use process::{Identity, Problem, TraceContext, identity, trace};
 use proxy::fields;
@@ -61,6 +62,8 @@ impl Handler for Gateway {
         let context = trace::continue_or_start(request.headers(), &mut rand::rng());
         let logged = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (request.method().clone(), request.uri().path().to_owned()));
+        // Probes are no load, and take far less than requests do.
+        let metered = (!own::is_health(request.uri().path())).then(|| self.shared.meter.begin());
         let answered = trace::within(context, async {
             match self.generation().answer(request, client, started).await {
                 Ok(response) => response,
@@ -76,6 +79,15 @@ impl Handler for Gateway {
         }
         let elapsed = started.elapsed();
         self.figures.count_request(response.status(), elapsed);
+        if let Some(metered) = metered {
+            metered.note_answer();
+        }
+        // What a service told of itself ends here; a balancer in front hears of this gateway.
+        if self.shared.trusted.contains(client.ip()) {
+            response.headers_mut().insert(LOAD_FIELD, write_load(self.shared.meter.load()));
+        } else {
+            response.headers_mut().remove(LOAD_FIELD);
+        }
         if let Some((method, path)) = logged {
             tracing::debug!(
                 role = "gateway",

@@ -14,6 +14,11 @@ use crate::shared::Shared;
 /// What the paths of the gateway's health take.
 const HEALTH_METHODS: &str = "GET, HEAD, OPTIONS";
 
+/// Tells whether a path is one of the gateway's health.
+pub(crate) fn is_health(path: &str) -> bool {
+    matches!(path, "/health" | "/readyz" | "/livez")
+}
+
 /// Answers `/health`, `/readyz` and `/livez`, which are the gateway's own whatever the routes say.
 pub(crate) fn answer_health<B>(
     shared: &Shared,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+use load_balancer::load::Meter;
 use process::services::SCHEMAS_PATH;
 use process::{ClusterToken, Health, HttpClient, RoleError, Services};
 use proxy::fields::TrustedProxies;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     keys_at: Option<process::services::Service>,
     /// The cluster token as it is sent to services of the house.
     pub(crate) token_field: Option<HeaderValue>,
+    /// What the gateway tells balancers of its load.
+    pub(crate) meter: Meter,
     threads: AtomicUsize,
 }
 
@@ -112,6 +115,7 @@ impl Shared {
             keys,
             keys_at,
             token_field,
+            meter: Meter::default(),
             threads: AtomicUsize::new(0),
             config: config.clone(),
         }))

@@ -15,6 +15,7 @@ use rand::rngs::SmallRng;
 use crate::budget::RetryBudget;
 use crate::clock::now_ns;
 use crate::idempotent::{Copy, Fields};
+use crate::load::{LOAD_FIELD, parse_load};
 use crate::selection::{Memory, Snapshot, choose_backend};
 use crate::{Backend, Cluster, InFlight, Members};
 
@@ -190,8 +191,15 @@ impl Balancer {
         };
         let mut in_flight = backend.begin(started_ns);
         let upload = request.body_mut().watch();
-        let result = upstream.forward(request, timeouts).await;
+        let mut result = upstream.forward(request, timeouts).await;
         let now = now_ns();
+        // It is meant for balancers, and ends here.
+        if let Ok(response) = &mut result
+            && let Some(load) = response.headers_mut().remove(LOAD_FIELD)
+            && let Some(load) = parse_load(load.as_bytes())
+        {
+            backend.note_load(load, now);
+        }
         match &result {
             Ok(response) => {
                 let latency_ns = latency_ns(now.saturating_sub(started_ns), upload.as_ref());

@@ -33,6 +33,9 @@ const LONG_RUN: f64 = 60.0;
 /// Growth in a window that was held back and saw no queue.
 const GROWTH: f64 = 1.5;
 
+/// A growth that only made answers slower lowers the long-run latency by so much; one may be a burst.
+const DOUBT: f64 = 0.9;
+
 /// The limit sinks towards so many times the peak of requests in flight.
 const HEADROOM: f64 = 4.0;
 
@@ -121,14 +124,21 @@ pub struct Gradient {
     limit: f64,
     /// The long-run latency in nanoseconds; zero until one is known.
     long_ns: f64,
-    /// The limit and the latency before the limit grew, until it is known what came of it.
-    grew_from: Option<(f64, f64)>,
+    /// The growth of the last window, until it is known what came of it.
+    growth: Option<Growth>,
+}
+
+/// The limit and the latency before a growth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Growth {
+    limit: f64,
+    latency_ns: f64,
 }
 
 impl Gradient {
     /// Starts with the initial limit.
     pub fn new(config: &Config) -> Self {
-        Self { limit: f64::from(config.initial), long_ns: 0.0, grew_from: None }
+        Self { limit: f64::from(config.initial), long_ns: 0.0, growth: None }
     }
 
     /// Gives the limit; there is none when it is switched off.
@@ -147,7 +157,10 @@ impl Gradient {
             self.long_ns = short_ns;
         } else {
             let share = (window.length.as_secs_f64() / LONG_RUN).min(1.0);
-            self.long_ns += (short_ns - self.long_ns) * share;
+            // While requests are held back, it is a queue that is measured: that must not become usual.
+            if short_ns < self.long_ns || peak < self.limit.floor() {
+                self.long_ns += (short_ns - self.long_ns) * share;
+            }
             // After a slow time the long run lags behind; it may not hide a queue for a minute.
             if self.long_ns > short_ns * TOLERANCE {
                 self.long_ns *= 0.95;
@@ -155,20 +168,19 @@ impl Gradient {
         }
         let gradient = (TOLERANCE * self.long_ns / short_ns.max(1.0)).clamp(LEAST_GRADIENT, 1.0);
         let is_held_back = peak >= self.limit.floor();
-        let grew_from = self.grew_from.take();
-        if let Some((limit, latency_ns)) = grew_from
-            && is_held_back
-            && short_ns / latency_ns > 1.0 + (self.limit / limit - 1.0) / 2.0
+        let growth = self.growth.take().filter(|_| is_held_back);
+        if let Some(from) = growth
+            && short_ns / from.latency_ns > 1.0 + (self.limit / from.limit - 1.0) / 2.0
         {
             // More at a time only made answers slower: they queue, and the long run was measured in the queue.
-            self.long_ns *= limit / self.limit;
-            self.limit = limit;
+            self.long_ns *= DOUBT;
+            self.limit = from.limit;
         } else if gradient < 1.0 {
             // Room for a short queue stays, as the root of the limit (`Gradient2Limit.queueSize`).
             let aim = self.limit * gradient + self.limit.sqrt();
             self.limit += (aim.min(self.limit) - self.limit) * SMOOTHING;
         } else if is_held_back {
-            self.grew_from = Some((self.limit, short_ns));
+            self.growth = Some(Growth { limit: self.limit, latency_ns: short_ns });
             self.limit *= GROWTH;
         } else {
             let used = (peak * HEADROOM).max(f64::from(config.min));

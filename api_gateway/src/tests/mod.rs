@@ -4,6 +4,7 @@ mod authentication;
 mod failure;
 mod forwarding;
 mod limits;
+mod load;
 mod registration;
 mod reload;
 

@@ -7,6 +7,7 @@ use crate::Backend;
 use crate::backend::condition::Condition;
 use crate::ejection::{self, Observation, Phase, Reason, Verdict};
 use crate::health::State;
+use crate::rates::Class;
 use crate::selection::Candidate;
 
 /// The share of its weight a backend has on trial.
@@ -76,6 +77,10 @@ impl Cluster {
             let (cluster, backend) = (self.name(), backend.name());
             tracing::warn!(cluster, backend, %reason, ?out, "a backend was put out");
         }
+        // Where nobody probes, requests must find out whether somebody listens again.
+        if verdict == Verdict::Try && condition.health != State::Down {
+            condition.is_dead = false;
+        }
         // What was seen before belongs to the phase before.
         backend.run.store(0, Relaxed);
         backend.trial_good.store(0, Relaxed);
@@ -143,11 +148,12 @@ impl Cluster {
                     _ => {}
                 }
             }
-            Finding::Refused => condition.is_dead = true,
+            // One refusal may be a restart; after several nobody is there.
+            Finding::Refused => condition.is_dead |= health == State::Down,
             // What answers neither requests nor probes is dead for all that can be told from here.
             Finding::Silent => {
                 condition.is_stalled |= was_suspect;
-                condition.is_dead |= health == State::Down && self.is_quiet(&condition, now_ns);
+                condition.is_dead |= health == State::Down && !backend.answers(now_ns);
             }
             Finding::Unwell => {
                 condition.is_suspect = false;
@@ -236,6 +242,13 @@ impl Cluster {
 }
 
 impl Backend {
+    /// Tells whether requests were answered within the last second or two: under too much load probes may go
+    /// unanswered where requests do not.
+    fn answers(&self, now_ns: u64) -> bool {
+        let classes = self.rates.tally(1, now_ns).classes;
+        classes.iter().sum::<u64>() > classes[Class::Error as usize]
+    }
+
     /// Gives what the judgement of its requests needs.
     pub(super) fn observe(&self, seconds: u64, now_ns: u64) -> Observation {
         let condition = self.condition();

@@ -167,6 +167,35 @@ fn when_most_are_unwell_all_are_used_but_the_dead() {
 }
 
 #[test]
+fn what_answers_neither_probes_nor_requests_is_not_used_in_a_panic() {
+    let cluster = cluster_of(5, Options::default());
+    answer(&backend(&cluster, 0), 200, MILLISECOND, SECOND);
+    for index in 0..3 {
+        probe(&cluster, index, Finding::Silent, SECOND);
+    }
+    assert!(cluster.is_panicking());
+    assert_eq!(available(&cluster), [true, false, false, true, true], "the first one answers requests");
+}
+
+#[test]
+fn without_probes_a_trial_shows_whether_somebody_listens_again() {
+    let cluster = cluster_of(2, Options::default());
+    let dead = backend(&cluster, 0);
+    for now in [SECOND, SECOND + 1] {
+        dead.begin(now).note_connect_failure(now);
+    }
+    let mut upkeep = Upkeep::default();
+    cluster.look_after(&mut upkeep, SECOND + SECOND / 2);
+    assert_eq!(available(&cluster), [false, true]);
+    cluster.look_after(&mut upkeep, 3 * SECOND);
+    assert_eq!((dead.state(), available(&cluster)), (State::Trial, vec![true, true]));
+    // Where probes are refused, time alone brings nothing back.
+    probe(&cluster, 0, Finding::Refused, 3 * SECOND);
+    cluster.look_after(&mut upkeep, 60 * SECOND);
+    assert_eq!(available(&cluster), [false, true]);
+}
+
+#[test]
 fn health_and_ejections_survive_new_options() {
     let cluster = cluster_of(5, Options::default());
     probe(&cluster, 1, Finding::Unwell, 1);

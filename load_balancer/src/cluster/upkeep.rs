@@ -101,7 +101,7 @@ impl Cluster {
     }
 
     /// Tells whether it has answered nothing for as long as makes it suspect.
-    pub(super) fn is_quiet(&self, condition: &Condition, now_ns: u64) -> bool {
+    fn is_quiet(&self, condition: &Condition, now_ns: u64) -> bool {
         let usual_ns = self.hedge_delay_ns.load(Relaxed);
         let bound_ns = QUIET_FLOOR_NS.max(usual_ns.saturating_mul(QUIET_FACTOR));
         now_ns.saturating_sub(condition.quiet.since_ns) >= bound_ns

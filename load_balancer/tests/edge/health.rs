@@ -93,3 +93,54 @@ async fn a_name_is_looked_up() {
     let balancer = start(&config);
     assert_eq!(balancer.exchange(GET).await.status(), 200);
 }
+
+#[tokio::test]
+async fn a_backend_that_freezes_gets_nothing_more_and_is_back_when_it_thaws() {
+    let frozen = Arc::new(AtomicBool::new(false));
+    let is_frozen = Arc::clone(&frozen);
+    let freezing = Backend::start(move |_, mut client| {
+        let is_frozen = Arc::clone(&is_frozen);
+        async move {
+            while is_frozen.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            client.send(OK).await;
+            Some(client)
+        }
+    })
+    .await;
+    let (well, other) = (Backend::answering(OK).await, Backend::answering(OK).await);
+    let mut config = config(&[freezing.address, well.address, other.address]);
+    config.health.timeout = Duration::from_millis(200);
+    let balancer = start(&config);
+    balancer.wait_until(|backends| backends.iter().all(|one| one.state == State::Up)).await;
+    frozen.store(true, Ordering::SeqCst);
+    balancer.wait_until(|backends| !backends[0].available).await;
+    for _ in 0..20 {
+        assert_eq!(balancer.exchange(GET).await.status(), 200);
+    }
+    frozen.store(false, Ordering::SeqCst);
+    balancer.wait_until(|backends| backends[0].available).await;
+}
+
+#[tokio::test]
+async fn what_a_backend_tells_of_its_load_is_kept_and_not_passed_on() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\
+                  Sixfold-Load: in_flight=3, latency_us=1200\r\n\r\nok";
+    let backend = Backend::answering(answer).await;
+    let mut config = config(&[backend.address]);
+    config.health.path = String::new();
+    let balancer = start(&config);
+    let response = balancer.exchange(GET).await;
+    assert_eq!((response.status(), response.head.get("sixfold-load")), (200, None));
+    let report = balancer.report().await;
+    assert_eq!((report[0].own_in_flight, report[0].own_latency_ms), (Some(3), Some(1.2)));
+}
+
+#[tokio::test]
+async fn only_the_statuses_asked_for_are_good() {
+    let backend = Backend::answering("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
+    let mut config = config(&[backend.address]);
+    config.health.statuses = "200-299".to_owned();
+    start(&config).wait_until(|backends| backends[0].state == State::Down).await;
+}

@@ -16,6 +16,8 @@ mod exchange;
 mod fields;
 mod framing;
 mod linger;
+#[cfg(test)]
+mod properties;
 mod refusal;
 #[cfg(test)]
 mod refused_tests;

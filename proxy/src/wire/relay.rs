@@ -1,6 +1,6 @@
 //! A body on its way from one connection to another, with bounded storage between them.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -211,6 +211,22 @@ impl Relay {
     ) -> Poll<Result<(), Broken>> {
         loop {
             self.waits_for = Side::Sink;
+            if !to.buffer.is_empty()
+                && let Some(most) = self.direct_length(from.buffer.len()).filter(|most| *most > 0)
+            {
+                let slices = [IoSlice::new(to.buffer.filled()), IoSlice::new(&from.buffer.filled()[..most])];
+                let polled = Pin::new(&mut *to.stream).poll_write_vectored(cx, &slices);
+                let written = ready!(polled).map_err(Broken::Sink)?;
+                if written == 0 {
+                    return Poll::Ready(Err(Broken::Sink(io::ErrorKind::WriteZero.into())));
+                }
+                self.written += written as u64;
+                let before = written.min(to.buffer.len());
+                to.buffer.consume(before);
+                self.note_direct(written - before);
+                from.buffer.consume(written - before);
+                continue;
+            }
             ready!(to.buffer.poll_drain(to.stream, cx, &mut self.written)).map_err(Broken::Sink)?;
             if self.source.has_ended() {
                 return poll_flush(to.stream, cx).map_err(Broken::Sink);

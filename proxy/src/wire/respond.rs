@@ -16,6 +16,10 @@ use super::upload::Upload;
 use super::upstream::Link;
 use crate::Guard;
 
+/// How much of a body is copied behind its head: a page. Longer ones are written with the head from where they
+/// lie, in one vectored write.
+const COPIED: usize = 4 << 10;
+
 /// How a response that was being passed on ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -153,9 +157,10 @@ impl Response {
         client: &mut Downstream,
         link: &mut Link,
     ) -> Poll<Option<Ending>> {
-        if !link.input.is_empty() {
-            // What came with the head goes with the head.
-            let download = &mut self.download;
+        let download = &mut self.download;
+        // What came with the head goes with the head: a little of it is copied behind it, much of it is
+        // written from where it lies.
+        if !link.input.is_empty() && (link.input.len() <= COPIED || download.sink == Sink::Chunked) {
             match download.source.transfer(link.input.filled(), &mut client.output, download.sink) {
                 Ok(count) => link.input.consume(count),
                 Err(_) => return Poll::Ready(Some(Ending::BackendBroke)),

@@ -54,6 +54,28 @@ async fn a_response_that_ends_with_its_connection_keeps_the_client_s() {
 }
 
 #[tokio::test]
+async fn a_body_of_any_size_arrives_whole_behind_its_head() {
+    let (address, _) = backend::start(|mut peer, _| async move {
+        for size in [0, 1, 4095, 4096, 4097, 16_384, 32_700, 100_000, 3_000_000] {
+            peer.head().await;
+            let body: String = (0..size).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+            peer.say(&format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n{body}")).await;
+        }
+        peer.closed().await;
+    })
+    .await;
+    let lane = start(address, Setup::default());
+    let mut caller = lane.connect().await;
+    for size in [0, 1, 4095, 4096, 4097, 16_384, 32_700, 100_000, 3_000_000] {
+        caller.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let head = caller.until("\r\n\r\n").await;
+        assert!(head.contains(&format!("Content-Length: {size}\r\n")), "{head}");
+        let body = caller.bytes(size).await;
+        assert!(body.iter().enumerate().all(|(at, byte)| *byte == b'a' + (at % 23) as u8), "{size}");
+    }
+}
+
+#[tokio::test]
 async fn a_backend_that_breaks_off_ends_the_client_s_connection() {
     for response in ["Content-Length: 9\r\n\r\nshort", "Transfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n"] {
         let (address, _) = backend::start(move |mut peer, _| async move {

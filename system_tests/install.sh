@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Rust: redis-server and redis-cli, redis-py, ioredis.
+# Installs what the tests need beside Rust: curl, redis-server and redis-cli, redis-py,
+# websockets and grpcio in a venv, ioredis.
 # As root everything missing is installed; otherwise the script says what is missing and fails.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -28,9 +29,10 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 
 mkdir -p "$clients"
-if [ ! -x "$clients/python/bin/python" ] || ! "$clients/python/bin/python" -c 'import redis' 2>/dev/null; then
+if [ ! -x "$clients/python/bin/python" ] || ! "$clients/python/bin/python" -c 'import redis, websockets, grpc' 2>/dev/null; then
     python3 -m venv "$clients/python"
-    "$clients/python/bin/pip" install -q --disable-pip-version-check 'redis==6.4.0'
+    "$clients/python/bin/pip" install -q --disable-pip-version-check \
+        'redis==6.4.0' 'websockets==17.4' 'grpcio==1.85.1'
 fi
 if [ ! -d "$clients/node_modules/ioredis" ]; then
     npm install --silent --no-audit --no-fund --prefix "$clients" 'ioredis@5' >/dev/null

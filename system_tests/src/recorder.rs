@@ -76,10 +76,12 @@ fn serve(mut connection: TcpStream, seen: &Mutex<Vec<Seen>>, reply: &dyn Fn(&Req
     let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(2000)]).into_owned();
     let _ = connection.set_nodelay(true);
     let (mut bytes, mut block) = (Vec::new(), vec![0; 64 << 10]);
+    let mut is_asked_for = false;
     loop {
         match parse_request(&bytes) {
             Parsed::Request(request, length) => {
                 bytes.drain(..length);
+                is_asked_for = false;
                 let (answer, closes) = reply(&request);
                 if request.target != HEALTH {
                     note(Seen::Request(request));
@@ -92,8 +94,21 @@ fn serve(mut connection: TcpStream, seen: &Mutex<Vec<Seen>>, reply: &dyn Fn(&Req
             Parsed::Incomplete => match connection.read(&mut block) {
                 Ok(0) | Err(_) if bytes.is_empty() => return,
                 Ok(0) | Err(_) => return note(Seen::BrokenOff(text(&bytes))),
-                Ok(length) => bytes.extend_from_slice(&block[..length]),
+                Ok(length) => {
+                    bytes.extend_from_slice(&block[..length]);
+                    if !is_asked_for && expects_continue(&bytes) {
+                        is_asked_for = true;
+                        let _ = connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    }
+                }
             },
         }
     }
+}
+
+/// Tells whether the head is there and its sender waits for 100 before the body.
+fn expects_continue(bytes: &[u8]) -> bool {
+    let end = bytes.windows(4).take(4 << 10).position(|window| window == b"\r\n\r\n");
+    let head = end.map(|end| String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase());
+    head.is_some_and(|head| head.contains("\r\nexpect: 100-continue"))
 }

@@ -1,0 +1,34 @@
+//! Real client libraries.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use system_tests::{Alone, free_port, local};
+
+/// Runs a script of `clients/` with the ports of a balancer and of the backend the script is.
+fn run(script: &str, keys: &str) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let backend = free_port();
+    let balancer = Alone::balancer(&[local(backend)], keys);
+    let output = Command::new(folder.join("../target/test-clients/python/bin/python"))
+        .arg(folder.join("clients").join(script))
+        .args([balancer.address.port().to_string(), backend.to_string()])
+        .output()
+        .expect("run `make test-needs` first");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{}", balancer.log());
+}
+
+/// The servers of the scripts know no path of ours, so a connection is all a probe asks for.
+const HEALTH: &str = "[load_balancer.health]\npath = \"\"\ninterval = \"100ms\"\n";
+
+#[test]
+fn websockets_pass_through() {
+    run("websocket.py", HEALTH);
+}
+
+#[test]
+#[ignore = "waits for backends of HTTP/2"]
+fn grpc_passes_through_with_http2_on_both_sides() {
+    run("grpc_echo.py", &format!("protocol = \"h2\"\n{HEALTH}"));
+}

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use load_balancer::InFlight;
@@ -305,7 +305,11 @@ impl Generation {
         user: Option<&Verified>,
     ) -> Result<Request<Body>, Refusal> {
         let mut request = fields::prepare_request(request, client, &self.shared.trusted)
-            .map_err(|refusal| refusal.problem())?;
+            // Where the next request begins may be in doubt too.
+            .map_err(|refusal| {
+                Refusal::from(refusal.problem())
+                    .with_field(header::CONNECTION, HeaderValue::from_static("close"))
+            })?;
         if let Some(prefix) = &route.strip_prefix {
             strip_prefix(&mut request, prefix)?;
         }

@@ -119,7 +119,7 @@ fn tell(error: &SendError, trace: TraceContext, cluster: &str) {
 /// Writes a problem, naming the trace.
 async fn refuse(problem: &Problem, trace: TraceContext) -> Response<Body<InFlight>> {
     let mut response = trace::within(trace, async { problem.to_response() }).await;
-    if problem.kind().status < 500 {
+    if problem.kind().status < 500 || problem.kind().status == 501 {
         // Where the next request begins may be in doubt too.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

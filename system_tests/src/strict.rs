@@ -168,7 +168,7 @@ fn check_others(fields: &Fields) -> Result<(), String> {
         {
             return Err(format!("Connection: {value} asks to forget what frames or addresses the message"));
         }
-        if name == "http2-settings" || (name == "upgrade" && value.contains("h2c")) {
+        if name == "upgrade" && value.contains("h2c") {
             return Err(format!("{name}: {value} asks for a tunnel of HTTP/2"));
         }
     }

@@ -88,7 +88,17 @@ fn remove_named(fields: &mut HeaderMap) -> bool {
     for name in named {
         fields.remove(name);
     }
-    upgrade && fields.contains_key(header::UPGRADE)
+    upgrade && fields.contains_key(header::UPGRADE) && !asks_for_http2(fields)
+}
+
+/// Tells whether `Upgrade` names HTTP/2: to a backend that agreed, requests could be sent past all that this
+/// proxy checks (RFC 9113 §3.1 took this way to HTTP/2 out).
+fn asks_for_http2(fields: &HeaderMap) -> bool {
+    let is_h2c = |one: &str| one.eq_ignore_ascii_case("h2c");
+    fields
+        .get_all(header::UPGRADE)
+        .iter()
+        .any(|value| value.to_str().is_ok_and(|value| list(value).any(is_h2c)))
 }
 
 /// Tells whether `Connection` says only what it says in nearly every message.
@@ -136,6 +146,19 @@ mod tests {
         ]);
         assert_eq!(remove_all(&mut message), Removed { upgrade: false, trailers: true });
         assert_eq!(message, fields(&[("x-kept", "3")]));
+    }
+
+    #[test]
+    fn an_upgrade_to_http2_ends_here() {
+        for protocol in ["h2c", "websocket, H2C"] {
+            let mut message = fields(&[
+                ("connection", "Upgrade, HTTP2-Settings"),
+                ("upgrade", protocol),
+                ("http2-settings", "AAMAAABkAAQAAP__"),
+            ]);
+            assert_eq!(remove_all(&mut message), Removed::default());
+            assert_eq!(message, fields(&[]));
+        }
     }
 
     #[test]

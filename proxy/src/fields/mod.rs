@@ -6,6 +6,7 @@ mod http2;
 mod present;
 mod request;
 mod response;
+mod target;
 
 pub use forwarded::{InvalidNetwork, TrustedProxies};
 pub(crate) use http2::{for_http2, from_http2};

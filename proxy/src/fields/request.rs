@@ -11,6 +11,7 @@ use process::problem::kinds;
 use super::forwarded::{self, TrustedProxies};
 use super::hop_by_hop;
 use super::present::Present;
+use super::target;
 use crate::{Body, Client};
 
 /// The number of fields in a request, as on the wire lane: what HAProxy, Apache and Envoy take.
@@ -22,6 +23,9 @@ pub enum Refusal {
     /// HTTP/1.1 demands exactly one valid `Host` (RFC 9112 §3.2).
     #[error("the request must have exactly one Host field, which names a host")]
     Host,
+    /// A target of a form that a backend could read in another way (RFC 9112 §3.2).
+    #[error("the request's target is malformed")]
+    Target,
     /// Where the body ends is not beyond doubt (RFC 9112 §6.3).
     #[error("the length of the request's body is ambiguous")]
     Framing,
@@ -40,7 +44,7 @@ impl Refusal {
     /// Gives the problem it is answered with.
     pub fn problem(self) -> Problem {
         let kind = match self {
-            Self::Host | Self::Framing => kinds::MALFORMED_REQUEST,
+            Self::Host | Self::Target | Self::Framing => kinds::MALFORMED_REQUEST,
             Self::TooManyFields => kinds::HEADERS_TOO_LARGE,
             Self::TransferCoding | Self::Connect => kinds::NOT_IMPLEMENTED,
         };
@@ -58,6 +62,9 @@ pub fn prepare_request(
     let (mut head, body) = request.into_parts();
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
+    }
+    if !target::is_forwardable(&head.method, &head.uri, head.version) {
+        return Err(Refusal::Target);
     }
     let body_size = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
     let is_http2 = head.version == Version::HTTP_2;
@@ -157,8 +164,9 @@ fn is_host(text: &[u8]) -> bool {
         return rest.len() < text.len() || text.is_empty();
     }
     let Ok(authority) = Authority::try_from(text) else { return false };
-    let is_without_user = !text.contains(&b'@');
-    is_without_user && text.strip_prefix(authority.host().as_bytes()).is_some_and(is_port)
+    // A name may have a comma, but two `Host` fields that somebody joined look like that.
+    let is_one = !text.contains(&b'@') && !text.contains(&b',');
+    is_one && text.strip_prefix(authority.host().as_bytes()).is_some_and(is_port)
 }
 
 /// Tells whether this is what may follow a host.

@@ -69,7 +69,7 @@ fn a_rolling_restart_of_all_backends_costs_no_idempotent_request() {
 }
 
 #[test]
-#[ignore = "waits for the reload on SIGHUP"]
+#[ignore = "waits for the balancer to take up a changed configuration"]
 fn a_reload_under_load_costs_no_request_at_all() {
     run("reload on SIGHUP", Behind::Light, "", |stage| {
         let all: Vec<SocketAddr> = stage.backends.iter().map(|backend| backend.address()).collect();
@@ -87,7 +87,6 @@ fn a_reload_under_load_costs_no_request_at_all() {
 }
 
 #[test]
-#[ignore = "waits for the handover"]
 fn a_handover_of_the_balancer_costs_no_idempotent_request() {
     run("binary handover of the balancer", Behind::Light, HANDOVER, |stage| {
         for _ in 0..2 {

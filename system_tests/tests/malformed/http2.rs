@@ -252,7 +252,6 @@ fn judge_all(to: SocketAddr, backend: &Recorder) {
 }
 
 #[test]
-#[ignore = "waits for the message lane to check targets and hosts"]
 fn no_malformed_request_of_http2_gets_through_the_balancer() {
     let backend = Recorder::start();
     let balancer = Alone::balancer(&[backend.address()], "threads = 1\n");
@@ -260,7 +259,6 @@ fn no_malformed_request_of_http2_gets_through_the_balancer() {
 }
 
 #[test]
-#[ignore = "waits for the message lane to check targets and hosts"]
 fn no_malformed_request_of_http2_gets_through_a_gateway() {
     let backend = Recorder::start();
     let gateway = Alone::gateway(backend.address(), "");

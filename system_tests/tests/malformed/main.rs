@@ -20,6 +20,16 @@ use system_tests::recorder::Recorder;
 /// Short, so that a case that leaves the balancer waiting is answered 408 soon.
 const BALANCER: &str = "threads = 1\nheader_timeout = \"2s\"\n";
 
+/// Targets that no route of a gateway can name: it says 404 before anything else, and goes on.
+const WITHOUT_ROUTE: [&str; 6] = [
+    "absolute form without a path",
+    "a target without a slash",
+    "a target that is a host and port",
+    "asterisk form with GET",
+    "CONNECT",
+    "CONNECT in absolute form",
+];
+
 fn table() -> Vec<Case> {
     [framing::cases(), chunks::cases(), lines::cases(), targets::cases()].into_iter().flatten().collect()
 }
@@ -32,7 +42,6 @@ fn the_table_is_as_long_as_promised_and_every_name_is_its_own() {
 }
 
 #[test]
-#[ignore = "waits for the wire lane, and for refusals of the message lane to close the connection"]
 fn no_malformed_request_gets_through_the_balancer() {
     let backend = Recorder::start();
     let balancer = Alone::balancer(&[backend.address()], BALANCER);
@@ -40,7 +49,6 @@ fn no_malformed_request_gets_through_the_balancer() {
 }
 
 #[test]
-#[ignore = "waits for the wire lane, and for refusals of the message lane to close the connection"]
 fn no_malformed_request_gets_through_the_balancer_when_it_comes_byte_by_byte() {
     let backend = Recorder::start();
     let balancer = Alone::balancer(&[backend.address()], BALANCER);
@@ -48,9 +56,10 @@ fn no_malformed_request_gets_through_the_balancer_when_it_comes_byte_by_byte() {
 }
 
 #[test]
-#[ignore = "waits for the wire lane, and for refusals of the message lane to close the connection"]
 fn no_malformed_request_gets_through_a_gateway() {
     let backend = Recorder::start();
     let gateway = Alone::gateway(backend.address(), "");
-    judge_all(&table(), gateway.address, &backend, None);
+    let mut table = table();
+    table.retain(|case| !WITHOUT_ROUTE.contains(&case.name));
+    judge_all(&table, gateway.address, &backend, None);
 }

@@ -2,12 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::strict::{Parsed, Request, parse_request};
 
 /// The path of health probes, which are answered and not recorded.
 const HEALTH: &str = "/health";
+
+/// How long a request that broke off may take to be noticed.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Something a backend saw on one of its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +38,7 @@ pub type Reply = (Vec<u8>, bool);
 pub struct Recorder {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    unfinished: Arc<AtomicUsize>,
 }
 
 impl Recorder {
@@ -44,12 +50,21 @@ impl Recorder {
     /// Starts a backend that answers as told. Its threads end with the process.
     pub fn answering(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let recorder = Self { address: listener.local_addr().expect("its address"), seen: Arc::default() };
+        let recorder = Self {
+            address: listener.local_addr().expect("its address"),
+            seen: Arc::default(),
+            unfinished: Arc::default(),
+        };
         let (seen, reply) = (Arc::clone(&recorder.seen), Arc::new(reply));
+        let unfinished = Arc::clone(&recorder.unfinished);
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 let (seen, reply) = (Arc::clone(&seen), Arc::clone(&reply));
-                std::thread::spawn(move || serve(connection, &seen, &*reply));
+                let unfinished = Arc::clone(&unfinished);
+                std::thread::spawn(move || {
+                    let mut middle = Middle { unfinished: &unfinished, is_in: false };
+                    serve(connection, &seen, &*reply, &mut middle);
+                });
             }
         });
         recorder
@@ -60,8 +75,12 @@ impl Recorder {
         self.address
     }
 
-    /// Takes what was seen since the last call.
+    /// Takes what was seen since the last call, once nobody is in the middle of a request any more.
     pub fn take(&self) -> Vec<Seen> {
+        let until = Instant::now() + PATIENCE;
+        while self.unfinished.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -71,13 +90,42 @@ pub fn answer(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-fn serve(mut connection: TcpStream, seen: &Mutex<Vec<Seen>>, reply: &dyn Fn(&Request) -> Reply) {
+/// Whether a connection is in the middle of a request.
+struct Middle<'a> {
+    unfinished: &'a AtomicUsize,
+    is_in: bool,
+}
+
+impl Middle<'_> {
+    fn set(&mut self, is_in: bool) {
+        match (self.is_in, is_in) {
+            (false, true) => _ = self.unfinished.fetch_add(1, Ordering::SeqCst),
+            (true, false) => _ = self.unfinished.fetch_sub(1, Ordering::SeqCst),
+            _ => {}
+        }
+        self.is_in = is_in;
+    }
+}
+
+impl Drop for Middle<'_> {
+    fn drop(&mut self) {
+        self.set(false);
+    }
+}
+
+fn serve(
+    mut connection: TcpStream,
+    seen: &Mutex<Vec<Seen>>,
+    reply: &dyn Fn(&Request) -> Reply,
+    middle: &mut Middle<'_>,
+) {
     let note = |what: Seen| seen.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(2000)]).into_owned();
     let _ = connection.set_nodelay(true);
     let (mut bytes, mut block) = (Vec::new(), vec![0; 64 << 10]);
     let mut is_asked_for = false;
     loop {
+        middle.set(!bytes.is_empty());
         match parse_request(&bytes) {
             Parsed::Request(request, length) => {
                 bytes.drain(..length);

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -78,12 +80,33 @@ impl Tally {
 
     /// Fails the test unless the bar is met.
     pub(crate) fn check(&self, name: &str) {
-        println!("| {name} {self}");
+        let row = format!("| {name} {self}");
+        println!("{row}");
+        if let Some(table) = std::env::var_os("SIXFOLD_FAULT_TABLE") {
+            append(Path::new(&table), &row);
+        }
         let examples = self.examples.join("\n");
         assert_eq!(self.failed_idempotent, 0, "{name}: idempotent requests failed\n{examples}");
         assert_eq!(self.repeated_posts, 0, "{name}: a POST reached backends more than once");
         assert!(self.requests > 0, "{name}: nothing was asked");
     }
+}
+
+/// Adds a row to the table that is kept, which begins with what its columns are.
+fn append(table: &Path, row: &str) {
+    let mut file = File::options().create(true).append(true).open(table).expect("the table");
+    if file.metadata().expect("its size").len() == 0 {
+        let columns = "fault | runs | requests | failed idempotent | repeated POSTs | POSTs without an answer of 200 | \
+            GETs sent again on a new connection by the client | slowest answer, ms | refused while all were down | \
+            slowest refusal, ms";
+        let rule = "|---".repeat(columns.split('|').count());
+        writeln!(
+            file,
+            "# Faults under load\n\nWritten by `make soak`; a row per scenario.\n\n| {columns} |\n{rule}|"
+        )
+        .expect("the table's head");
+    }
+    writeln!(file, "{row}").expect("a row");
 }
 
 impl fmt::Display for Tally {

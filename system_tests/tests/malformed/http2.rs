@@ -222,6 +222,10 @@ fn judge(case: &Case, to: SocketAddr, backend: &Recorder) -> Result<(), String> 
     check_next_client(to)?;
     let mut seen = backend.take();
     seen.retain(|seen| !matches!(seen, Seen::Request(request) if request.target == "/next"));
+    if end == End::Answered(200) || case.body.is_none() {
+        // A backend can notice late that the request of an earlier case broke off; this case has none such.
+        seen.retain(|seen| !matches!(seen, Seen::BrokenOff(bytes) if bytes.starts_with("POST /x")));
+    }
     if let Some(ambiguous) = seen.iter().find(|seen| matches!(seen, Seen::Ambiguous { .. })) {
         return Err(format!("{end:?}, and the backend saw {ambiguous:?}"));
     }

@@ -87,6 +87,11 @@ fn judge(case: &Case, to: SocketAddr, backend: &Recorder, segment: Option<usize>
     check_next_client(to)?;
     let mut seen = backend.take();
     seen.retain(|seen| !matches!(seen, Seen::Request(request) if request.target == "/next"));
+    let is_served = answers.first().is_some_and(|answer| answer.status == 200);
+    if is_served || !case.bytes.starts_with(b"POST /x") {
+        // A backend can notice late that the request of an earlier case broke off; this case has none such.
+        seen.retain(|seen| !matches!(seen, Seen::BrokenOff(bytes) if bytes.starts_with("POST /x")));
+    }
     if let Some(Seen::Ambiguous { why, bytes }) =
         seen.iter().find(|seen| matches!(seen, Seen::Ambiguous { .. }))
     {

@@ -62,10 +62,11 @@ impl Handler for Gateway {
         let context = trace::continue_or_start(request.headers(), &mut rand::rng());
         let logged = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (request.method().clone(), request.uri().path().to_owned()));
+        let generation = self.generation();
         // Probes are no load, and take far less than requests do.
-        let metered = (!own::is_health(request.uri().path())).then(|| self.shared.meter.begin());
+        let metered = (!own::is_health(request.uri().path())).then(|| generation.shared.meter.begin());
         let answered = trace::within(context, async {
-            match self.generation().answer(request, client, started).await {
+            match generation.answer(request, client, started).await {
                 Ok(response) => response,
                 Err(refusal) => {
                     self.figures.count_refusal(refusal.kind());
@@ -83,8 +84,8 @@ impl Handler for Gateway {
             metered.note_answer();
         }
         // What a service told of itself ends here; a balancer in front hears of this gateway.
-        if self.shared.trusted.contains(client.ip()) {
-            response.headers_mut().insert(LOAD_FIELD, write_load(self.shared.meter.load()));
+        if generation.shared.trusted.contains(client.ip()) {
+            response.headers_mut().insert(LOAD_FIELD, write_load(generation.shared.meter.load()));
         } else {
             response.headers_mut().remove(LOAD_FIELD);
         }

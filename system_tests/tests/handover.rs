@@ -8,6 +8,7 @@ use axum::Router;
 use axum::routing::get;
 use rustix::process::Signal;
 use system_tests::{Client, Process, free_port, wait_until};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// How many callers of each kind load the balancer at once.
@@ -19,6 +20,8 @@ struct Setting {
     port: u16,
     admin: u16,
     backend: std::net::SocketAddr,
+    /// What `/slow` waits for.
+    release: Arc<Notify>,
     _server: JoinSet<std::io::Result<()>>,
 }
 
@@ -26,11 +29,18 @@ impl Setting {
     async fn prepare() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let backend = listener.local_addr().expect("its address");
-        let router = Router::new().route("/hello", get(|| async { "hello" }));
+        let release = Arc::new(Notify::new());
+        let wait = Arc::clone(&release);
+        let slow = async move || {
+            wait.notified().await;
+            "slow"
+        };
+        let router = Router::new().route("/hello", get(|| async { "hello" })).route("/slow", get(slow));
         let mut server = JoinSet::new();
         server.spawn(async move { axum::serve(listener, router).await });
         let folder = tempfile::tempdir().expect("a folder");
-        let setting = Self { folder, port: free_port(), admin: free_port(), backend, _server: server };
+        let setting =
+            Self { folder, port: free_port(), admin: free_port(), backend, release, _server: server };
         setting.write(setting.port, 2, "");
         setting
     }
@@ -186,6 +196,28 @@ async fn a_successor_that_cannot_start_leaves_the_old_process_serving() {
     let mut next = setting.start("next");
     assert!(current.end().await.success(), "{}", current.log());
     assert!(next.is_running() && answers(&setting.client()).await, "{}", next.log());
+}
+
+#[tokio::test]
+async fn a_process_that_stops_without_a_successor_closes_its_port_while_it_drains() {
+    let setting = Setting::prepare().await;
+    let mut process = setting.start("balancer");
+    setting.wait_until_serving(&process).await;
+    let client = setting.client();
+    let mut slow = JoinSet::new();
+    slow.spawn(async move { client.get("/slow").await });
+    let admin = Client::new(format!("http://127.0.0.1:{}", setting.admin));
+    wait_until("the request is in flight", || async {
+        admin.get("/v1/backends").await.json()["backends"][0]["in_flight"] == 1
+    })
+    .await;
+    process.signal(Signal::TERM);
+    let connect = || tokio::net::TcpStream::connect(("127.0.0.1", setting.port));
+    wait_until("connections are refused", || async { connect().await.is_err() }).await;
+    assert!(process.is_running(), "it drains: {}", process.log());
+    setting.release.notify_one();
+    assert_eq!(slow.join_next().await.expect("an answer").expect("an end").body, "slow");
+    assert!(process.end().await.success(), "{}", process.log());
 }
 
 #[tokio::test]

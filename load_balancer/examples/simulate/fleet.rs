@@ -42,6 +42,17 @@ pub(crate) enum Fault {
     Stalling,
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("All equal"),
+            Self::Slow(times) => write!(f, "One {times} times slower"),
+            Self::Failing => f.write_str("One failing at once"),
+            Self::Stalling => f.write_str("One stalling 200 ms in every second"),
+        }
+    }
+}
+
 impl Fault {
     /// The part of a good gateway's work it can do.
     fn capacity(self) -> f64 {

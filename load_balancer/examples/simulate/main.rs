@@ -1,62 +1,109 @@
-//! Simulates.
-#![allow(clippy::print_stdout)]
+//! Policies on virtual time, with the selection code of the library.
+//!
+//! `cargo run --release -p load_balancer --example simulate [-- fleet|testbed|growth] [SECONDS]` prints tables in
+//! Markdown; without a scenario all of them. The same seed gives the same table. `docs/simulation.md` keeps one.
+
+#![allow(clippy::print_stdout, reason = "the tables are what it is for")]
+
+mod baselines;
 mod events;
 mod fleet;
+mod growth;
 mod summary;
+mod testbed;
 
+use baselines::Baseline;
 use fleet::{Fault, Setting};
 use load_balancer::selection::Policy;
+use summary::Summary;
+use testbed::Chooser;
+
+const SEED: u64 = 1;
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let seconds = args.get(1).and_then(|s| s.parse().ok()).unwrap_or(20);
-    let balancers: Vec<usize> =
-        args.get(2).map(|s| s.split(',').map(|x| x.parse().unwrap()).collect()).unwrap_or(vec![1]);
-    let only: Option<Vec<String>> = args.get(3).map(|s| s.split(',').map(str::to_owned).collect());
-    let tells = args.get(4).is_some();
+    let mut arguments = std::env::args().skip(1);
+    let scenario = arguments.next().unwrap_or_default();
+    let seconds = arguments.next().and_then(|text| text.parse().ok());
+    let wants = |name: &str| scenario.is_empty() || scenario == name;
+    if wants("fleet") {
+        fleet(seconds.unwrap_or(20), false);
+        fleet(seconds.unwrap_or(20), true);
+    }
+    if wants("testbed") {
+        testbed(seconds.unwrap_or(10));
+    }
+    if wants("growth") {
+        growth::print();
+    }
+}
+
+/// Prints the small fleet; `tells_load` for gateways that send `Sixfold-Load`.
+fn fleet(seconds: u64, tells_load: bool) {
     let policies = [
         Policy::Latency,
-        Policy::IpHash,
         Policy::prequal(),
         Policy::PeakEwma,
         Policy::LeastRequest,
         Policy::RoundRobin,
         Policy::Random,
+        Policy::IpHash,
         Policy::LowestLatency,
     ];
-    for fault in [Fault::None, Fault::Slow(10.0), Fault::Slow(20.0), Fault::Failing, Fault::Stalling] {
-        if std::env::var("ONLY").is_ok_and(|o| !format!("{fault:?}").starts_with(&o)) {
-            continue;
-        }
-        for b in &balancers {
-            println!("## {fault:?} {b} balancers");
+    let faults = [Fault::None, Fault::Slow(10.0), Fault::Slow(20.0), Fault::Failing, Fault::Stalling];
+    for fault in faults {
+        for balancers in [1, 2, 3] {
+            if tells_load && balancers != 3 {
+                continue;
+            }
+            let told = if tells_load { ", gateways tell their load" } else { "" };
+            println!("\n### {fault}, {balancers} balancer(s){told}\n");
+            println!("| policy | load | p50 ms | p90 | p99 | p99.9 | errors % | share of each % |");
+            println!("|---|---|---|---|---|---|---|---|");
             for policy in &policies {
-                if only.as_ref().is_some_and(|only| !only.iter().any(|n| n == policy.name())) {
-                    continue;
-                }
-                print!("{:>15} ", policy.name());
                 for load in [0.5, 0.7, 0.9] {
-                    let mut s = fleet::run(&Setting {
-                        fault,
-                        load,
-                        balancers: *b,
-                        policy,
-                        tells_load: tells,
-                        seconds,
-                        seed: 1,
-                    });
-                    print!(
-                        "| {:>6.2} {:>6.1} {:>6.1} {:>7.1} {:>6.3}% {:>4.1} ",
-                        s.quantile_ms(0.5),
-                        s.quantile_ms(0.9),
-                        s.quantile_ms(0.99),
-                        s.quantile_ms(0.999),
-                        s.error_percent(),
-                        s.shares()[4]
-                    );
+                    let seed = SEED;
+                    let setting = Setting { fault, load, balancers, policy, tells_load, seconds, seed };
+                    let mut summary = fleet::run(&setting);
+                    let shares: Vec<String> =
+                        summary.shares().iter().map(|share| format!("{share:.1}")).collect();
+                    row(policy.name(), load, &mut summary, &shares.join(" "));
                 }
-                println!();
             }
         }
     }
+}
+
+fn testbed(seconds: u64) {
+    let choosers = [
+        ("round robin", Chooser::Library(Policy::RoundRobin)),
+        ("random", Chooser::Library(Policy::Random)),
+        ("weighted round robin", Chooser::Weighted),
+        ("least loaded", Chooser::Baseline(Baseline::LeastLoaded)),
+        ("least loaded of two", Chooser::Baseline(Baseline::LeastLoadedOfTwo)),
+        ("YARP", Chooser::Baseline(Baseline::Yarp)),
+        ("linear", Chooser::Baseline(Baseline::Linear)),
+        ("C3", Chooser::Baseline(Baseline::C3)),
+        ("prequal", Chooser::Library(Policy::prequal())),
+        ("latency", Chooser::Library(Policy::Latency)),
+    ];
+    println!("\n### The paper's testbed, 100 clients and 100 replicas\n");
+    println!("| policy | load | p50 ms | p90 | p99 | p99.9 | errors % | least and greatest share % |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for load in [0.7, 0.9] {
+        for (name, chooser) in &choosers {
+            let mut summary = testbed::run(chooser, load, seconds, SEED);
+            let shares = summary.shares();
+            let least = shares.iter().copied().fold(f64::INFINITY, f64::min);
+            let greatest = shares.iter().copied().fold(0.0, f64::max);
+            row(name, load, &mut summary, &format!("{least:.2} {greatest:.2}"));
+        }
+    }
+}
+
+fn row(name: &str, load: f64, summary: &mut Summary, shares: &str) {
+    let [p50, p90, p99, p999] = [0.5, 0.9, 0.99, 0.999].map(|quantile| summary.quantile_ms(quantile));
+    let (load, errors) = (load * 100.0, summary.error_percent());
+    println!(
+        "| {name} | {load:.0} % | {p50:.2} | {p90:.1} | {p99:.1} | {p999:.1} | {errors:.3} | {shares} |"
+    );
 }

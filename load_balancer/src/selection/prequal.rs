@@ -48,7 +48,7 @@ pub(crate) fn choose_from_pool<B: Candidate>(
     for _ in 0..R_PROBE as usize {
         let index = rng.random_range(0..count);
         let signals = snapshot.backends[index].signals();
-        if snapshot.is_eligible(index) && (snapshot.memory.sends_no_probes() || signals.is_unknown()) {
+        if snapshot.is_eligible(index) && snapshot.memory.sends_no_probes() {
             let seen = look(signals, now_ns);
             pool.add(index, seen.load, seen.latency_ns, now_ns);
         }

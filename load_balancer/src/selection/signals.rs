@@ -221,11 +221,6 @@ impl Signals {
         now_ns.saturating_sub(self.answered_ns.load(Relaxed))
     }
 
-    /// Tells whether nothing was ever measured of it.
-    pub(crate) fn is_unknown(&self) -> bool {
-        self.answered_ns.load(Relaxed) == 0
-    }
-
     /// Gives what its recent failures cost, in nanoseconds.
     pub fn penalty_ns(&self, now_ns: u64) -> f64 {
         self.penalty.get(now_ns)

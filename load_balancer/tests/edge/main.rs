@@ -12,6 +12,7 @@ mod logs;
 mod name_server;
 mod names;
 mod registration;
+mod reload;
 mod shutdown;
 mod support;
 mod upgrade;

@@ -130,7 +130,7 @@ async fn what_was_set_and_who_registered_outlive_a_restart() {
     let mut config = config(&[fixed.address]);
     config.state = Some(folder.path().join("balancer.json"));
     let balancer = start(&config);
-    register(&balancer, &own, json!({"lease": "1m", "weight": 2.0})).await;
+    register(&balancer, &own, json!({"lease": "1m", "weight": 0.01})).await;
     set(&balancer, &fixed, json!({"drain": true})).await;
     // No orderly end: what was answered is on the disk.
     let saved: Value =
@@ -144,7 +144,7 @@ async fn what_was_set_and_who_registered_outlive_a_restart() {
     }
     assert_eq!((fixed.count(), own.count()), (0, 20));
     let (_, view) = balancer.administer("GET", &path(&own), "").await;
-    assert_eq!(view["weight"], 2.0);
+    assert_eq!(view["weight"], 0.01);
     assert!(view["lease_left_ms"].as_u64().unwrap() > 50_000, "it has a whole lease to renew");
 }
 

@@ -38,12 +38,10 @@ pub(crate) fn config(backends: &[SocketAddr]) -> Config {
 
 /// Starts a load balancer.
 pub(crate) fn start(config: &Config) -> Running {
-    let bound = load_balancer::bind(Reload::fixed(config.clone())).unwrap();
-    let (address, admin) = (bound.address().unwrap(), bound.admin.clone());
-    let shutdown = Shutdown::new(Duration::from_secs(5));
-    let mut task = JoinSet::new();
-    task.spawn(bound.run(shutdown.clone()));
-    Running { address, shutdown, admin, task }
+    Running::of(
+        load_balancer::bind(Reload::fixed(config.clone())).unwrap(),
+        Shutdown::new(Duration::from_secs(5)),
+    )
 }
 
 /// Starts a load balancer over one backend.
@@ -52,6 +50,14 @@ pub(crate) fn start_over(backend: &Backend) -> Running {
 }
 
 impl Running {
+    /// Runs a bound load balancer.
+    pub(crate) fn of(bound: process::Bound, shutdown: Shutdown) -> Self {
+        let (address, admin) = (bound.address().unwrap(), bound.admin.clone());
+        let mut task = JoinSet::new();
+        task.spawn(bound.run(shutdown.clone()));
+        Self { address, shutdown, admin, task }
+    }
+
     pub(crate) async fn connect(&self) -> Client {
         Client::new(TcpStream::connect(self.address).await.unwrap())
     }

@@ -175,7 +175,7 @@ mod tests {
         now.database.readers = 9;
         now.cluster.token = Some(process::Secret::new("other"));
         let keys = |roles: &[Role]| fixed_changes(&started, &now, roles);
-        assert_eq!(keys(&[Role::LoadBalancer]), ["cluster.token", "load_balancer.threads", "process.admin"]);
+        assert_eq!(keys(&[Role::LoadBalancer]), ["cluster.token", "process.admin"]);
         assert!(keys(&[Role::Database]).contains(&"database.readers".to_owned()));
         assert_eq!(fixed_changes(&started, &started, &[Role::LoadBalancer, Role::Database]), [""; 0]);
     }

@@ -85,7 +85,8 @@ impl Role {
     /// Names the keys of its configuration that it reads only once, each with what lies below it.
     pub(crate) fn fixed_keys(&self) -> &'static [&'static str] {
         match self {
-            Self::LoadBalancer => &["load_balancer.listen", "load_balancer.threads"],
+            // It warns of its own.
+            Self::LoadBalancer => &[],
             Self::Gateway { .. } => &[
                 "api_gateway.listen",
                 "api_gateway.threads",

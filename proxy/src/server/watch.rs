@@ -251,7 +251,7 @@ impl Watched {
 
     /// Tells whether it is to go on.
     pub(crate) fn is_serving(&self) -> bool {
-        self.entry.order.get() == Order::Serve
+        self.present() == Order::Serve
     }
 
     /// Gives the present order and, from the first call on, wakes the task when it changes.
@@ -259,6 +259,10 @@ impl Watched {
         if self.entry.waker.borrow().is_none() {
             *self.entry.waker.borrow_mut() = Some(waker.clone());
         }
+        self.present()
+    }
+
+    fn present(&self) -> Order {
         let is_leaving = self.registry.is_leaving.get() && self.standing().requests.load(Relaxed) > 0;
         match self.entry.order.get() {
             Order::Serve if is_leaving => Order::Drain,
@@ -289,6 +293,7 @@ mod tests {
         assert_eq!((idle.order(waker), busy.order(waker)), (Order::Serve, Order::Drain));
         idle.standing().note_request();
         assert_eq!(idle.order(waker), Order::Drain);
+        assert!(!idle.is_serving(), "its answer says that the connection closes");
     }
 
     #[test]

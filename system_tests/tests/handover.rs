@@ -151,6 +151,7 @@ async fn three_upgrades_in_a_row_under_load_fail_no_request() {
         assert!(status.success(), "{status}\n{}\n{}", current.log(), next.log());
         assert!(current.log().contains("the successor is ready"), "{}", current.log());
         assert!(next.log().contains("took over the listeners"), "{}", next.log());
+        assert!(!next.log().contains("no more threads"), "{}", next.log());
         load.answer(500).await;
         current = next;
     }

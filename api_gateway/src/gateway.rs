@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use load_balancer::InFlight;
+use load_balancer::Passing;
 use load_balancer::load::{LOAD_FIELD, write_load};
 use process::problem::kinds;
 use process::{Identity, Problem, TraceContext, identity, trace};
@@ -54,7 +54,7 @@ struct Generation {
 }
 
 impl Handler for Gateway {
-    type Body = Body<InFlight>;
+    type Body = Body<Passing>;
 
     async fn handle(&self, mut request: Request<Incoming>, client: &Rc<Client>) -> Response<Self::Body> {
         let started = Instant::now();
@@ -157,7 +157,7 @@ impl Generation {
         request: Request<Incoming>,
         client: &Rc<Client>,
         now: Instant,
-    ) -> Result<Response<Body<InFlight>>, Refusal> {
+    ) -> Result<Response<Body<Passing>>, Refusal> {
         // Who expects 100 (Continue) sends no body after another answer, so there is none to read.
         let sends_body = !request.headers().contains_key(header::EXPECT);
         if let Some(answer) = self.answer_itself(&request, client, now) {
@@ -413,6 +413,6 @@ fn is_named<B>(response: &Response<B>, context: TraceContext) -> bool {
 }
 
 /// Makes an answer that is there already one for the data plane.
-fn whole(response: Response<Bytes>) -> Response<Body<InFlight>> {
+fn whole(response: Response<Bytes>) -> Response<Body<Passing>> {
     response.map(|bytes| Body::from(bytes).unguarded())
 }

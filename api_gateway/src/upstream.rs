@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
-use load_balancer::{Balancer, InFlight, SendError};
+use load_balancer::{Balancer, Passing, SendError};
 use process::Problem;
 use process::problem::kinds;
 use process::token::REFUSED_FIELD;
@@ -154,7 +154,7 @@ impl Admission<'_> {
         mut self,
         request: Request<Body>,
         route: &Route,
-    ) -> Result<Response<Body<InFlight>>, Refusal> {
+    ) -> Result<Response<Body<Passing>>, Refusal> {
         let upstream = self.upstream;
         let timeouts = Timeouts {
             connect: route.connect_timeout,

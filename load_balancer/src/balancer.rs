@@ -1,6 +1,6 @@
-//! One thread's way to a cluster: choose, send, and send elsewhere when that is safe.
+//! One thread's way to a cluster: what it remembers between requests, and what requests may spend.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,25 @@ use std::time::Duration;
 use http::{Request, Response};
 use process::Problem;
 use process::problem::kinds;
-use proxy::{Body, Failure, ForwardError, Pool, Progress, Timeouts, Upstream};
+use proxy::{Body, ForwardError, Pool, Timeouts};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use crate::alarm::{Alarm, Alarms};
 use crate::budget::RetryBudget;
-use crate::clock::now_ns;
-use crate::idempotent::{Copy, Fields};
-use crate::load::{LOAD_FIELD, parse_load};
-use crate::selection::{Memory, Snapshot, choose_backend};
-use crate::{Backend, Cluster, InFlight, Members};
+use crate::dispatch::{Asked, Passing, Sent, Way};
+use crate::lanes::{Fields, MessageLane};
+use crate::queue::Overloaded;
+use crate::selection::{Choice, Snapshot, choose_backend};
+use crate::view::View;
+use crate::{Cluster, hedge};
 
 /// When a client should try again after there was no backend: probes need about as long to bring one back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The answers by which a backend, or a proxy before it, says that it did not do what it was asked
+/// (RFC 9110 §15.6.3–5). A 500 is not among them: it would be the same elsewhere.
+const WORTH_REPEATING: std::ops::RangeInclusive<u16> = 502..=504;
 
 /// Why a request got no response from a cluster.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +34,9 @@ pub enum SendError {
     /// No backend is available; nothing was sent.
     #[error("no backend is available")]
     NoBackend,
+    /// Every backend has as much as it can take; nothing was sent.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// The last backend tried failed.
     #[error(transparent)]
     Failed(#[from] ForwardError),
@@ -43,6 +52,7 @@ impl SendError {
     pub fn problem(&self) -> Problem {
         match self {
             Self::NoBackend => Problem::new(kinds::NO_BACKEND).retry_after(RETRY_AFTER),
+            Self::Overloaded(_) => Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER),
             Self::Failed(error) => error.problem(),
         }
     }
@@ -53,32 +63,28 @@ impl SendError {
 pub struct Balancer {
     cluster: Arc<Cluster>,
     pool: Pool,
-    upstreams: RefCell<Vec<Known>>,
+    wire: proxy::wire::Pool,
+    view: RefCell<Rc<View>>,
     rng: RefCell<SmallRng>,
-    memory: Memory,
-    budget: RetryBudget,
+    retries: RetryBudget,
+    hedges: hedge::Budget,
+    alarms: OnceCell<Alarms>,
     spare: RefCell<Fields>,
-}
-
-/// Connections to a backend, and which of its addresses they go to.
-#[derive(Debug, Clone, Default)]
-struct Known {
-    backend: u64,
-    generation: u64,
-    upstream: Option<Rc<Upstream>>,
 }
 
 impl Balancer {
     /// Makes the present thread's way to a cluster.
     pub fn new(cluster: Arc<Cluster>, pool: Pool) -> Self {
-        let upstreams = RefCell::default();
+        let wire = proxy::wire::Pool::new(pool.options());
         Self {
+            view: RefCell::new(Rc::new(View::of(&cluster, &pool, &wire))),
             cluster,
             pool,
-            upstreams,
+            wire,
             rng: RefCell::new(SmallRng::from_os_rng()),
-            memory: Memory::default(),
-            budget: RetryBudget::default(),
+            retries: RetryBudget::default(),
+            hedges: hedge::Budget::default(),
+            alarms: OnceCell::new(),
             spare: RefCell::default(),
         }
     }
@@ -92,148 +98,97 @@ impl Balancer {
     /// `retries` times to another one.
     ///
     /// A request is repeated when nothing of it was sent, or when it is idempotent, has a body that can be
-    /// sent twice, and the connection broke before the head of a response; and only within the budget of a
-    /// repeat for every fifth request. What is repeated keeps its time limits for each attempt.
+    /// sent twice, and the connection broke, the backend said that it did not do it (502 to 504), or took
+    /// longer than nearly all others; and only within the budgets: a repeat for every fifth request, a hedge
+    /// for every twentieth. What is repeated keeps its time limits for each attempt.
     pub async fn send(
         &self,
         request: Request<Body>,
         timeouts: &Timeouts,
         retries: u32,
-    ) -> Result<Response<Body<InFlight>>, SendError> {
-        self.budget.earn();
-        let copy = if retries > 0 { Copy::of(&request, &self.spare) } else { None };
-        let now = now_ns();
-        let members = self.cluster.members();
-        let first = self.choose(&members, &[], now).ok_or(SendError::NoBackend)?;
-        let result = match self.attempt(&members.backends[first], now, request, timeouts).await {
-            Ok(response) => Ok(response),
-            Err(failure) => {
-                self.send_elsewhere(&members, first, failure, copy.as_ref(), timeouts, retries).await
-            }
-        };
-        if let Some(copy) = copy {
-            self.spare.replace(copy.into_list());
+    ) -> Result<Response<Body<Passing>>, SendError> {
+        let lane = self.message_lane(request, timeouts, retries);
+        let sent = Way::new(self, self.view(), &lane, Asked::default(), retries).go().await;
+        if let Some(spare) = lane.into_spare() {
+            self.spare.replace(spare);
         }
-        result
+        sent.map(|Sent { reply, passing }| reply.map(|body| body.guarded(passing)))
     }
 
-    /// Repeats a request that failed, for as long as that is safe and allowed.
-    ///
-    /// Boxed: it is rare, and would make the future of every request larger.
-    #[allow(clippy::type_complexity, reason = "a boxed future and nothing more")]
-    fn send_elsewhere<'a>(
-        &'a self,
-        members: &'a Members,
-        first: usize,
-        failure: Failure,
-        copy: Option<&'a Copy>,
+    /// Prepares a message to be sent.
+    pub(crate) fn message_lane<'a>(
+        &self,
+        request: Request<Body>,
         timeouts: &'a Timeouts,
         retries: u32,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<Body<InFlight>>, SendError>> + 'a>> {
-        Box::pin(async move {
-            let mut tried = vec![first];
-            let mut failure = failure;
-            for _ in 0..retries {
-                let Failure { error, request } = failure;
-                let again = match request {
-                    Some(unsent) => Some(*unsent),
-                    None if error.is_broken() => copy.and_then(Copy::request),
-                    None => None,
-                };
-                let Some(again) = again else { return Err(error.into()) };
-                // A connection can break between two requests; a backend that refuses one is not asked twice.
-                let now = now_ns();
-                let anyone = || if error.is_unsent() { None } else { self.choose(members, &[], now) };
-                let next = self.choose(members, &tried, now).or_else(anyone);
-                let Some(next) = next else { return Err(error.into()) };
-                if !self.budget.spend() {
-                    return Err(error.into());
-                }
-                let (cluster, backend) = (self.cluster.name(), members.backends[next].name());
-                tracing::debug!(%error, cluster, backend, "sent elsewhere");
-                tried.push(next);
-                match self.attempt(&members.backends[next], now, again, timeouts).await {
-                    Ok(response) => return Ok(response),
-                    Err(next_failure) => failure = next_failure,
-                }
-            }
-            Err(failure.error.into())
-        })
+    ) -> MessageLane<'a> {
+        MessageLane::new(request, timeouts, retries > 0, &self.spare)
     }
 
-    fn choose(&self, members: &Members, excluded: &[usize], now_ns: u64) -> Option<usize> {
+    /// Closes connections that were unused too long; call it about once a second.
+    pub fn tick(&self) {
+        self.pool.close_idle();
+        self.wire.close_idle();
+    }
+
+    /// Gives the backends as they are now.
+    pub(crate) fn view(&self) -> Rc<View> {
+        let mut view = self.view.borrow_mut();
+        if view.is_outdated(&self.cluster) {
+            *view = Rc::new(View::of(&self.cluster, &self.pool, &self.wire));
+        }
+        Rc::clone(&view)
+    }
+
+    /// Chooses among the backends of a view.
+    pub(crate) fn choose(
+        &self,
+        view: &View,
+        asked: Asked,
+        excluded: &[usize],
+        now_ns: u64,
+    ) -> Option<Choice> {
         let snapshot = Snapshot {
-            backends: &members.backends,
-            policy: &self.cluster.policy(),
-            memory: &self.memory,
+            backends: view.backends(),
+            policy: view.policy(),
+            memory: view.memory(),
             excluded,
-            key: None,
-            sticky: None,
-            table: members.table.as_ref(),
+            key: asked.key,
+            sticky: asked.sticky,
+            table: view.table(),
+            // The cluster says of each backend whether it gets requests, in a panic too.
             panic: false,
         };
-        let mut rng = self.rng.borrow_mut();
-        choose_backend(&snapshot, now_ns, &mut *rng).map(|choice| choice.index)
+        choose_backend(&snapshot, now_ns, &mut *self.rng.borrow_mut())
     }
 
-    async fn attempt(
-        &self,
-        backend: &Arc<Backend>,
-        started_ns: u64,
-        mut request: Request<Body>,
-        timeouts: &Timeouts,
-    ) -> Result<Response<Body<InFlight>>, Failure> {
-        let Some(upstream) = self.upstream(backend) else {
-            let reason = std::io::ErrorKind::AddrNotAvailable.into();
-            let backend = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
-            let error = ForwardError::Connect { backend, reason };
-            return Err(Failure { error, request: Some(Box::new(request)) });
-        };
-        let mut in_flight = backend.begin(started_ns);
-        let upload = request.body_mut().watch();
-        let mut result = upstream.forward(request, timeouts).await;
-        let now = now_ns();
-        // It is meant for balancers, and ends here.
-        if let Ok(response) = &mut result
-            && let Some(load) = response.headers_mut().remove(LOAD_FIELD)
-            && let Some(load) = parse_load(load.as_bytes())
-        {
-            backend.note_load(load, now);
-        }
-        match &result {
-            Ok(response) => {
-                let latency_ns = latency_ns(now.saturating_sub(started_ns), upload.as_ref());
-                in_flight.note_response(response.status().as_u16(), latency_ns, now);
-            }
-            Err(failure) => match &failure.error {
-                ForwardError::Connect { .. } => in_flight.note_connect_failure(now),
-                _ if failure.error.is_clients_fault() => {}
-                _ => in_flight.note_error(now),
-            },
-        }
-        result.map(|response| response.map(|body| body.guarded(in_flight)))
+    /// Tells whether an answer is worth asking another backend.
+    pub(crate) fn is_worth_repeating(status: u16) -> bool {
+        WORTH_REPEATING.contains(&status)
     }
 
-    fn upstream(&self, backend: &Backend) -> Option<Rc<Upstream>> {
-        let (number, generation) = (backend.number(), backend.generation());
-        let mut upstreams = self.upstreams.borrow_mut();
-        let place = upstreams.iter().position(|known| known.backend == number).unwrap_or_else(|| {
-            upstreams.push(Known { backend: number, ..Known::default() });
-            upstreams.len() - 1
-        });
-        let known = upstreams.get_mut(place)?;
-        if known.generation != generation {
-            known.generation = generation;
-            known.upstream = backend.address().map(|to| self.pool.upstream(to));
-        }
-        known.upstream.clone()
+    /// Earns shares of a repeat and of a hedge by a request.
+    pub(crate) fn note_request(&self, view: &View) {
+        self.retries.earn();
+        self.hedges.earn(view.hedge_share());
     }
-}
 
-/// Gives the part of the time that was the backend's, without what the client took over its upload; `None`
-/// when the client is still to send more, because then nobody can tell whose time it was.
-fn latency_ns(elapsed_ns: u64, upload: Option<&Progress>) -> Option<u64> {
-    let Some(upload) = upload else { return Some(elapsed_ns) };
-    let waited_ns = u64::try_from(upload.waited().as_nanos()).unwrap_or(u64::MAX);
-    (!upload.is_awaited()).then(|| elapsed_ns.saturating_sub(waited_ns))
+    pub(crate) fn spend_retry(&self) -> bool {
+        self.retries.spend()
+    }
+
+    pub(crate) fn spend_hedge(&self) -> bool {
+        self.hedges.spend()
+    }
+
+    /// Gives how long a request may take before it is sent to a second backend; `None` while too little is
+    /// known, or where hedging is off.
+    pub(crate) fn hedge_delay(&self) -> Option<Duration> {
+        self.cluster.hedge_delay()
+    }
+
+    /// Gives an alarm that rings after a time.
+    pub(crate) fn alarm(&self, after: Duration) -> Alarm {
+        self.alarms.get_or_init(Alarms::new).after(after)
+    }
 }

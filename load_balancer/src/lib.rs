@@ -6,7 +6,9 @@
 //! ([`bind`], [`run`]): a client's request enters `front`, which continues the trace, cleans the fields
 //! and hands it to a balancer over the configured backends.
 
+pub mod access_log;
 pub mod admin;
+mod alarm;
 pub mod backend;
 pub mod balancer;
 mod budget;
@@ -14,14 +16,16 @@ mod clock;
 pub mod cluster;
 pub mod config;
 pub mod discovery;
+mod dispatch;
 pub mod ejection;
 mod estimate;
+pub mod explain;
 mod figures;
 mod front;
 pub mod health;
 pub mod hedge;
 mod histogram;
-mod idempotent;
+mod lanes;
 pub mod limit;
 pub mod load;
 pub mod queue;
@@ -32,10 +36,12 @@ pub mod role;
 mod saved;
 pub mod selection;
 mod uptime;
+mod view;
 
 pub use backend::{Backend, BackendReport, InFlight};
 pub use balancer::{Balancer, SendError};
 pub use cluster::{Cluster, Member, Members, Options};
 pub use config::Config;
+pub use dispatch::Passing;
 pub use role::{bind, run};
 pub use selection::{Policy, choose_backend};

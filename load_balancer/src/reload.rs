@@ -10,8 +10,18 @@ use crate::discovery::Membership;
 
 /// What a running process cannot change, as JSON Pointers into the section: its sockets and threads, what each
 /// connection was granted when it came, and the file it keeps its state in.
-const FIXED: [&str; 6] =
-    ["/listen", "/threads", "/state", "/max_connections", "/header_timeout", "/idle_timeout"];
+const FIXED: [&str; 10] = [
+    "/listen",
+    "/threads",
+    "/state",
+    "/max_connections",
+    "/max_connections_per_address",
+    "/max_streams",
+    "/header_timeout",
+    "/idle_timeout",
+    "/backend_idle_timeout",
+    "/proxy_protocol",
+];
 
 /// Gives each new configuration to the membership and to `take`, until the shutdown.
 ///

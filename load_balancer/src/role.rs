@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use process::{Bound, Health, Reload, RoleError, Shutdown};
-use proxy::fields::TrustedProxies;
 use proxy::server::{self, Listeners};
 
 use crate::discovery::Membership;
 use crate::front::{Front, Plan};
-use crate::{Cluster, Config, Options, admin, health, reload};
+use crate::{Cluster, Config, admin, health, reload};
 
 /// The role's name.
 const NAME: &str = "load balancer";
@@ -20,17 +19,22 @@ const CLUSTER: &str = "gateways";
 ///
 /// The address is public and asks for no token: the gateways behind it authenticate.
 pub fn bind(settings: Reload<Config>) -> Result<Bound, RoleError> {
-    let config = &*settings.current();
-    config.validate().map_err(|error| RoleError::start(NAME, error))?;
-    let trusted = TrustedProxies::parse(&config.trusted_proxies).map_err(|e| RoleError::start(NAME, e))?;
+    let config = settings.current();
+    let fault = |error: &dyn std::fmt::Display| RoleError::start(NAME, error);
+    config.validate().map_err(|error| fault(&error))?;
+    let options = config.server_options().map_err(|error| fault(&error))?;
+    let chosen_by = config.cluster_options().map_err(|error| fault(&error))?;
     let listeners = Listeners::bind(NAME, &config.listen, config.threads)?;
-    let members = Membership::new(NAME, config, |members| Cluster::new(CLUSTER, members, options(config)))?;
+    let members = Membership::new(NAME, &config, |members| Cluster::new(CLUSTER, members, chosen_by))?;
     let cluster = Arc::clone(members.cluster());
     let routes = admin::routes(&members);
+    let tls = options.tls.clone();
+    let plan = Arc::new(Plan::new(Arc::clone(&cluster), config, tls).map_err(|error| fault(&error))?);
     let own_health = Health::new(NAME);
     let listening = vec![listeners.listening()];
-    let (role_health, limits) = (own_health.clone(), config.limits());
-    let plan = Plan::new(cluster.clone(), trusted, config);
+    let (role_health, taken) = (own_health.clone(), Arc::clone(&plan));
+    settings.check_with(Config::check_files);
+    settings.watch_files(settings.current().files());
     let run = async move |shutdown: Shutdown| {
         let state = async {
             tokio::select! {
@@ -42,14 +46,13 @@ pub fn bind(settings: Reload<Config>) -> Result<Bound, RoleError> {
             Ok(())
         };
         let serving = async {
-            let served = server::serve(NAME, listeners, limits, &shutdown, move || Front::new(&plan)).await;
+            let served = server::serve(NAME, listeners, options, &shutdown, move || Front::new(&plan)).await;
             // Should serving end by itself, the rest must not wait for a request that never comes.
             shutdown.request();
             served
         };
         let probing = health::probe(vec![cluster], &shutdown);
-        let take = |config: &Arc<Config>| members.cluster().replace_options(options(config));
-        let reloading = reload::follow(settings, &members, take, &shutdown);
+        let reloading = reload::follow(settings, &members, |config| taken.replace(config), &shutdown);
         let (served, probed, state, (), ()) =
             tokio::join!(serving, probing, state, members.run(&shutdown), reloading);
         served.and(probed).and(state)
@@ -60,8 +63,4 @@ pub fn bind(settings: Reload<Config>) -> Result<Bound, RoleError> {
 /// Runs the load balancer until the shutdown is requested.
 pub async fn run(settings: Reload<Config>, shutdown: Shutdown) -> Result<(), RoleError> {
     bind(settings)?.run(shutdown).await
-}
-
-fn options(config: &Config) -> Options {
-    Options { policy: config.policy.clone(), health: config.health.clone(), ..Options::default() }
 }

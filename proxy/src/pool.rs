@@ -130,6 +130,11 @@ impl Pool {
         Rc::clone(upstream)
     }
 
+    /// Gives how long connections are kept, and how many.
+    pub fn options(&self) -> PoolOptions {
+        self.0.options
+    }
+
     /// Closes connections that were unused too long; call it about once a second.
     pub fn close_idle(&self) {
         let now = Instant::now();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use process::Secret;
 use proxy::connect::{Protocol, Target};
 use proxy::tls;
 use tokio_rustls::rustls::ClientConfig;
@@ -34,6 +35,8 @@ pub struct Options {
     pub panic_threshold: f64,
     /// Over this time a backend that is new or back comes to its full share; 0s turns this off.
     pub slow_start: Duration,
+    /// What signs the cookies of a sticky policy, which needs it.
+    pub sticky_secret: Option<Secret>,
     /// What is spoken with backends.
     pub link: Link,
 }
@@ -48,6 +51,7 @@ impl Default for Options {
             hedge: hedge::Config::default(),
             panic_threshold: PANIC_THRESHOLD,
             slow_start: SLOW_START,
+            sticky_secret: None,
             link: Link::default(),
         }
     }

@@ -12,6 +12,11 @@ const DECAY_NS: f64 = 5e9;
 /// An answer this much slower than the median is an excess; a log-normal time with σ = 0.5 passes it once in 30,000.
 const FACTOR: f32 = 8.0;
 
+/// Less than this above the median is no stall, however fast the backend is otherwise: among answers of a tenth
+/// of a millisecond the scheduler alone makes one take eight times as long. A guess, between a scheduler's time
+/// slice and the shortest pause a garbage collector is known for.
+const FLOOR_NS: f32 = 5e6;
+
 /// The mean excess over the median, weighted by time.
 #[derive(Debug, Default)]
 pub(crate) struct Excess {
@@ -32,7 +37,7 @@ impl Excess {
             (sum, count) = (sum * keep, count * keep);
             self.at_ns.store(now_ns, Relaxed);
         }
-        if latency_ns > FACTOR * median_ns {
+        if latency_ns > FACTOR * median_ns && latency_ns - median_ns > FLOOR_NS {
             sum += latency_ns - median_ns;
         }
         count += 1.0;

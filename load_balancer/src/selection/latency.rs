@@ -60,7 +60,11 @@ pub(crate) fn choose<B: Candidate>(
         let signals = signals(*index);
         let (ratio, reason) = ratio(signals, medians[slot], reference_ns, reference_load, now_ns);
         let load = (signals.load(now_ns) + 1.0) / signals.share(now_ns).max(LEAST_SHARE);
-        let stalls = if medians[slot] > 0.0 { 1.0 + signals.excess_ns() / medians[slot] } else { 1.0 };
+        let stalls = if signals.is_known() && medians[slot] > 0.0 {
+            1.0 + signals.excess_ns() / medians[slot]
+        } else {
+            1.0
+        };
         let cost = UNIT_NS * ratio * ratio * stalls * load + penalties[slot];
         if cost < best.0 || best.1.is_none() {
             best = (cost, Some((*index as usize, reason)));
@@ -81,8 +85,8 @@ fn ratio(
         return (1.0, Reason::Lowest);
     }
     let mut reason = Reason::Lowest;
-    // One never measured is taken for the fastest: it is tried at once, and by its load alone not flooded.
-    let mut latency_ns = if median_ns == 0.0 { reference_ns } else { median_ns };
+    // One hardly measured is taken for the fastest: it is tried at once, and by its load alone not flooded.
+    let mut latency_ns = if signals.is_known() { median_ns } else { reference_ns };
     if latency_ns > reference_ns {
         let age_ns = signals.age_ns(now_ns);
         if age_ns > FRESH_NS {

@@ -12,6 +12,9 @@ const FIRST_SHARE: f64 = 0.1;
 /// have others in flight.
 const OTHERS_FADE_NS: f64 = 50e6;
 
+/// By fewer answers than this no backend is called slow.
+const ENOUGH_ANSWERS: u32 = 8;
+
 /// What a backend tells of itself in an answer (`Sixfold-Load`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
@@ -47,6 +50,8 @@ pub struct Signals {
     /// How long the slow start takes; zero when it is over.
     slow_ns: AtomicU64,
     penalty: Penalty,
+    /// Answers taken in; it stops where nobody looks any more.
+    answers: AtomicU32,
     peak: PeakEwma,
     last_ns: AtomicU64,
     recent: Recent,
@@ -70,6 +75,7 @@ impl Signals {
             started_ns: AtomicU64::new(0),
             slow_ns: AtomicU64::new(0),
             penalty: Penalty::default(),
+            answers: AtomicU32::new(0),
             peak: PeakEwma::default(),
             last_ns: AtomicU64::new(0),
             recent: Recent::default(),
@@ -96,6 +102,10 @@ impl Signals {
         self.moved_ns.store(now_ns, Relaxed);
         self.answered_ns.store(now_ns, Relaxed);
         self.last_ns.store(latency_ns, Relaxed);
+        let answers = self.answers.load(Relaxed);
+        if answers < ENOUGH_ANSWERS {
+            self.answers.store(answers + 1, Relaxed);
+        }
         self.peak.observe(latency_ns, now_ns);
         let latency_ns = (latency_ns as f32).max(1.0);
         let (typical_ns, load) = self.recent.observe(latency_ns, in_flight_at_begin, now_ns);
@@ -219,6 +229,12 @@ impl Signals {
     /// Gives for how long there was no answer.
     pub fn age_ns(&self, now_ns: u64) -> u64 {
         now_ns.saturating_sub(self.answered_ns.load(Relaxed))
+    }
+
+    /// Tells whether it has answered often enough to be compared with others: the first answers of a process
+    /// are slow, and one that is judged by them gets no others for long.
+    pub(crate) fn is_known(&self) -> bool {
+        self.answers.load(Relaxed) >= ENOUGH_ANSWERS
     }
 
     /// Gives what its recent failures cost, in nanoseconds.

@@ -133,7 +133,9 @@ async fn a_body_that_ends_with_its_connection_passes() {
 
 #[tokio::test]
 async fn a_client_that_waits_for_100_gets_it() {
-    let backend = Backend::start(|_, mut client| async move {
+    let backend = Backend::start(|head, mut client| async move {
+        assert!(head.to_lowercase().contains("expect: 100-continue"), "it is the backend's to say");
+        client.send("HTTP/1.1 100 Continue\r\n\r\n").await;
         let body = client.read_exactly(4).await;
         client.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{body}")).await;
         Some(client)
@@ -150,13 +152,17 @@ async fn a_client_that_waits_for_100_gets_it() {
 }
 
 #[tokio::test]
-async fn an_interim_response_is_not_taken_for_the_final_one() {
+async fn an_interim_response_passes_and_is_not_taken_for_the_final_one() {
     let backend = Backend::answering(
         "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     )
     .await;
     let balancer = start_over(&backend);
-    assert_eq!(balancer.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.body, "ok");
+    let mut client = balancer.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let interim = client.read_head().await.unwrap();
+    assert!(interim.starts_with("HTTP/1.1 103") && interim.contains("Link: </a>"), "{interim}");
+    assert_eq!(client.read_response(false).await.body, "ok");
 }
 
 #[tokio::test]
@@ -215,7 +221,7 @@ async fn a_client_that_falls_silent_in_its_body_is_told_so_and_its_backend_not_b
     let backend = taking_four_bytes().await;
     let mut config = config(&[backend.address]);
     config.health.path = String::new();
-    config.head_timeout = Duration::from_millis(50);
+    config.body_idle_timeout = Duration::from_millis(50);
     let balancer = start(&config);
     for framing in ["Content-Length: 4\r\n\r\nbo", "Transfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n"] {
         let response = balancer.exchange(&format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}")).await;

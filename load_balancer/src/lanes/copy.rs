@@ -1,4 +1,4 @@
-//! Requests that may be sent twice, and the copy kept for it.
+//! Messages that may be sent twice, and the copy kept for it.
 
 use std::cell::RefCell;
 

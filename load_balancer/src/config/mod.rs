@@ -1,18 +1,29 @@
 //! The section `[load_balancer]`.
 
+mod parts;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use process::ConfigError;
+use process::{ConfigError, Secret};
+use proxy::connect::Protocol;
 use proxy::fields::TrustedProxies;
+use proxy::pool::PoolOptions;
 use proxy::server::Limits;
-use proxy::{Timeouts, pool::PoolOptions};
+use proxy::{Timeouts, tls, wire};
 use serde::{Deserialize, Serialize};
 
-use crate::{Policy, discovery, health, registry};
+use crate::cluster::{PANIC_THRESHOLD, SLOW_START};
+use crate::explain::Explain;
+use crate::{Policy, access_log, discovery, ejection, health, hedge, limit, registry};
+
+pub(crate) use parts::TLS;
+
+/// A head of this size every client may expect to be taken (RFC 9112 §3 asks it of the target alone).
+const LEAST_HEADER_SIZE: u64 = 8 << 10;
 
 /// The section `[load_balancer]`: where it listens and what it balances over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The address clients connect to.
@@ -23,6 +34,9 @@ pub struct Config {
     pub backends: Vec<String>,
     /// How a backend is chosen: `latency` and the others of docs/policies.md.
     pub policy: Policy,
+    /// What signs the cookies of the policy `sticky_cookie`; balancers beside each other share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky_secret: Option<Secret>,
     /// How often a request that failed may be sent to another backend, where that is safe.
     pub retries: u32,
     /// Connections of clients at a time; more wait to be accepted.
@@ -47,12 +61,58 @@ pub struct Config {
     /// Where weights, drains and registrations are kept across a restart; without it they are forgotten.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<PathBuf>,
+    /// How long a body may stand still, from the client or to it.
+    #[serde(with = "process::duration")]
+    pub body_idle_timeout: Duration,
+    /// How long a whole exchange may take; 0s means no limit.
+    #[serde(with = "process::duration")]
+    pub total_timeout: Duration,
+    /// Connections of one client address at a time; more are closed. 0 means no limit.
+    pub max_connections_per_address: usize,
+    /// The size of a request's or a response's head.
+    #[serde(with = "process::size")]
+    pub max_header_size: u64,
+    /// Fields of a request or a response.
+    pub max_fields: usize,
+    /// Requests at a time on a client's HTTP/2 connection.
+    pub max_streams: u32,
+    /// Whether clients come with a PROXY header (version 1 or 2); only `trusted_proxies` may then connect.
+    pub proxy_protocol: bool,
+    /// Whether `Forwarded` (RFC 7239) is written beside `X-Forwarded-*`.
+    pub forwarded: bool,
+    /// What is spoken with backends: `http1` or `h2`.
+    pub protocol: Protocol,
+    /// Whether connections to backends begin with a PROXY header (version 2); they are then not shared
+    /// between clients.
+    pub backend_proxy_protocol: bool,
+    /// When a smaller share of backends than this is well, all are used but those that are surely dead.
+    pub panic_threshold: f64,
+    /// Over this time a backend that is new or back comes to its full share.
+    #[serde(with = "process::duration")]
+    pub slow_start: Duration,
+    /// Whether responses say where the time went (`Server-Timing`).
+    pub server_timing: bool,
+    /// Who is told why a request went where it went (`Sixfold-Explain`): `off`, `asked` or `always`.
+    pub explain: Explain,
     /// How backends are probed.
     pub health: health::Config,
+    /// When requests put a backend out.
+    pub ejection: ejection::Config,
+    /// How many requests are worked on at a time, and what waits.
+    pub limit: limit::Config,
+    /// When a request is sent to a second backend as well.
+    pub hedge: hedge::Config,
+    /// How clients shake hands; without a certificate they come in the clear.
+    pub tls: tls::Config,
+    /// How backends are verified, if they are under TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend_tls: Option<tls::Backend>,
     /// How names in `backends` are looked up.
     pub discovery: discovery::Config,
     /// What backends that register themselves may ask for.
     pub registration: registry::Config,
+    /// Which requests are logged.
+    pub access_log: access_log::Config,
 }
 
 impl Default for Config {
@@ -64,6 +124,7 @@ impl Default for Config {
             threads: 0,
             backends: [5000, 5006, 5007, 5008, 5009].map(|port| format!("127.0.0.1:{port}")).to_vec(),
             policy: Policy::default(),
+            sticky_secret: None,
             retries: 2,
             max_connections: limits.connections,
             trusted_proxies: Vec::new(),
@@ -73,9 +134,29 @@ impl Default for Config {
             idle_timeout: limits.idle_timeout,
             backend_idle_timeout: PoolOptions::default().idle_timeout,
             state: None,
+            body_idle_timeout: limits.body_idle_timeout,
+            total_timeout: Duration::ZERO,
+            max_connections_per_address: limits.connections_per_address,
+            max_header_size: limits.max_header_size as u64,
+            max_fields: wire::Limits::default().fields,
+            max_streams: limits.max_streams,
+            proxy_protocol: false,
+            forwarded: false,
+            protocol: Protocol::default(),
+            backend_proxy_protocol: false,
+            panic_threshold: PANIC_THRESHOLD,
+            slow_start: SLOW_START,
+            server_timing: true,
+            explain: Explain::default(),
             health: health::Config::default(),
+            ejection: ejection::Config::default(),
+            limit: limit::Config::default(),
+            hedge: hedge::Config::default(),
+            tls: tls::Config::default(),
+            backend_tls: None,
             discovery: discovery::Config::default(),
             registration: registry::Config::default(),
+            access_log: access_log::Config::default(),
         }
     }
 }
@@ -94,6 +175,7 @@ impl Config {
             ("head_timeout", self.head_timeout),
             ("header_timeout", self.header_timeout),
             ("idle_timeout", self.idle_timeout),
+            ("body_idle_timeout", self.body_idle_timeout),
         ];
         for (key, duration) in durations {
             if duration.is_zero() {
@@ -102,26 +184,38 @@ impl Config {
         }
         TrustedProxies::parse(&self.trusted_proxies)
             .map_err(|error| fault("trusted_proxies", error.to_string()))?;
+        self.check_shares(fault)?;
+        self.health.validate("load_balancer.health")?;
+        self.ejection.validate("load_balancer.ejection")?;
+        self.limit.validate("load_balancer.limit")?;
+        self.hedge.validate("load_balancer.hedge")?;
+        self.tls.validate("load_balancer.tls")?;
+        self.backend_tls.iter().try_for_each(|tls| tls.validate("load_balancer.backend_tls"))?;
         self.discovery.validate()?;
         self.registration.validate()?;
-        self.health.validate("load_balancer.health")
+        self.access_log.validate()
     }
 
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            connections: self.max_connections,
-            header_timeout: self.header_timeout,
-            idle_timeout: self.idle_timeout,
-            ..Limits::default()
+    fn check_shares(&self, fault: impl Fn(&str, String) -> ConfigError) -> Result<(), ConfigError> {
+        if !(0.0..=1.0).contains(&self.panic_threshold) {
+            return Err(fault("panic_threshold", "it must be between 0 and 1".to_owned()));
         }
-    }
-
-    pub(crate) fn timeouts(&self) -> Timeouts {
-        Timeouts { connect: self.connect_timeout, head: self.head_timeout, ..Timeouts::default() }
-    }
-
-    pub(crate) fn pool(&self) -> PoolOptions {
-        PoolOptions { idle_timeout: self.backend_idle_timeout, ..PoolOptions::default() }
+        if self.max_header_size < LEAST_HEADER_SIZE {
+            return Err(fault("max_header_size", "it must be at least 8KiB".to_owned()));
+        }
+        if self.max_fields == 0 || self.max_streams == 0 {
+            let key = if self.max_fields == 0 { "max_fields" } else { "max_streams" };
+            return Err(fault(key, "it must be at least 1".to_owned()));
+        }
+        if matches!(self.policy, Policy::StickyCookie { .. }) && self.sticky_secret.is_none() {
+            let message = "the policy sticky_cookie needs one; set SIXFOLD__LOAD_BALANCER__STICKY_SECRET";
+            return Err(fault("sticky_secret", message.to_owned()));
+        }
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            let message = "nobody may connect: PROXY headers are believed of trusted_proxies alone";
+            return Err(fault("proxy_protocol", message.to_owned()));
+        }
+        Ok(())
     }
 }
 

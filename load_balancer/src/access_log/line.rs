@@ -1,0 +1,103 @@
+//! One line of the access log.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+/// What is logged of one request; a field that does not apply is left out.
+#[derive(Debug, Serialize)]
+pub(crate) struct Line<'a> {
+    /// When the response ended (RFC 3339, UTC).
+    pub(crate) time: jiff::Timestamp,
+    /// Who asked, by the first address a trusted proxy or the connection tells.
+    pub(crate) client: IpAddr,
+    pub(crate) method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host: Option<&'a str>,
+    /// Without the query, in which tokens travel.
+    pub(crate) path: &'a str,
+    pub(crate) protocol: &'static str,
+    pub(crate) status: u16,
+    /// Bytes of the response that were sent, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
+    /// From the request's head to the end of the response.
+    pub(crate) duration_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) backend: Option<&'a str>,
+    /// From choosing the backend to the head of its response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) backend_us: Option<u64>,
+    /// Time spent waiting for a place at a backend.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) queue_us: u64,
+    /// Backends tried, if more than one.
+    #[serde(skip_serializing_if = "is_one")]
+    pub(crate) attempts: u32,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) hedged: bool,
+    /// Why there was no response, if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<&'a str>,
+    pub(crate) trace_id: &'a str,
+}
+
+impl Line<'_> {
+    /// Appends the line, with its end, to a buffer.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let before = out.len();
+        // Numbers and strings always serialise, and memory always takes them.
+        if serde_json::to_writer(&mut *out, self).is_ok() {
+            out.push(b'\n');
+        } else {
+            out.truncate(before);
+        }
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn is_one(number: &u32) -> bool {
+    *number <= 1
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_object_whatever_the_client_sent() {
+        let line = Line {
+            time: jiff::Timestamp::UNIX_EPOCH,
+            client: [127, 0, 0, 1].into(),
+            method: "GET",
+            host: Some("shop.example"),
+            path: "/a\"b\nc",
+            protocol: "HTTP/1.1",
+            status: 200,
+            bytes: Some(150),
+            duration_us: 1200,
+            backend: Some("127.0.0.1:5000"),
+            backend_us: Some(1100),
+            queue_us: 0,
+            attempts: 1,
+            hedged: false,
+            error: None,
+            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
+        };
+        let mut out = Vec::new();
+        line.write(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.matches('\n').count(), 1, "an injected line end is escaped");
+        let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(parsed["path"], "/a\"b\nc");
+        assert_eq!(parsed["time"], "1970-01-01T00:00:00Z");
+        assert!(parsed.get("attempts").is_none() && parsed.get("error").is_none());
+    }
+}

@@ -1,0 +1,196 @@
+//! From the data plane's buffers to a file, by a thread that may be slow.
+
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use process::metrics;
+use prometheus::IntCounterVec;
+
+use super::Line;
+
+/// Buffers that may wait for the writer; a thread sends one a second, or when it is full.
+const WAITING: usize = 64;
+
+/// The size in bytes at which a buffer is handed over before its second is up.
+const FULL: usize = 64 << 10;
+
+static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::counter(
+        "sixfold_access_log_dropped_bytes_total",
+        "Bytes of access log that were lost because the writer was too slow.",
+        &[],
+    )
+});
+
+/// The log's writer; dropping it writes what was handed over and ends its thread.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    sender: Option<SyncSender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Write(Vec<u8>),
+    Open(PathBuf),
+}
+
+impl AccessLog {
+    /// Opens the log; the error tells why it cannot be.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = Destination::open(path)?;
+        let (sender, orders) = sync_channel(WAITING);
+        let thread = std::thread::Builder::new()
+            .name("access log".to_owned())
+            .spawn(move || write_all(file, &orders))?;
+        Ok(Self { sender: Some(sender), thread: Some(thread) })
+    }
+
+    /// Has the file opened anew, because it was moved away or another one is configured.
+    pub(crate) fn reopen(&self, path: &Path) {
+        if let Some(sender) = &self.sender {
+            let _ = sender.try_send(Order::Open(path.to_owned()));
+        }
+    }
+
+    /// Gives a thread of the data plane its buffer.
+    pub(crate) fn lines(&self) -> Lines {
+        Lines { buffer: RefCell::default(), sender: self.sender.clone() }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One thread's lines.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    buffer: RefCell<Vec<u8>>,
+    sender: Option<SyncSender<Order>>,
+}
+
+impl Lines {
+    /// Adds a line.
+    pub(crate) fn add(&self, line: &Line<'_>) {
+        line.write(&mut self.buffer.borrow_mut());
+        if self.buffer.borrow().len() >= FULL {
+            self.flush();
+        }
+    }
+
+    /// Hands over what was added; what the writer has no room for is lost, and counted.
+    pub(crate) fn flush(&self) {
+        let lines = self.buffer.take();
+        if lines.is_empty() {
+            return;
+        }
+        let size = lines.len() as u64;
+        let sent = self.sender.as_ref().map(|sender| sender.try_send(Order::Write(lines)));
+        if !matches!(sent, Some(Ok(()))) {
+            DROPPED.with_label_values::<&str>(&[]).inc_by(size);
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+enum Destination {
+    Terminal,
+    File(File),
+}
+
+impl Destination {
+    fn open(path: &Path) -> io::Result<Self> {
+        if path.as_os_str().is_empty() {
+            return Ok(Self::Terminal);
+        }
+        OpenOptions::new().create(true).append(true).open(path).map(Self::File)
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Terminal => io::stdout().lock().write_all(lines),
+            Self::File(file) => file.write_all(lines),
+        }
+    }
+}
+
+fn write_all(mut destination: Destination, orders: &Receiver<Order>) {
+    let mut is_failing = false;
+    for order in orders {
+        let result = match order {
+            Order::Write(lines) => destination.write(&lines),
+            Order::Open(path) => Destination::open(&path).map(|opened| destination = opened),
+        };
+        // Told when it begins, not with every buffer.
+        if let (false, Err(error)) = (is_failing, &result) {
+            tracing::error!(%error, "the access log cannot be written");
+        }
+        is_failing = result.is_err();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(path: &str) -> Line<'_> {
+        Line {
+            time: jiff::Timestamp::UNIX_EPOCH,
+            client: [127, 0, 0, 1].into(),
+            method: "GET",
+            host: None,
+            path,
+            protocol: "HTTP/1.1",
+            status: 200,
+            bytes: None,
+            duration_us: 1,
+            backend: None,
+            backend_us: None,
+            queue_us: 0,
+            attempts: 1,
+            hedged: false,
+            error: None,
+            trace_id: "",
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_moved_away_goes_on_in_a_new_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+        let log = AccessLog::open(&path).unwrap();
+        let lines = log.lines();
+        lines.add(&line("/first"));
+        lines.flush();
+        // The writer opens only after it has written what came before.
+        std::fs::rename(&path, &moved).unwrap();
+        log.reopen(&path);
+        lines.add(&line("/second"));
+        drop(lines);
+        drop(log);
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert!(read(&moved).contains("/first") && !read(&moved).contains("/second"));
+        assert!(read(&path).contains("/second"));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_says_so() {
+        assert!(AccessLog::open(Path::new("/nowhere/access.log")).is_err());
+    }
+}

@@ -1,0 +1,269 @@
+//! One request's way through a cluster: find a place at a backend, try it, and try another where that is safe.
+//!
+//! The two lanes differ in how a request is sent and an answer read ([`Lane`]); everything that is decided is
+//! decided here, once. A request that may be repeated is sent elsewhere when an attempt fails, when its backend
+//! is lost while it works on it, and when it takes longer than nearly all others do (a hedge; the first good
+//! answer counts, and the other exchange is broken off). What may not be repeated is sent elsewhere only if
+//! nothing of it was sent.
+
+mod lane;
+mod place;
+mod race;
+#[cfg(test)]
+mod tests;
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use proxy::ForwardError;
+
+pub(crate) use lane::{Asked, Lane};
+pub use place::Passing;
+pub(crate) use place::Sent;
+
+use self::place::{Outcome, Place, attempt};
+use self::race::Race;
+use crate::balancer::{Balancer, SendError};
+use crate::clock::now_ns;
+use crate::explain::Story;
+use crate::selection::Choice;
+use crate::view::View;
+
+/// How often a request that takes long looks whether its backend is still well and whether it may be hedged.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// One request on its way.
+pub(crate) struct Way<'a, L> {
+    balancer: &'a Balancer,
+    view: Rc<View>,
+    lane: &'a L,
+    asked: Asked,
+    retries: u32,
+    /// The backends it was sent to, once it is sent to a second one.
+    tried: Vec<usize>,
+    /// What can be told of the way afterwards.
+    pub(crate) story: Story,
+}
+
+impl<'a, L: Lane> Way<'a, L> {
+    /// Prepares to send a request; `retries` bounds how often it is sent again.
+    pub(crate) fn new(
+        balancer: &'a Balancer,
+        view: Rc<View>,
+        lane: &'a L,
+        asked: Asked,
+        retries: u32,
+    ) -> Self {
+        Self { balancer, view, lane, asked, retries, tried: Vec::new(), story: Story::default() }
+    }
+
+    /// Sends the request and gives the first good answer, or else the best of the others.
+    pub(crate) async fn go(&mut self) -> Result<Sent<L::Reply>, SendError> {
+        self.balancer.note_request(&self.view);
+        let limited = self.view.limits_total();
+        let admission = limited.then(|| self.balancer.cluster().admit()).transpose()?;
+        let mut sent = self.send().await?;
+        sent.passing.admission = admission;
+        Ok(sent)
+    }
+
+    async fn send(&mut self) -> Result<Sent<L::Reply>, SendError> {
+        let place = match self.find_place(now_ns()) {
+            Some(place) => place,
+            None => Box::pin(self.wait_for_place()).await?,
+        };
+        let first = place.index;
+        let (lane, view) = (self.lane, Rc::clone(&self.view));
+        let mut attempt = pin!(attempt(lane, &view, place));
+        let outcome = match self.patience() {
+            None => Some(attempt.as_mut().await),
+            Some(patience) => race::before(attempt.as_mut(), self.balancer.alarm(patience)).await,
+        };
+        match outcome {
+            Some(outcome) if self.is_good(&outcome) || !self.may_go_on(&outcome) => self.finish(outcome),
+            outcome => {
+                self.tried.push(first);
+                let race = if outcome.is_some() { Race::over(attempt) } else { Race::with(first, attempt) };
+                // Boxed: it is rare, and would make the future of every request larger.
+                Box::pin(self.go_on(race, outcome)).await
+            }
+        }
+    }
+
+    /// Goes on with a request whose first attempt failed or takes long.
+    async fn go_on<'r, P>(
+        &mut self,
+        mut race: Race<'r, P, L::Reply>,
+        mut outcome: Option<Outcome<L::Reply>>,
+    ) -> Result<Sent<L::Reply>, SendError>
+    where
+        P: Future<Output = Outcome<L::Reply>>,
+        'a: 'r,
+    {
+        let mut bad: Option<Outcome<L::Reply>> = None;
+        loop {
+            match outcome {
+                None => self.hedge(&mut race),
+                Some(ended) if self.is_good(&ended) => return self.finish(ended),
+                Some(ended) => {
+                    if self.may_go_on(&ended) {
+                        self.send_again(&mut race, &ended.result);
+                    }
+                    // An answer tells the client more than that there was none.
+                    if ended.result.is_ok() || bad.as_ref().is_none_or(|bad| bad.result.is_err()) {
+                        bad = Some(ended);
+                    }
+                }
+            }
+            if race.is_empty() {
+                return bad.map_or(Err(SendError::NoBackend), |bad| self.finish(bad));
+            }
+            outcome = race.next(self.balancer.alarm(PATIENCE)).await;
+        }
+    }
+
+    /// Tells whether an outcome is an answer that need not be asked for elsewhere.
+    fn is_good(&self, outcome: &Outcome<L::Reply>) -> bool {
+        let status = outcome.result.as_ref().map(|sent| self.lane.status(&sent.reply));
+        status.is_ok_and(|status| !Balancer::is_worth_repeating(status))
+    }
+
+    /// Tells whether the request may be sent again after a bad outcome.
+    fn may_go_on(&self, outcome: &Outcome<L::Reply>) -> bool {
+        self.story.retries() < self.retries
+            && match &outcome.result {
+                Ok(_) => self.lane.is_repeatable(),
+                Err(error) => self.lane.can_repeat(error),
+            }
+    }
+
+    /// Sends the request to another backend after an attempt failed, if the budget allows.
+    fn send_again<'r, P>(
+        &mut self,
+        race: &mut Race<'r, P, L::Reply>,
+        failed: &Result<Sent<L::Reply>, ForwardError>,
+    ) where
+        'a: 'r,
+    {
+        let now = now_ns();
+        // A connection can break between two requests; a backend that refuses one is not asked twice.
+        let may_return = matches!(failed, Err(error) if !error.is_unsent());
+        let elsewhere = self.choose(&self.tried, now);
+        let chosen = elsewhere.or_else(|| if may_return { self.choose(&[], now) } else { None });
+        let Some(choice) = chosen else { return };
+        if !self.spend_retry() {
+            return;
+        }
+        if let Err(error) = failed {
+            let (cluster, backend) = (self.balancer.cluster().name(), self.view.backend(choice.index).name());
+            tracing::debug!(%error, cluster, backend, "sent elsewhere");
+        }
+        self.start(race, choice, now);
+    }
+
+    /// Sends the request to a second backend because the first is slow, or was lost meanwhile.
+    fn hedge<'r, P>(&mut self, race: &mut Race<'r, P, L::Reply>)
+    where
+        'a: 'r,
+    {
+        let now = now_ns();
+        let Some(choice) = self.choose(&self.tried, now) else { return };
+        if race.places().all(|index| self.view.backend(index).is_lost()) {
+            if self.story.retries() < self.retries && self.spend_retry() {
+                self.start(race, choice, now);
+            }
+        } else if self.story.hedges == 0 && self.balancer.spend_hedge() {
+            self.story.hedges += 1;
+            self.balancer.cluster().counters().hedges.fetch_add(1, Relaxed);
+            self.start(race, choice, now);
+        }
+    }
+
+    fn spend_retry(&self) -> bool {
+        let may = self.balancer.spend_retry();
+        if may {
+            self.balancer.cluster().counters().retries.fetch_add(1, Relaxed);
+        }
+        may
+    }
+
+    fn start<'r, P>(&mut self, race: &mut Race<'r, P, L::Reply>, choice: Choice, now: u64)
+    where
+        'a: 'r,
+    {
+        // Whatever its limit: budgets bound how many come so, and they are wanted more than those that wait.
+        let place = self.begin(choice, now, self.view.backend(choice.index).begin(now));
+        self.tried.push(choice.index);
+        let (lane, view) = (self.lane, Rc::clone(&self.view));
+        race.push(choice.index, Box::pin(async move { attempt(lane, &view, place).await }));
+    }
+
+    /// How long the first attempt goes unwatched; `None` if nothing could be done about it anyway.
+    fn patience(&self) -> Option<Duration> {
+        let could_help = self.retries > 0 && self.view.backends().len() > 1 && self.lane.is_repeatable();
+        could_help.then(|| self.balancer.hedge_delay().unwrap_or(PATIENCE))
+    }
+
+    /// Finds a place for a request that was not sent yet, unless others wait for one already.
+    fn find_place(&mut self, now: u64) -> Option<Place> {
+        if self.balancer.cluster().has_queue() { None } else { self.take_place(now) }
+    }
+
+    /// Takes a place at the best backend that has one.
+    fn take_place(&mut self, now: u64) -> Option<Place> {
+        let choice = self.choose(&[], now)?;
+        if let Some(in_flight) = self.view.backend(choice.index).try_begin(now) {
+            return Some(self.begin(choice, now, in_flight));
+        }
+        let mut full = vec![choice.index];
+        loop {
+            let choice = self.choose(&full, now)?;
+            if let Some(in_flight) = self.view.backend(choice.index).try_begin(now) {
+                return Some(self.begin(choice, now, in_flight));
+            }
+            full.push(choice.index);
+        }
+    }
+
+    /// Queues up for a place.
+    async fn wait_for_place(&mut self) -> Result<Place, SendError> {
+        let cluster = self.balancer.cluster();
+        let since = now_ns();
+        let refused = |reason| {
+            if cluster.is_available() { SendError::Overloaded(reason) } else { SendError::NoBackend }
+        };
+        let mut ticket = cluster.join_queue(since).map_err(refused)?;
+        loop {
+            // Members may have changed while it waited.
+            self.view = self.balancer.view();
+            let now = now_ns();
+            if let Some(place) = self.take_place(now) {
+                ticket.leave();
+                self.story.queue_ns = now.saturating_sub(since);
+                return Ok(place);
+            }
+            if let Err(reason) = ticket.woken().await {
+                cluster.counters().count_shed(reason);
+                return Err(refused(reason));
+            }
+        }
+    }
+
+    fn begin(&mut self, choice: Choice, now: u64, in_flight: crate::InFlight) -> Place {
+        self.story.attempts += 1;
+        self.story.considered = choice.considered;
+        self.story.reason = choice.reason.as_str();
+        Place::new(choice.index, in_flight, now)
+    }
+
+    fn choose(&self, excluded: &[usize], now: u64) -> Option<Choice> {
+        self.balancer.choose(&self.view, self.asked, excluded, now)
+    }
+
+    fn finish(&mut self, outcome: Outcome<L::Reply>) -> Result<Sent<L::Reply>, SendError> {
+        self.story.backend_ns = outcome.took_ns;
+        outcome.result.map_err(SendError::Failed)
+    }
+}

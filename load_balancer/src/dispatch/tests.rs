@@ -1,0 +1,207 @@
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxy::{ForwardError, Pool};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep};
+
+use super::{Asked, Lane, Sent, Way};
+use crate::cluster::Options;
+use crate::selection::Load;
+use crate::view::View;
+use crate::{Balancer, Cluster, Member, SendError, hedge};
+
+/// What one attempt does: after a time it gives a status, or fails.
+#[derive(Debug, Clone, Copy)]
+enum Does {
+    Answer(u64, u16),
+    Break(u64),
+    Refuse(u64),
+    Silent,
+}
+
+/// A lane that follows a script and keeps a ledger of what was sent where.
+struct Scripted {
+    script: RefCell<VecDeque<Does>>,
+    ledger: RefCell<Vec<usize>>,
+    given_up: Rc<RefCell<u32>>,
+    is_repeatable: bool,
+}
+
+/// Counts attempts that were broken off.
+struct UnderWay(Option<Rc<RefCell<u32>>>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(given_up) = &self.0 {
+            *given_up.borrow_mut() += 1;
+        }
+    }
+}
+
+impl Lane for Scripted {
+    type Reply = u16;
+
+    async fn attempt(&self, _view: &View, index: usize) -> Result<u16, ForwardError> {
+        self.ledger.borrow_mut().push(index);
+        let does = self.script.borrow_mut().pop_front().expect("a script as long as the way");
+        let mut under_way = UnderWay(Some(Rc::clone(&self.given_up)));
+        let backend = ([127, 0, 0, 1], 1).into();
+        let result = match does {
+            Does::Answer(after_ms, status) => {
+                sleep(Duration::from_millis(after_ms)).await;
+                Ok(status)
+            }
+            Does::Break(after_ms) => {
+                sleep(Duration::from_millis(after_ms)).await;
+                let reason = std::io::ErrorKind::ConnectionReset.into();
+                Err(ForwardError::Broken { backend, reason })
+            }
+            Does::Refuse(after_ms) => {
+                sleep(Duration::from_millis(after_ms)).await;
+                Err(ForwardError::Connect { backend, reason: std::io::ErrorKind::ConnectionRefused.into() })
+            }
+            Does::Silent => std::future::pending().await,
+        };
+        under_way.0 = None;
+        result
+    }
+
+    fn status(&self, reply: &u16) -> u16 {
+        *reply
+    }
+
+    fn load(&self, _reply: &u16) -> Option<Load> {
+        None
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.is_repeatable
+    }
+
+    fn latency_ns(&self, took_ns: u64) -> Option<u64> {
+        Some(took_ns)
+    }
+}
+
+/// What a request met.
+struct Met {
+    result: Result<u16, SendError>,
+    ledger: Vec<usize>,
+    given_up: u32,
+    hedges: u32,
+    took: Duration,
+}
+
+fn cluster(backends: u16) -> Arc<Cluster> {
+    let members: Vec<Member> = (1..=backends).map(|port| Member::new(format!("127.0.0.1:{port}"))).collect();
+    let hedge = hedge::Config { min_delay: Duration::from_millis(10), ..hedge::Config::default() };
+    Cluster::new("test", members, Options { hedge, ..Options::default() })
+}
+
+async fn send(balancer: &Balancer, is_repeatable: bool, script: &[Does]) -> Met {
+    let lane = Scripted {
+        script: RefCell::new(script.iter().copied().collect()),
+        ledger: RefCell::default(),
+        given_up: Rc::default(),
+        is_repeatable,
+    };
+    let began = Instant::now();
+    let mut way = Way::new(balancer, balancer.view(), &lane, Asked::default(), 2);
+    let result = way.go().await.map(|Sent { reply, .. }| reply);
+    let hedges = way.story.hedges;
+    drop(way);
+    let given_up = *lane.given_up.borrow();
+    Met { result, ledger: lane.ledger.into_inner(), given_up, hedges, took: began.elapsed() }
+}
+
+async fn on_thread<T>(backends: u16, run: impl AsyncFnOnce(Balancer) -> T) -> T {
+    LocalSet::new().run_until(async { run(Balancer::new(cluster(backends), Pool::default())).await }).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_repeated_is_sent_elsewhere_when_a_connection_breaks() {
+    on_thread(3, async |balancer| {
+        let met = send(&balancer, true, &[Does::Break(1), Does::Answer(1, 200)]).await;
+        assert_eq!(met.result.unwrap(), 200);
+        assert_ne!(met.ledger[0], met.ledger[1], "on another backend");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_repeated_is_not_once_it_was_sent() {
+    on_thread(3, async |balancer| {
+        let met = send(&balancer, false, &[Does::Break(1)]).await;
+        assert!(matches!(met.result, Err(SendError::Failed(_))));
+        let met = send(&balancer, false, &[Does::Answer(1, 503)]).await;
+        assert_eq!((met.result.unwrap(), met.ledger.len()), (503, 1));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_sent_goes_elsewhere_whatever_it_is() {
+    on_thread(3, async |balancer| {
+        let met = send(&balancer, false, &[Does::Refuse(0), Does::Refuse(0), Does::Answer(1, 201)]).await;
+        assert_eq!((met.result.unwrap(), met.ledger.len()), (201, 3));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_says_it_did_nothing_is_not_the_last_word() {
+    on_thread(3, async |balancer| {
+        let met = send(&balancer, true, &[Does::Answer(1, 503), Does::Answer(1, 200)]).await;
+        assert_eq!(met.result.unwrap(), 200);
+        let met = send(&balancer, true, &[Does::Answer(1, 503), Does::Break(1), Does::Break(1)]).await;
+        assert_eq!(met.result.unwrap(), 503, "an answer tells more than none");
+        let met = send(&balancer, true, &[Does::Answer(1, 500)]).await;
+        assert_eq!((met.result.unwrap(), met.ledger.len()), (500, 1), "it would be the same elsewhere");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_is_asked_for_again_and_the_loser_is_broken_off() {
+    on_thread(3, async |balancer| {
+        let met = send(&balancer, true, &[Does::Silent, Does::Answer(1, 200)]).await;
+        assert_eq!((met.result.unwrap(), met.hedges, met.given_up), (200, 1, 1));
+        assert!(met.took < Duration::from_secs(1), "{:?}", met.took);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_may_still_win_after_a_hedge() {
+    on_thread(3, async |balancer| {
+        let met = send(&balancer, true, &[Does::Answer(150, 200), Does::Silent]).await;
+        assert_eq!((met.result.unwrap(), met.hedges, met.given_up), (200, 1, 1));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_repeated_is_waited_for() {
+    on_thread(3, async |balancer| {
+        let met = send(&balancer, false, &[Does::Answer(5_000, 201)]).await;
+        assert_eq!((met.result.unwrap(), met.hedges, met.ledger.len()), (201, 0, 1));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hedges_keep_to_their_budget() {
+    on_thread(3, async |balancer| {
+        let mut hedges = 0;
+        for _ in 0..2000 {
+            hedges += send(&balancer, true, &[Does::Answer(150, 200), Does::Silent]).await.hedges;
+        }
+        // A twentieth, and what was saved.
+        assert!((100..=150).contains(&hedges), "{hedges}");
+    })
+    .await;
+}

@@ -1,0 +1,133 @@
+//! What each thread of the data plane does with a client's request.
+//!
+//! HTTP/1 comes in bytes (`wire`), HTTP/2 as messages of hyper's (`message`); both prepare the request, send it
+//! on its way through [`Balancer`], and finish the response with what is told of that way.
+
+mod affinity;
+mod figures;
+mod message;
+mod settings;
+mod wire;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use process::TraceContext;
+use proxy::Pool;
+use proxy::wire::AddedFields;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+pub(crate) use self::settings::{Plan, Settings};
+
+use self::figures::Figures;
+use crate::access_log::Lines;
+use crate::dispatch::Asked;
+use crate::explain::{EXPLAIN, Story};
+use crate::view::View;
+use crate::{Backend, Balancer, Policy, SendError};
+
+/// One thread's front.
+pub(crate) struct Front {
+    plan: Arc<Plan>,
+    settings: RefCell<Rc<Settings>>,
+    balancer: Balancer,
+    rng: RefCell<SmallRng>,
+    figures: Figures,
+    lines: Lines,
+    /// Lent to one response at a time; a second one at the same time gets a new one.
+    added: RefCell<AddedFields>,
+    written: RefCell<Vec<u8>>,
+}
+
+impl Front {
+    /// Makes the present thread's front.
+    pub(crate) fn new(plan: &Arc<Plan>) -> Self {
+        let settings = Rc::new(plan.settings());
+        let pool = Pool::new(settings.pool);
+        Self {
+            balancer: Balancer::new(Arc::clone(plan.cluster()), pool),
+            settings: RefCell::new(settings),
+            rng: RefCell::new(SmallRng::from_os_rng()),
+            figures: Figures::new(),
+            lines: plan.lines(),
+            added: RefCell::default(),
+            written: RefCell::default(),
+            plan: Arc::clone(plan),
+        }
+    }
+
+    /// Gives what holds for the present request.
+    fn settings(&self) -> Rc<Settings> {
+        Rc::clone(&self.settings.borrow())
+    }
+
+    /// Does what is due once a second; new settings are taken up here, so that requests need not look.
+    fn tick_all(&self) {
+        self.balancer.tick();
+        self.figures.publish();
+        self.lines.flush();
+        if self.settings.borrow().is_outdated(&self.plan) {
+            self.settings.replace(Rc::new(self.plan.settings()));
+        }
+    }
+
+    /// Says what the response to a request tells of its way: calls back with names and values.
+    fn tell(&self, told: &Told<'_>, backend: Option<&Backend>, mut write: impl FnMut(&'static str, &[u8])) {
+        let mut value = self.written.take();
+        if told.settings.server_timing && backend.is_some() {
+            value.clear();
+            told.story.write_timing(told.elapsed_ns, &mut value);
+            write("server-timing", &value);
+        }
+        if told.is_explained {
+            value.clear();
+            let policy = told.settings.policy.name();
+            told.story.write_explanation(policy, backend.map(Backend::name), &mut value);
+            write(EXPLAIN, &value);
+        }
+        if let Some(backend) = backend
+            && let Policy::StickyCookie { cookie } = &told.settings.policy
+            && let Some((cookies, index)) = told.view.sticky().zip(told.view.find(backend))
+            && told.asked.sticky != Some(index)
+            && let Some(named) = cookies.encode(index)
+        {
+            value.clear();
+            affinity::write_cookie(cookie, &named, told.is_secure, &mut value);
+            write("set-cookie", &value);
+        }
+        self.written.replace(value);
+    }
+
+    /// Tells whether a request with this status is logged.
+    fn wants_line(&self, settings: &Settings, status: u16) -> bool {
+        settings.access_log.wants(status, || self.rng.borrow_mut().random())
+    }
+}
+
+/// What is known of a request when its response begins.
+struct Told<'a> {
+    settings: &'a Settings,
+    story: &'a Story,
+    elapsed_ns: u64,
+    is_explained: bool,
+    view: &'a View,
+    asked: Asked,
+    /// Whether the client came over TLS.
+    is_secure: bool,
+}
+
+/// Logs why a request got no response.
+fn tell_failure(error: &SendError, trace: TraceContext, cluster: &str) {
+    // The backends' changes of state tell it once; this would tell it with every request. And what clients
+    // do wrong must not fill the log.
+    let is_known =
+        matches!(error, SendError::NoBackend | SendError::Overloaded(_)) || error.is_clients_fault();
+    let trace_id = trace.trace_id();
+    if is_known {
+        tracing::debug!(%trace_id, cluster, %error, "refused");
+    } else {
+        tracing::warn!(%trace_id, cluster, %error, "a request got no response");
+    }
+}

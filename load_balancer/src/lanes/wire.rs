@@ -1,0 +1,55 @@
+//! The wire lane: HTTP/1 on both sides, in bytes.
+
+use std::net::SocketAddr;
+
+use proxy::wire::{Answer, Exchange};
+use proxy::{ForwardError, Timeouts};
+
+use super::message::latency_ns;
+use crate::dispatch::Lane;
+use crate::load::{LOAD_FIELD, parse_load};
+use crate::selection::Load;
+use crate::view::View;
+
+/// One request in bytes.
+pub(crate) struct WireLane<'a, 'c> {
+    exchange: &'a Exchange<'c>,
+    timeouts: &'a Timeouts,
+}
+
+impl<'a, 'c> WireLane<'a, 'c> {
+    pub(crate) fn new(exchange: &'a Exchange<'c>, timeouts: &'a Timeouts) -> Self {
+        Self { exchange, timeouts }
+    }
+}
+
+impl Lane for WireLane<'_, '_> {
+    type Reply = Answer;
+
+    async fn attempt(&self, view: &View, index: usize) -> Result<Answer, ForwardError> {
+        let Some(upstream) = view.wire_upstream(index) else {
+            let backend = SocketAddr::from(([0, 0, 0, 0], 0));
+            return Err(ForwardError::Connect {
+                backend,
+                reason: std::io::ErrorKind::AddrNotAvailable.into(),
+            });
+        };
+        self.exchange.attempt(&upstream, self.timeouts).await
+    }
+
+    fn status(&self, reply: &Answer) -> u16 {
+        reply.status()
+    }
+
+    fn load(&self, reply: &Answer) -> Option<Load> {
+        reply.field(LOAD_FIELD.as_str().as_bytes()).and_then(parse_load)
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.exchange.is_replayable() && self.exchange.request().is_idempotent()
+    }
+
+    fn latency_ns(&self, took_ns: u64) -> Option<u64> {
+        latency_ns(took_ns, self.exchange.upload())
+    }
+}

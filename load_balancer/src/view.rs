@@ -1,0 +1,123 @@
+//! The backends as one thread sees them, with its own connections to each.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use proxy::{Pool, Upstream, wire};
+
+use crate::cluster::{Members, Options};
+use crate::selection::{Maglev, Memory, Sticky};
+use crate::{Backend, Cluster, Policy};
+
+/// One generation of a cluster, kept by a thread until there is another.
+///
+/// A request keeps the view it began with, so that an index means the same backend to its end.
+#[derive(Debug)]
+pub(crate) struct View {
+    members: Arc<Members>,
+    options: Arc<Options>,
+    doors: Box<[RefCell<Door>]>,
+    memory: Memory,
+    sticky: Option<Sticky>,
+    pool: Pool,
+    wire: wire::Pool,
+}
+
+/// Connections to a backend, and which of its addresses they go to.
+#[derive(Debug, Default)]
+struct Door {
+    generation: u64,
+    message: Option<Rc<Upstream>>,
+    wire: Option<Rc<wire::Upstream>>,
+}
+
+impl View {
+    /// Takes the present members of a cluster.
+    pub(crate) fn of(cluster: &Cluster, pool: &Pool, wire: &wire::Pool) -> Self {
+        let (members, options) = (cluster.members(), cluster.options());
+        let doors = members.backends.iter().map(|_| RefCell::default()).collect();
+        let names = || members.backends.iter().map(|backend| backend.name());
+        let sticky = match (&options.policy, &options.sticky_secret) {
+            (Policy::StickyCookie { .. }, Some(secret)) => {
+                Some(Sticky::new(secret.expose().as_bytes(), names()))
+            }
+            _ => None,
+        };
+        let (pool, wire) = (pool.clone(), wire.clone());
+        Self { members, options, doors, memory: Memory::default(), sticky, pool, wire }
+    }
+
+    /// Tells whether the cluster has changed since.
+    pub(crate) fn is_outdated(&self, cluster: &Cluster) -> bool {
+        self.members.generation != cluster.generation()
+    }
+
+    pub(crate) fn backends(&self) -> &[Arc<Backend>] {
+        &self.members.backends
+    }
+
+    /// Gives a backend by the index a choice gave.
+    pub(crate) fn backend(&self, index: usize) -> &Arc<Backend> {
+        &self.members.backends[index]
+    }
+
+    /// Gives the index of a backend.
+    pub(crate) fn find(&self, backend: &Backend) -> Option<usize> {
+        self.members.backends.iter().position(|one| std::ptr::eq(&**one, backend))
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.options.policy
+    }
+
+    /// Gives what the thread remembers between choices among these backends.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Gives the cookies that name these backends, if the policy goes by one.
+    pub(crate) fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_ref()
+    }
+
+    /// Tells whether all backends together have a limit.
+    pub(crate) fn limits_total(&self) -> bool {
+        self.options.limit.total != 0
+    }
+
+    /// Gives the share of requests that may be hedged.
+    pub(crate) fn hedge_share(&self) -> f64 {
+        self.options.hedge.budget
+    }
+
+    pub(crate) fn table(&self) -> Option<&Maglev> {
+        self.members.table.as_ref()
+    }
+
+    /// Gives the thread's connections to a backend in the message lane; `None` while its name has no address.
+    pub(crate) fn message_upstream(&self, index: usize) -> Option<Rc<Upstream>> {
+        self.door(index, |door| door.message.clone())
+    }
+
+    /// Gives the thread's connections to a backend in the wire lane; `None` while its name has no address.
+    pub(crate) fn wire_upstream(&self, index: usize) -> Option<Rc<wire::Upstream>> {
+        self.door(index, |door| door.wire.clone())
+    }
+
+    fn door<T>(&self, index: usize, give: impl FnOnce(&Door) -> Option<T>) -> Option<T> {
+        let backend = self.members.backends.get(index)?;
+        let mut door = self.doors.get(index)?.borrow_mut();
+        let generation = backend.generation();
+        if door.generation != generation {
+            let address = backend.address();
+            let target = address.and_then(|address| self.options.link.target(backend.name(), address));
+            *door = Door {
+                generation,
+                message: target.as_ref().map(|target| self.pool.upstream_to(target.clone())),
+                wire: target.as_ref().map(|target| self.wire.upstream(target)),
+            };
+        }
+        give(&door)
+    }
+}

@@ -176,7 +176,8 @@ impl Gradient {
             self.long_ns *= DOUBT;
             self.limit = from.limit;
         } else if gradient < 1.0 {
-            // Room for a short queue stays, as the root of the limit (`Gradient2Limit.queueSize`).
+            // Room for a short queue stays: the root of the limit, as in Netflix's first `GradientLimit`;
+            // `Gradient2Limit` leaves four whatever the limit.
             let aim = self.limit * gradient + self.limit.sqrt();
             self.limit += (aim.min(self.limit) - self.limit) * SMOOTHING;
         } else if is_held_back {

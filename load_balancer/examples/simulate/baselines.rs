@@ -30,7 +30,7 @@ pub(crate) struct View {
     probes: Vec<(usize, Load)>,
 }
 
-/// C3's EWMA weight of a new answer (§4 of its paper: 0.1 of the old for fast change).
+/// C3's EWMA weight of a new answer; a choice of ours.
 const ALPHA: f64 = 0.5;
 
 /// What one request in flight weighs in the linear rule: the median answer of a replica with one in flight.

@@ -6,7 +6,7 @@ use super::{Candidate, Snapshot};
 
 /// A choice scores at most so many backends, whatever the size of the fleet.
 ///
-/// Up to 16 all are scored (Prequal's pool has 16 too, §4.2). Of more a sample, see [`SAMPLE`].
+/// Up to 16 all are scored (Prequal's pool has 16 too, §4). Of more a sample, see [`SAMPLE`].
 pub(crate) const ALL_UP_TO: usize = 16;
 
 /// How many of a large fleet are sampled.

@@ -5,10 +5,10 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-/// The least size of a table: the paper's small one (§5.3), with which five backends' parts differ by under 1 %.
+/// The least size of a table, and Envoy's default: a prime, with which five backends' parts differ by under 1 %.
 const SMALL: usize = 65_537;
 
-/// The size for many backends: at least 100 entries each (§3.4), the paper's large table.
+/// The size for many backends, a prime too: at least 100 entries each, as the paper advises, for up to 6,553.
 const LARGE: usize = 655_373;
 
 /// A fleet of up to so many gets the small table.

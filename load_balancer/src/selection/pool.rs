@@ -2,19 +2,19 @@
 
 use rand::Rng;
 
-/// Probes kept at most: the paper found 16 to suffice (§4, probe pool).
+/// Probes kept at most: the paper found little to be gained beyond 16 (§4).
 pub(crate) const CAPACITY: usize = 16;
 
-/// Probes for each request; the paper's testbed sends 3 (§5.2).
+/// Probes for each request; the paper's testbed sends 3 (§5, its baseline).
 pub(crate) const R_PROBE: f64 = 3.0;
 
-/// Probes removed for each request (§5.2: 1), besides those used up or too old.
+/// Probes removed for each request (§5: 1), besides those used up or too old.
 const R_REMOVE: f64 = 1.0;
 
-/// By how many probes a request the pool should grow, if none were used up (§4, δ; §5.2: 1).
+/// By how many probes a request the pool should grow, if none were used up (§4, δ; §5: 1).
 const DELTA: f64 = 1.0;
 
-/// A probe older than this tells nothing (§5.2: 1 s).
+/// A probe older than this tells nothing (§5: 1 s).
 const AGE_LIMIT_NS: u64 = 1_000_000_000;
 
 /// Below this the pool is no choice, and one is taken at random (§4).

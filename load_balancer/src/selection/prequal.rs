@@ -1,7 +1,8 @@
 //! Prequal's hot–cold lexicographic rule (Wydrowski et al., "Load is not what you should balance", NSDI'24 §4).
 //!
-//! A backend is hot when its requests in flight are above a quantile of what all are seen to have. Among those
-//! that are not hot the one with the lowest latency at its load is taken; if all are hot, the least loaded.
+//! A backend is hot when its requests in flight reach a quantile of what all are seen to have (in the paper: exceed
+//! it). Among those that are not hot the one with the lowest latency at its load is taken; if all are hot, the least
+//! loaded.
 
 use rand::Rng;
 

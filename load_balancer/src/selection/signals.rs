@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::estimate::{Excess, PeakEwma, Penalty, Recent};
 
-/// The share a backend has at the beginning of its slow start, as Envoy's `min_weight_percent` and HAProxy's first step.
+/// The share a backend has at the beginning of its slow start, as Envoy's `min_weight_percent`.
 const FIRST_SHARE: f64 = 0.1;
 
 /// The time in which what a backend said of its other callers fades to nothing: a few of its answers later they

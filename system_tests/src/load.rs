@@ -17,8 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::{JoinSet, LocalSet};
 
-/// How long an answer may take before the client gives up and the request counts as failed.
-const DEADLINE: Duration = Duration::from_secs(3);
+/// How long an answer may take before the client gives up and the request counts as failed: longer than the
+/// balancer holds a request back while there is no backend (`outage_wait`), so that it is told.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// How often the schedule is looked at.
 const TICK: Duration = Duration::from_millis(1);

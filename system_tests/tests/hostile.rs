@@ -45,7 +45,6 @@ fn heads_that_never_end_are_given_up_and_others_are_served_meanwhile() {
 }
 
 #[test]
-#[ignore = "waits for load_balancer.body_idle_timeout"]
 fn bodies_that_never_come_are_given_up_and_others_are_served_meanwhile() {
     let backend = Recorder::start();
     let balancer = Alone::balancer(&[backend.address()], "body_idle_timeout = \"1s\"\n");
@@ -62,7 +61,6 @@ fn bodies_that_never_come_are_given_up_and_others_are_served_meanwhile() {
 }
 
 #[test]
-#[ignore = "waits for load_balancer.max_connections_per_address"]
 fn a_flood_of_connections_from_one_address_leaves_room_for_another() {
     let backend = Recorder::start();
     let keys = "max_connections = 200\nmax_connections_per_address = 50\n";

@@ -251,13 +251,21 @@ impl Backend {
     }
 
     /// Takes in a connect that failed; several in a row put the backend out.
+    ///
+    /// It weighs nothing in the choice: it cost the request next to nothing, and after a restart one of them
+    /// would keep the backend idle for half a minute.
     pub(crate) fn note_connect_failure(&self, now_ns: u64) {
-        self.fail(Class::Error, now_ns);
+        self.count_failure(Class::Error, now_ns);
         if self.connect_failures.fetch_add(1, Relaxed) + 1 >= DEAD_AFTER
             && let Some(cluster) = self.home.upgrade()
         {
             cluster.note_dead(self, now_ns);
         }
+    }
+
+    /// Takes in that somebody listens.
+    pub(crate) fn note_listening(&self) {
+        self.connect_failures.store(0, Relaxed);
     }
 
     /// Takes in a request that was given up without an answer after a time; that it took at least as long is
@@ -283,9 +291,13 @@ impl Backend {
     }
 
     fn fail(&self, class: Class, now_ns: u64) {
+        self.signals.note_failure(now_ns);
+        self.count_failure(class, now_ns);
+    }
+
+    fn count_failure(&self, class: Class, now_ns: u64) {
         self.errors.fetch_add(1, Relaxed);
         self.rates.record(class, true, now_ns);
-        self.signals.note_failure(now_ns);
         self.run.fetch_add(1, Relaxed);
         if let Some(cluster) = self.home.upgrade() {
             cluster.consider(self, now_ns);

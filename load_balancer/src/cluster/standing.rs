@@ -67,6 +67,7 @@ impl Cluster {
         verdict: Verdict,
         now_ns: u64,
     ) -> bool {
+        let before = condition.record.phase;
         if !condition.record.apply(verdict, now_ns) {
             return false;
         }
@@ -81,7 +82,11 @@ impl Cluster {
         if verdict == Verdict::Try && condition.health != State::Down {
             condition.is_dead = false;
         }
-        // What was seen before belongs to the phase before.
+        // What was seen before belongs to the phase before; after a trial its answers are what is known.
+        let is_after_trial = matches!(before, Phase::Trial { .. });
+        if matches!(condition.record.phase, Phase::In | Phase::Trial { .. }) && !is_after_trial {
+            backend.signals().forget();
+        }
         backend.run.store(0, Relaxed);
         backend.trial_good.store(0, Relaxed);
         backend.trial_slow.store(0, Relaxed);
@@ -127,9 +132,13 @@ impl Cluster {
         let desk = self.desk();
         let mut condition = backend.condition();
         let was_suspect = condition.is_suspect;
-        condition.health = health;
+        let before = std::mem::replace(&mut condition.health, health);
         match finding {
             Finding::Good => {
+                if health == State::Up && before == State::Down {
+                    backend.signals().forget();
+                }
+                backend.note_listening();
                 condition.is_dead = false;
                 condition.is_suspect = false;
                 condition.is_cleared |= was_suspect;

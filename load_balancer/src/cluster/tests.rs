@@ -151,6 +151,23 @@ fn refused_connects_put_a_backend_out_until_a_probe_connects() {
 }
 
 #[test]
+fn a_backend_that_comes_back_is_judged_afresh() {
+    let cluster = cluster_of(2, Options::default());
+    let one = backend(&cluster, 0);
+    (0..9).for_each(|_| answer(&one, 200, 40 * MILLISECOND, SECOND));
+    one.begin(SECOND).note_error(SECOND);
+    assert!(one.signals().is_known() && one.signals().penalty_ns(SECOND) > 0.0);
+    (0..2).for_each(|_| one.begin(SECOND).note_connect_failure(SECOND));
+    probe(&cluster, 0, Finding::Good, SECOND + 1);
+    assert_eq!(one.state(), State::Up);
+    assert!(!one.signals().is_known());
+    assert_eq!((one.signals().latency_ns(SECOND + 1), one.signals().penalty_ns(SECOND + 1)), (0.0, 0.0));
+    one.begin(SECOND + 2).note_connect_failure(SECOND + 2);
+    assert_eq!(one.signals().penalty_ns(SECOND + 2), 0.0, "a refusal costs a request next to nothing");
+    assert_eq!(one.state(), State::Up, "and the ones before the probe do not count");
+}
+
+#[test]
 fn when_most_are_unwell_all_are_used_but_the_dead() {
     let cluster = cluster_of(5, Options::default());
     probe(&cluster, 0, Finding::Unwell, 1);

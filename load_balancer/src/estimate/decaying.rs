@@ -64,6 +64,11 @@ impl PeakEwma {
         self.0.set(value, now_ns);
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.0.bits.store(0, Relaxed);
+    }
+
     /// Gives the estimate in nanoseconds; without traffic it sinks, so that a slow backend is tried again.
     pub(crate) fn get(&self, now_ns: u64) -> f64 {
         self.0.get(now_ns, LATENCY_DECAY_NS)
@@ -78,6 +83,11 @@ impl Penalty {
     /// Takes a failure in.
     pub(crate) fn add(&self, now_ns: u64) {
         self.0.set((self.get(now_ns) + FAILURE_NS).min(PENALTY_LIMIT_NS), now_ns);
+    }
+
+    /// Forgives everything.
+    pub(crate) fn clear(&self) {
+        self.0.bits.store(0, Relaxed);
     }
 
     /// Gives the present penalty in nanoseconds.

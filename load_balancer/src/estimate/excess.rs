@@ -26,6 +26,12 @@ pub(crate) struct Excess {
 }
 
 impl Excess {
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.sum_ns.store(0, Relaxed);
+        self.count.store(0, Relaxed);
+    }
+
     /// Takes in a latency and the median; gives the mean excess in nanoseconds.
     pub(crate) fn observe(&self, latency_ns: f32, median_ns: f32, now_ns: u64) -> f32 {
         let get = |figure: &AtomicU32| f32::from_bits(figure.load(Relaxed));

@@ -72,6 +72,12 @@ impl Recent {
         (overall, loads as f32 / all_len.max(1) as f32)
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.samples.iter().chain(&self.by_class).for_each(|cell| cell.store(0, Relaxed));
+        self.overall.store(0, Relaxed);
+    }
+
     /// Gives the median of all in nanoseconds; zero when there are none.
     pub(crate) fn overall(&self) -> f32 {
         f32::from_bits(self.overall.load(Relaxed))

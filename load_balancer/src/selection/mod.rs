@@ -184,13 +184,16 @@ pub fn choose_backend<B: Candidate>(
             let candidates = Candidates::gather(snapshot, rng);
             let (index, reason) = match policy {
                 Policy::Prequal { q_rif } => prequal::choose_slot(snapshot, &candidates, *q_rif, now_ns)?,
-                Policy::LeastRequest => {
-                    (score::least(snapshot, &candidates, |one| score::load(one, now_ns))?, Reason::Lowest)
-                }
                 Policy::LowestLatency => {
                     (score::least(snapshot, &candidates, |one| one.last_ns() as f64)?, Reason::Lowest)
                 }
-                _ => latency::choose(snapshot, &candidates, now_ns)?,
+                rule => match (turn::of_small_share(snapshot, &candidates, now_ns, rng), rule) {
+                    (Some(index), _) => (index, Reason::Turn),
+                    (None, Policy::LeastRequest) => {
+                        (score::least(snapshot, &candidates, |one| score::load(one, now_ns))?, Reason::Lowest)
+                    }
+                    _ => latency::choose(snapshot, &candidates, now_ns)?,
+                },
             };
             let count = candidates.as_slice().len();
             Some(chosen(index, count, if count == 1 { Reason::Only } else { reason }))

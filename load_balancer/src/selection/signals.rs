@@ -120,6 +120,18 @@ impl Signals {
         self.penalty.add(now_ns);
     }
 
+    /// Forgets what was known of its answers and failures: what is there now may be another process.
+    pub fn forget(&self) {
+        self.penalty.clear();
+        self.peak.clear();
+        self.recent.clear();
+        self.excess.clear();
+        self.answers.store(0, Relaxed);
+        for figure in [&self.typical_ns, &self.typical_load, &self.excess_ns] {
+            figure.store(0, Relaxed);
+        }
+    }
+
     /// Takes in a probe's latency; it counts when there were no requests lately.
     pub fn note_probe(&self, latency_ns: u64, now_ns: u64) {
         self.last_ns.store(latency_ns, Relaxed);

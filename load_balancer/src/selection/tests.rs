@@ -286,3 +286,29 @@ fn panic_chooses_among_those_that_are_out() {
     assert_eq!(choose_backend(&calm, 1, &mut rng), None);
     assert!(choose_backend(&Snapshot { panic: true, ..calm }, 1, &mut rng).is_some());
 }
+
+/// Gives how many of 10,000 requests the first of five gets where nobody ever waits.
+fn share_of_first(policy: &Policy, prepare: impl Fn(&Signals)) -> u32 {
+    let backends: Vec<_> = (0..5).map(|_| Signals::new(1)).collect();
+    for one in &backends {
+        (0..32).for_each(|_| one.note_answer(2 * MILLISECOND, 1, 1));
+    }
+    prepare(&backends[0]);
+    let (memory, mut rng) = (Memory::default(), SmallRng::seed_from_u64(7));
+    let choices = (0..10_000)
+        .map(|_| choose_backend(&snapshot(&backends, policy, &memory), 2, &mut rng).unwrap().index);
+    choices.filter(|index| *index == 0).count() as u32
+}
+
+#[test]
+fn a_small_share_is_given_where_nobody_waits_too() {
+    for policy in [Policy::Latency, Policy::LeastRequest] {
+        let halved = share_of_first(&policy, |one| one.set_weight(0.5));
+        assert!((1_000..1_250).contains(&halved), "{policy:?} {halved}");
+        let failed = share_of_first(&policy, |one| {
+            one.set_weight(0.5);
+            one.note_failure(2);
+        });
+        assert_eq!(failed, 0, "{policy:?}");
+    }
+}

@@ -2,11 +2,17 @@
 
 use rand::Rng;
 
-use super::candidates::ALL_UP_TO;
+use super::candidates::{ALL_UP_TO, Candidates};
 use super::{Candidate, Memory, Snapshot};
 
 /// Draws at random before every backend is looked at: of a fleet of which half is out, all miss once in 65,000.
 const DRAWS: usize = 16;
+
+/// One this many times slower than the fastest gets nothing for its share alone.
+const SLOW_FACTOR: f64 = 2.0;
+
+/// A penalty below this is forgotten: less than one failure leaves after 10 s.
+const FORGIVEN_NS: f64 = 25e6;
 
 /// Takes the next in turn by the smooth weighted rule of nginx (`ngx_http_upstream_round_robin.c`): everyone's
 /// credit grows by its weight, the richest is chosen and pays what all got together.
@@ -32,6 +38,41 @@ pub(crate) fn next<B: Candidate>(snapshot: &Snapshot<'_, B>, now_ns: u64) -> Opt
     let index = index?;
     snapshot.memory.set_credit(index, credit - total);
     Some(index)
+}
+
+/// Takes one with a smaller share than others and nothing to do, by chance as often as its share asks for.
+///
+/// Rules that divide a load by the share need load at the others: where nobody ever waits, one in its slow start
+/// or on trial would get nothing at all. One known to be slow, or that failed lately, is left to the rule.
+pub(crate) fn of_small_share<B: Candidate>(
+    snapshot: &Snapshot<'_, B>,
+    candidates: &Candidates,
+    now_ns: u64,
+    rng: &mut impl Rng,
+) -> Option<usize> {
+    let signals = |index: &u32| snapshot.backends[*index as usize].signals();
+    let (mut greatest, mut total, mut least) = (0.0_f64, 0.0, f64::INFINITY);
+    for index in candidates.as_slice() {
+        let share = signals(index).share(now_ns);
+        (greatest, total, least) = (greatest.max(share), total + share, least.min(share));
+    }
+    if least >= greatest {
+        return None;
+    }
+    let mut left = rng.random::<f64>() * total;
+    let drawn = candidates.as_slice().iter().find(|index| {
+        left -= signals(index).share(now_ns);
+        left < 0.0
+    })?;
+    let one = signals(drawn);
+    let fastest = candidates.as_slice().iter().map(|index| signals(index).latency_ns(now_ns));
+    let fastest_ns = fastest.filter(|latency_ns| *latency_ns > 0.0).fold(f64::INFINITY, f64::min);
+    let is_slow = one.is_known() && one.latency_ns(now_ns) > SLOW_FACTOR * fastest_ns;
+    let is_fit = one.share(now_ns) < greatest
+        && one.in_flight() == 0
+        && one.penalty_ns(now_ns) < FORGIVEN_NS
+        && !is_slow;
+    is_fit.then_some(*drawn as usize)
 }
 
 fn next_of_many<B: Candidate>(snapshot: &Snapshot<'_, B>, now_ns: u64) -> Option<usize> {

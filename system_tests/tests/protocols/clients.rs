@@ -28,7 +28,6 @@ fn websockets_pass_through() {
 }
 
 #[test]
-#[ignore = "waits for backends of HTTP/2"]
 fn grpc_passes_through_with_http2_on_both_sides() {
     run("grpc_echo.py", &format!("protocol = \"h2\"\n{HEALTH}"));
 }

@@ -36,7 +36,6 @@ fn curl_that_expects_100_continue_gets_it_and_sends_its_body() {
 }
 
 #[test]
-#[ignore = "waits for the wire lane"]
 fn early_hints_reach_the_client_before_the_answer() {
     let hints = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
     let backend = Recorder::answering(move |request| {
@@ -98,7 +97,6 @@ fn forwarded_for(header: &[u8]) -> Option<String> {
 }
 
 #[test]
-#[ignore = "waits for load_balancer.proxy_protocol"]
 fn a_proxy_header_tells_who_the_client_is_and_nobody_comes_without_one() {
     let client = Some("203.0.113.7".to_owned());
     assert_eq!(forwarded_for(b"PROXY TCP4 203.0.113.7 198.51.100.1 5555 80\r\n"), client);

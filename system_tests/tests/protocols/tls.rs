@@ -35,7 +35,6 @@ fn curl(balancer: &Alone, host: &str, certificate: &Path, more: &[&str]) -> Resu
 }
 
 #[test]
-#[ignore = "waits for load_balancer.tls"]
 fn curl_gets_the_certificate_of_the_host_it_names_and_the_protocol_it_offers() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();

@@ -19,6 +19,10 @@ const TICK_SHIFT: u32 = 27;
 /// The age from which a completion no longer counts, if there are younger ones: 10 s, as Finagle's EWMA decay.
 const OLD_TICKS: u16 = 75;
 
+/// Medians are made anew at most this often once there are enough completions: of 32, one changes little, and
+/// finding two medians costs as much as a choice. 2^20 ns, about a millisecond.
+const RENEW_NS: u64 = 1 << 20;
+
 /// The last completions and their medians.
 #[derive(Debug)]
 pub(crate) struct Recent {
@@ -27,6 +31,9 @@ pub(crate) struct Recent {
     next: AtomicU8,
     /// Median of all; zero when there are none.
     overall: AtomicU32,
+    /// The mean of their requests in flight, and when both were made.
+    load: AtomicU32,
+    made_ns: AtomicU64,
     /// Median of those in a class or one beside it, `f32` bits, and when it was made.
     by_class: [AtomicU64; CLASSES],
 }
@@ -37,6 +44,8 @@ impl Default for Recent {
             samples: std::array::from_fn(|_| AtomicU64::new(0)),
             next: AtomicU8::new(0),
             overall: AtomicU32::new(0),
+            load: AtomicU32::new(0),
+            made_ns: AtomicU64::new(0),
             by_class: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
@@ -47,7 +56,12 @@ impl Recent {
     pub(crate) fn observe(&self, latency_ns: f32, in_flight: u32, now_ns: u64) -> (f32, f32) {
         let now = tick(now_ns);
         let next = self.next.fetch_add(1, Relaxed) as usize % KEPT;
+        let replaced = self.samples[next].load(Relaxed);
         self.samples[next].store(pack(latency_ns, in_flight, now), Relaxed);
+        // A place that was never used says that there are fewer than are kept.
+        if replaced != 0 && now_ns.saturating_sub(self.made_ns.load(Relaxed)) < RENEW_NS {
+            return (self.overall(), f32::from_bits(self.load.load(Relaxed)));
+        }
         let class = class(in_flight);
         let (mut all, mut near) = ([0.0_f32; KEPT], [0.0_f32; KEPT]);
         let (mut all_len, mut near_len) = (0, 0);
@@ -69,7 +83,10 @@ impl Recent {
         self.overall.store(overall.to_bits(), Relaxed);
         let of_class = if near_len < FEW { overall } else { median(&mut near[..near_len]) };
         self.by_class[class].store(pack(of_class, 0, now), Relaxed);
-        (overall, loads as f32 / all_len.max(1) as f32)
+        let load = loads as f32 / all_len.max(1) as f32;
+        self.load.store(load.to_bits(), Relaxed);
+        self.made_ns.store(now_ns, Relaxed);
+        (overall, load)
     }
 
     /// Forgets everything.

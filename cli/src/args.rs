@@ -21,8 +21,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run all six tiers in this process
     Up(UpOptions),
-    /// Run the load balancer: pick the best gateway for each request
-    LoadBalancer(RoleOptions),
+    /// Run the load balancer: pick the best backend for each request, a gateway or any HTTP server
+    LoadBalancer(LoadBalancerOptions),
     /// Run one API gateway: authenticate, validate, limit, break, route
     Gateway(GatewayOptions),
     /// Run one service of the configuration: REST resources, or accounts
@@ -65,6 +65,15 @@ pub(crate) struct RoleOptions {
     /// The admin address [default: the port + 10000 on loopback; 127.0.0.1:8001 for the load balancer]
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LoadBalancerOptions {
+    #[command(flatten)]
+    role: RoleOptions,
+    /// Balance over this backend instead of the configured ones; may be repeated
+    #[arg(long, value_name = "HOST:PORT")]
+    backend: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -181,6 +190,16 @@ impl RoleOptions {
     /// Settings of a role whose address is the key `listen_key`.
     pub(crate) fn flags_with_listen(&self, listen_key: &str) -> Flags {
         flags([("process.admin", self.admin.clone()), (listen_key, self.listen.clone()), ("", None)])
+    }
+}
+
+impl LoadBalancerOptions {
+    pub(crate) fn flags(&self) -> Flags {
+        let mut flags = self.role.flags_with_listen("load_balancer.listen");
+        if !self.backend.is_empty() {
+            flags.push(("load_balancer.backends".to_owned(), self.backend.clone().into()));
+        }
+        flags
     }
 }
 

@@ -57,9 +57,7 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
             let roles = up::roles(&settings);
             run::block_on(run::serve(&source, settings, &roles, run::Greeting::House))
         }
-        Command::LoadBalancer(options) => {
-            serve_one(source(options.flags_with_listen("load_balancer.listen")), |_| Ok(Role::LoadBalancer))
-        }
+        Command::LoadBalancer(options) => serve_one(source(options.flags()), |_| Ok(Role::LoadBalancer)),
         Command::Gateway(options) => serve_one(source(options.flags()), |settings| {
             let listen = options.role.listen.or_else(|| settings.api_gateway.listen.first().cloned());
             let listen = listen

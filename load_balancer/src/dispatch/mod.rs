@@ -118,7 +118,11 @@ impl<'a, L: Lane> Way<'a, L> {
                 }
             }
             if race.is_empty() {
-                return bad.map_or(Err(SendError::NoBackend), |bad| self.finish(bad));
+                return match bad {
+                    Some(bad) if self.may_wait(&bad) => self.wait_and_send(bad).await,
+                    Some(bad) => self.finish(bad),
+                    None => Err(SendError::NoBackend),
+                };
             }
             outcome = race.next(self.balancer.alarm(PATIENCE)).await;
         }
@@ -179,6 +183,30 @@ impl<'a, L: Lane> Way<'a, L> {
             self.balancer.cluster().counters().hedges.fetch_add(1, Relaxed);
             self.start(race, choice, now);
         }
+    }
+
+    /// Tells whether a request all attempts of which failed may wait for a backend that works.
+    fn may_wait(&self, outcome: &Outcome<L::Reply>) -> bool {
+        self.retries > 0 && matches!(&outcome.result, Err(error) if self.lane.can_repeat(error))
+    }
+
+    /// Sends a request once more when backends that failed it, one after the other, turn out to be gone, as when
+    /// all are restarted at once: a moment later that is known, and it waits like those that come then.
+    async fn wait_and_send(&mut self, bad: Outcome<L::Reply>) -> Result<Sent<L::Reply>, SendError> {
+        self.balancer.alarm(PATIENCE).await;
+        let is_unsent = matches!(&bad.result, Err(error) if error.is_unsent());
+        // What breaks the connections of backends that stay well may be the request itself.
+        let is_theirs = is_unsent || !self.balancer.cluster().is_available();
+        if !is_theirs || !self.spend_retry() {
+            return self.finish(bad);
+        }
+        let place = match self.find_place(now_ns()) {
+            Some(place) => place,
+            None => self.wait_for_place().await?,
+        };
+        let view = Rc::clone(&self.view);
+        let outcome = attempt(self.lane, &view, place).await;
+        self.finish(outcome)
     }
 
     fn spend_retry(&self) -> bool {

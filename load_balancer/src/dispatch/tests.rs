@@ -153,6 +153,21 @@ async fn what_was_not_sent_goes_elsewhere_whatever_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_all_backends_refused_waits_a_moment_and_is_sent_once_more() {
+    on_thread(3, async |balancer| {
+        let refused = [Does::Refuse(0), Does::Refuse(0), Does::Refuse(0)];
+        let met = send(&balancer, false, &[&refused[..], &[Does::Answer(1, 201)]].concat()).await;
+        assert_eq!((met.result.unwrap(), met.ledger.len()), (201, 4));
+    })
+    .await;
+    on_thread(3, async |balancer| {
+        let met = send(&balancer, true, &[Does::Break(1), Does::Break(1), Does::Break(1)]).await;
+        assert!(matches!(met.result, Err(SendError::Failed(_))), "the request itself may break them");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_backend_that_says_it_did_nothing_is_not_the_last_word() {
     on_thread(3, async |balancer| {
         let met = send(&balancer, true, &[Does::Answer(1, 503), Does::Answer(1, 200)]).await;

@@ -40,6 +40,8 @@ impl Hole {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) runs: u32,
+    /// Whether no `POST` may fail either.
+    pub(crate) is_harmless: bool,
     pub(crate) requests: usize,
     pub(crate) failed_idempotent: usize,
     pub(crate) reopened: usize,
@@ -88,6 +90,7 @@ impl Tally {
         let examples = self.examples.join("\n");
         assert_eq!(self.failed_idempotent, 0, "{name}: idempotent requests failed\n{examples}");
         assert_eq!(self.repeated_posts, 0, "{name}: a POST reached backends more than once");
+        assert!(!self.is_harmless || self.failed_posts == 0, "{name}: POSTs failed");
         assert!(self.requests > 0, "{name}: nothing was asked");
     }
 }

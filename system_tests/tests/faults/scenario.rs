@@ -23,6 +23,8 @@ pub(crate) struct Stage {
     pub(crate) balancer: Alone,
     pub(crate) load: Load,
     pub(crate) hole: Option<Hole>,
+    /// Whether no backend comes to harm, so that no `POST` may fail either.
+    pub(crate) is_harmless: bool,
     folder: tempfile::TempDir,
 }
 
@@ -52,7 +54,8 @@ pub(crate) fn run(name: &str, behind: Behind, keys: &str, act: impl Fn(&mut Stag
         stage.play_for(Duration::from_secs(1));
         act(&mut stage);
         stage.play_for(Duration::from_secs(1));
-        let Stage { load, balancer, folder, hole, .. } = stage;
+        let Stage { load, balancer, folder, hole, is_harmless, .. } = stage;
+        tally.is_harmless = is_harmless;
         let failed = tally.failed_idempotent;
         tally.add(&load.finish(), &folder.path().join("ledgers"), hole);
         if tally.failed_idempotent > failed {
@@ -81,7 +84,7 @@ impl Stage {
         let balancer = Alone::balancer(&addresses, &format!("{BALANCER}\n{keys}"));
         backends.shrink_to_fit();
         let load = Load::start(balancer.address, rate);
-        let stage = Self { backends, balancer, load, hole: None, folder };
+        let stage = Self { backends, balancer, load, hole: None, is_harmless: false, folder };
         wait_until("the balancer answers", || stage.load.good() > 0);
         stage
     }

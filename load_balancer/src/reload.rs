@@ -10,7 +10,7 @@ use crate::discovery::Membership;
 
 /// What a running process cannot change, as JSON Pointers into the section: its sockets and threads, what each
 /// connection was granted when it came, and the file it keeps its state in.
-const FIXED: [&str; 10] = [
+const FIXED: [&str; 11] = [
     "/listen",
     "/threads",
     "/state",
@@ -21,6 +21,7 @@ const FIXED: [&str; 10] = [
     "/idle_timeout",
     "/backend_idle_timeout",
     "/proxy_protocol",
+    "/protocol",
 ];
 
 /// Gives each new configuration to the membership and to `take`, until the shutdown.
@@ -55,10 +56,14 @@ pub(crate) async fn follow(
 /// Names the settings that differ and cannot change.
 fn fixed_changes(first: &Config, new: &Config) -> Vec<String> {
     let json = |config| serde_json::to_value(config).unwrap_or(Value::Null);
+    // Certificates may change; whether there are any may not.
+    let (first_tls, new_tls) = (first.tls.is_enabled(), new.tls.is_enabled());
     let (first, new) = (json(first), json(new));
     let differs = |pointer: &&str| first.pointer(pointer) != new.pointer(pointer);
     let key = |pointer: &str| format!("load_balancer{}", pointer.replace('/', "."));
-    FIXED.into_iter().filter(differs).map(key).collect()
+    let is_tls_switched = first_tls != new_tls;
+    let switched = is_tls_switched.then(|| "load_balancer.tls.certificates".to_owned());
+    FIXED.into_iter().filter(differs).map(key).chain(switched).collect()
 }
 
 #[cfg(test)]

@@ -106,7 +106,12 @@ impl<'a, L: Lane> Way<'a, L> {
         loop {
             match outcome {
                 None => self.hedge(&mut race),
-                Some(ended) if self.is_good(&ended) => return self.finish(ended),
+                Some(ended) if self.is_good(&ended) => {
+                    if self.story.hedges > 0 && race.has_first() {
+                        self.balancer.cluster().counters().hedges_won.fetch_add(1, Relaxed);
+                    }
+                    return self.finish(ended);
+                }
                 Some(ended) => {
                     if self.may_go_on(&ended) {
                         self.send_again(&mut race, &ended.result);
@@ -223,9 +228,16 @@ impl<'a, L: Lane> Way<'a, L> {
     {
         // Whatever its limit: budgets bound how many come so, and they are wanted more than those that wait.
         let place = self.begin(choice, now, self.view.backend(choice.index).begin(now));
-        self.tried.push(choice.index);
+        self.push(race, place);
+    }
+
+    fn push<'r, P>(&mut self, race: &mut Race<'r, P, L::Reply>, place: Place)
+    where
+        'a: 'r,
+    {
+        self.tried.push(place.index);
         let (lane, view) = (self.lane, Rc::clone(&self.view));
-        race.push(choice.index, Box::pin(async move { attempt(lane, &view, place).await }));
+        race.push(place.index, Box::pin(async move { attempt(lane, &view, place).await }));
     }
 
     /// How long the first attempt goes unwatched; `None` if nothing could be done about it anyway.

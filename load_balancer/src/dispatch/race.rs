@@ -52,7 +52,12 @@ impl<'r, P, R> Race<'r, P, R> {
 }
 
 impl<P: Future<Output = Outcome<R>>, R> Race<'_, P, R> {
-    /// Waits for the first attempt to end, which then leaves the race; `None` if the alarm rings first.
+    /// Tells whether the first attempt is still under way.
+    pub(super) fn has_first(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// Waits for an attempt to end, which then leaves the race; `None` if the alarm rings first.
     pub(super) async fn next(&mut self, alarm: Alarm) -> Option<Outcome<R>> {
         let mut alarm = pin!(alarm);
         poll_fn(|cx| {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderName, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use process::TraceContext;
 use process::problem::Problem;
@@ -26,6 +26,7 @@ struct Kept {
     method: String,
     host: Option<String>,
     path: String,
+    protocol: &'static str,
 }
 
 impl Handler for Front {
@@ -96,7 +97,7 @@ impl Handler for Front {
                 method: &kept.method,
                 host: kept.host.as_deref(),
                 path: &kept.path,
-                protocol: "HTTP/2",
+                protocol: kept.protocol,
                 status,
                 bytes: None,
                 duration_us: elapsed_ns / 1000,
@@ -133,6 +134,11 @@ impl Kept {
             method: request.method().to_string(),
             host: authority.or_else(field),
             path: request.uri().path().to_owned(),
+            protocol: match request.version() {
+                Version::HTTP_2 => "HTTP/2",
+                Version::HTTP_10 => "HTTP/1.0",
+                _ => "HTTP/1.1",
+            },
         }
     }
 }

@@ -55,18 +55,22 @@ impl Plan {
     /// What its files say was checked before; should they have changed since, what they say now is told as an
     /// error and the rest holds.
     pub(crate) fn replace(&self, config: &Arc<Config>) {
+        // Open connections are in the lane they came in.
+        let protocol = self.config.load().protocol;
+        let config = Arc::new(Config { protocol, ..Config::clone(config) });
         match config.cluster_options() {
             Ok(options) => self.cluster.replace_options(options),
             Err(error) => tracing::error!(%error, "backends are chosen and verified as before"),
         }
         if let Some(tls) = &self.tls
+            && config.tls.is_enabled()
             && let Err(error) = tls.reload(&config.tls, TLS)
         {
             tracing::error!(%error, "clients get the certificates they got before");
         }
         // Also when the path is the same: the file may have been moved away.
         self.log.reopen(&config.access_log.path);
-        self.config.store(Arc::clone(config));
+        self.config.store(config);
     }
 
     pub(crate) fn cluster(&self) -> &Arc<Cluster> {

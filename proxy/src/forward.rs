@@ -185,7 +185,9 @@ impl Upstream {
         let end = timeouts.total.map(|total| started + total);
         let upload = request.body_mut().watch();
         loop {
-            let mut connection = match self.check_out() {
+            let kept = self.check_out();
+            let is_kept = kept.is_some();
+            let mut connection = match kept {
                 Some(connection) => connection,
                 // Boxed: it is rare, and would make the future of every request larger.
                 None => match Box::pin(self.connect(timeouts, client)).await {
@@ -203,10 +205,13 @@ impl Upstream {
             let mut response = match wait.for_head(sending).await? {
                 Ok(response) => response,
                 Err(mut failed) => match failed.take_message() {
-                    Some(unsent) => {
+                    // Only a kept one may have been closed meanwhile; a backend that closes what it has just
+                    // accepted would be asked for ever.
+                    Some(unsent) if is_kept => {
                         request = unsent;
                         continue;
                     }
+                    Some(unsent) => return Err(self.closed_at_once(failed.into_error(), unsent)),
                     None => return Err(Failure::sent(self.classify(failed.into_error()))),
                 },
             };
@@ -242,6 +247,7 @@ impl Upstream {
         let end = timeouts.total.map(|total| started + total);
         let mut request = request;
         let upload = request.body_mut().watch();
+        let mut is_second = false;
         loop {
             let lease = match self.lease(timeouts, client).await {
                 Ok(lease) => lease,
@@ -254,8 +260,13 @@ impl Upstream {
             let mut response = match wait.for_head(sending).await? {
                 Ok(response) => response,
                 Err(mut failed) => match failed.take_message() {
+                    Some(unsent) if is_second => {
+                        let unsent = fields::from_http2(unsent);
+                        return Err(self.closed_at_once(failed.into_error(), unsent));
+                    }
                     Some(unsent) => {
                         request = fields::from_http2(unsent);
+                        is_second = true;
                         continue;
                     }
                     None => {
@@ -276,6 +287,12 @@ impl Upstream {
                 Some(end) => response.map(|body| body.end_by(end)),
             });
         }
+    }
+
+    /// Fails a request of which nothing was sent, because the backend closed a connection it had accepted.
+    fn closed_at_once(&self, reason: hyper::Error, unsent: Request<Body>) -> Failure {
+        let error = ForwardError::Connect { backend: self.address(), reason: io::Error::other(reason) };
+        Failure { error, request: Some(Box::new(unsent)) }
     }
 
     fn classify(&self, reason: hyper::Error) -> ForwardError {

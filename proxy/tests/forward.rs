@@ -174,3 +174,18 @@ async fn the_whole_time_bounds_the_wait_for_the_head_too() {
     };
     LocalSet::new().run_until(test).await;
 }
+
+#[tokio::test]
+async fn a_backend_that_closes_what_it_accepts_is_not_asked_again_and_again() {
+    LocalSet::new()
+        .run_until(async {
+            let (address, accepted) = backend(|stream| async move { drop(stream) }).await;
+            for _ in 0..50 {
+                let pool = Pool::default();
+                let sent = pool.upstream(address).forward(get(), &Timeouts::default()).await;
+                assert!(sent.is_err());
+            }
+            assert!(accepted.get() <= 50, "{} connections for 50 requests", accepted.get());
+        })
+        .await;
+}

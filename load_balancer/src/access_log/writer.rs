@@ -22,7 +22,7 @@ const FULL: usize = 64 << 10;
 static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     metrics::counter(
         "sixfold_access_log_dropped_bytes_total",
-        "Bytes of access log that were lost because the writer was too slow.",
+        "Bytes of access log that were lost because the writer was too slow or the file could not be written.",
         &[],
     )
 });
@@ -95,10 +95,10 @@ impl Lines {
         if lines.is_empty() {
             return;
         }
-        let size = lines.len() as u64;
+        let size = lines.len();
         let sent = self.sender.as_ref().map(|sender| sender.try_send(Order::Write(lines)));
         if !matches!(sent, Some(Ok(()))) {
-            DROPPED.with_label_values::<&str>(&[]).inc_by(size);
+            note_dropped(size);
         }
     }
 }
@@ -107,6 +107,10 @@ impl Drop for Lines {
     fn drop(&mut self) {
         self.flush();
     }
+}
+
+fn note_dropped(bytes: usize) {
+    DROPPED.with_label_values::<&str>(&[]).inc_by(bytes as u64);
 }
 
 enum Destination {
@@ -119,7 +123,11 @@ impl Destination {
         if path.as_os_str().is_empty() {
             return Ok(Self::Terminal);
         }
-        OpenOptions::new().create(true).append(true).open(path).map(Self::File)
+        let opened = OpenOptions::new().create(true).append(true).open(path).map(Self::File);
+        opened.map_err(|error| {
+            let message = format!("load_balancer.access_log.path: {}: {error}", path.display());
+            io::Error::new(error.kind(), message)
+        })
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
@@ -134,7 +142,7 @@ fn write_all(mut destination: Destination, orders: &Receiver<Order>) {
     let mut is_failing = false;
     for order in orders {
         let result = match order {
-            Order::Write(lines) => destination.write(&lines),
+            Order::Write(lines) => destination.write(&lines).inspect_err(|_| note_dropped(lines.len())),
             Order::Open(path) => Destination::open(&path).map(|opened| destination = opened),
         };
         // Told when it begins, not with every buffer.

@@ -12,11 +12,13 @@ pub struct InFlight {
     in_flight: u32,
     /// Whether it was noted how the request ended.
     is_noted: bool,
+    /// Whether it takes one of the places the backend's limit gives.
+    has_place: bool,
 }
 
 impl InFlight {
     pub(super) fn new(backend: Arc<Backend>, in_flight: u32) -> Self {
-        Self { backend, in_flight, is_noted: false }
+        Self { backend, in_flight, is_noted: false, has_place: true }
     }
 
     /// Gives the backend.
@@ -29,21 +31,32 @@ impl InFlight {
         self.in_flight
     }
 
+    /// Gives its place to another: the answer has begun, or what is waited for is the client's. It stays in
+    /// flight.
+    pub fn give_place(&mut self) {
+        if std::mem::take(&mut self.has_place) {
+            self.backend.give_place();
+        }
+    }
+
     /// Notes the head of a response: its status, and how long the backend took, if that is known.
     pub fn note_response(&mut self, status: u16, latency_ns: Option<u64>, now_ns: u64) {
         self.is_noted = true;
+        self.give_place();
         self.backend.note_response(status, latency_ns, self.in_flight, now_ns);
     }
 
     /// Notes that no response came, through the backend's fault.
     pub fn note_error(&mut self, now_ns: u64) {
         self.is_noted = true;
+        self.give_place();
         self.backend.note_error(now_ns);
     }
 
     /// Notes that no connection could be opened.
     pub fn note_connect_failure(&mut self, now_ns: u64) {
         self.is_noted = true;
+        self.give_place();
         self.backend.note_connect_failure(now_ns);
     }
 
@@ -51,6 +64,7 @@ impl InFlight {
     /// client left. Dropping it without a note counts as this, without the time.
     pub fn note_canceled(&mut self, elapsed_ns: u64, now_ns: u64) {
         self.is_noted = true;
+        self.give_place();
         self.backend.note_canceled(elapsed_ns, self.in_flight, now_ns);
     }
 }
@@ -66,6 +80,7 @@ impl Drop for InFlight {
         if !self.is_noted {
             self.backend.note_canceled(0, self.in_flight, now_ns());
         }
-        self.backend.end();
+        self.give_place();
+        self.backend.signals.end_passing();
     }
 }

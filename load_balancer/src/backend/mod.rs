@@ -169,7 +169,7 @@ impl Backend {
 
     /// Tells whether it may take one more request.
     pub fn has_place(&self) -> bool {
-        self.signals.in_flight() < self.limit.load(Relaxed)
+        self.signals.awaited() < self.limit.load(Relaxed)
     }
 
     /// Counts a request in, if the backend is below its limit; dropping what it gives counts it out.
@@ -182,15 +182,16 @@ impl Backend {
         self.requests.fetch_add(1, Relaxed);
         let in_flight = self.signals.begin(now_ns);
         // Read first: a write to a line all threads share costs more than a look.
-        if in_flight > self.peak.load(Relaxed) {
-            self.peak.fetch_max(in_flight, Relaxed);
+        let awaited = self.signals.awaited();
+        if awaited > self.peak.load(Relaxed) {
+            self.peak.fetch_max(awaited, Relaxed);
         }
         InFlight::new(Arc::clone(self), in_flight)
     }
 
-    /// Counts a request out.
-    fn end(&self) {
-        self.signals.end();
+    /// Notes that a request takes no place any more: its answer has begun, or its client is waited for.
+    fn give_place(&self) {
+        self.signals.note_head();
         if !self.queue.is_empty() && self.has_place() {
             self.queue.wake_one();
         }

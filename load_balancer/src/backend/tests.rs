@@ -64,3 +64,24 @@ fn a_report_of_an_older_version_can_be_read() {
     let report: BackendReport = serde_json::from_str(old).unwrap();
     assert_eq!((report.state, report.limit), (State::Up, None));
 }
+
+#[test]
+fn a_stream_keeps_no_place_from_requests_that_could_be_answered() {
+    let (_cluster, backend) = backend("127.0.0.1:1");
+    let mut streams = Vec::new();
+    for now in 1..=10_000 {
+        let mut stream = backend.try_begin(now).expect("streams that have begun take no place");
+        stream.note_response(200, Some(1), now);
+        streams.push(stream);
+    }
+    assert_eq!(backend.report().in_flight, 10_000);
+    let mut awaited = Vec::new();
+    while let Some(request) = backend.try_begin(10_001) {
+        awaited.push(request);
+        assert!(awaited.len() < 10_000, "what is awaited is limited");
+    }
+    drop(awaited);
+    assert!(backend.has_place() && backend.report().in_flight == 10_000);
+    drop(streams);
+    assert_eq!(backend.report().in_flight, 0);
+}

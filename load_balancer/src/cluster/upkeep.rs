@@ -22,7 +22,7 @@ pub(crate) const IDLE_PERIOD: Duration = Duration::from_secs(1);
 const QUIET_FLOOR_NS: u64 = 100_000_000;
 
 /// Or so many times what nineteen of twenty answers take.
-const QUIET_FACTOR: u64 = 10;
+const QUIET_FACTOR: u64 = 5;
 
 /// What is usual is found out so often; it costs a look at every histogram.
 const USUAL_PERIOD_NS: u64 = 1_000_000_000;
@@ -202,7 +202,7 @@ impl Backend {
             return false;
         }
         (quiet.window_ns, quiet.window_answers, quiet.window_sum_ns) = (now_ns, answers, sum_ns);
-        self.peak.store(self.in_flight(), Relaxed);
+        self.peak.store(crate::selection::Candidate::signals(self).awaited(), Relaxed);
         let limit = condition.limit.limit(&options.limit);
         self.limit.swap(limit, Relaxed) < limit
     }

@@ -211,6 +211,12 @@ impl Config {
             let message = "the policy sticky_cookie needs one; set SIXFOLD__LOAD_BALANCER__STICKY_SECRET";
             return Err(fault("sticky_secret", message.to_owned()));
         }
+        if let Policy::StickyCookie { cookie } = &self.policy
+            && http::HeaderName::try_from(cookie.as_str()).is_err()
+        {
+            // A cookie's name is a token (RFC 6265 §4.1.1), as a field's is.
+            return Err(fault("policy", format!("`{cookie}` cannot be a cookie's name")));
+        }
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
             let message = "nobody may connect: PROXY headers are believed of trusted_proxies alone";
             return Err(fault("proxy_protocol", message.to_owned()));

@@ -23,6 +23,9 @@ pub(crate) trait Lane {
     /// idempotent (RFC 9110 §9.2.2) and all of it is in hand.
     fn is_repeatable(&self) -> bool;
 
+    /// Tells whether all of the request is there, so that only the backend can be what is waited for.
+    fn is_whole(&self) -> bool;
+
     /// Tells whether the request may be sent again after an attempt failed so.
     fn can_repeat(&self, error: &ForwardError) -> bool {
         error.is_unsent() || (error.is_broken() && self.is_repeatable())

@@ -276,8 +276,13 @@ impl<'a, L: Lane> Way<'a, L> {
         };
         let mut ticket = cluster.join_queue(since).map_err(refused)?;
         loop {
-            // Members may have changed while it waited.
-            self.view = self.balancer.view();
+            // Members may have changed while it waited; an index of before means another backend then.
+            let view = self.balancer.view();
+            if !Rc::ptr_eq(&view, &self.view) {
+                let named = self.asked.sticky.map(|index| self.view.backend(index));
+                self.asked.sticky = named.and_then(|backend| view.find(backend));
+                self.view = view;
+            }
             let now = now_ns();
             if let Some(place) = self.take_place(now) {
                 ticket.leave();

@@ -80,7 +80,11 @@ impl Drop for Attempt {
 
 /// Tries one backend and notes how it went.
 pub(super) async fn attempt<L: Lane>(lane: &L, view: &View, place: Place) -> Outcome<L::Reply> {
-    let Place { index, in_flight, started_ns } = place;
+    let Place { index, mut in_flight, started_ns } = place;
+    if !lane.is_whole() {
+        // It waits for its client too, who could else keep a place for as long as he likes.
+        in_flight.give_place();
+    }
     let mut under_way = Attempt { in_flight: Some(in_flight), started_ns, is_whole: lane.is_repeatable() };
     let result = lane.attempt(view, index).await;
     let now = now_ns();

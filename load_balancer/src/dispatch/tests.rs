@@ -82,6 +82,10 @@ impl Lane for Scripted {
         self.is_repeatable
     }
 
+    fn is_whole(&self) -> bool {
+        true
+    }
+
     fn latency_ns(&self, took_ns: u64) -> Option<u64> {
         Some(took_ns)
     }

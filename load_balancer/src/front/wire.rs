@@ -16,8 +16,8 @@ use crate::dispatch::{Sent, Way};
 use crate::explain::{EXPLAIN, Story};
 use crate::lanes::WireLane;
 
-/// Fields of responses that end here: what a gateway tells of itself.
-const REMOVED: [&[u8]; 1] = [b"sixfold-load"];
+/// Fields of responses that end here: what a gateway tells of itself, and what a balancer behind us explains.
+const REMOVED: [&[u8]; 2] = [b"sixfold-load", EXPLAIN.as_bytes()];
 
 impl Handler for Front {
     async fn serve(&self, exchange: &mut Exchange<'_>) {

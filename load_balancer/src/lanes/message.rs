@@ -8,6 +8,7 @@ use proxy::{Body, Failure, ForwardError, Progress, Timeouts};
 
 use super::copy::{Copy, Fields};
 use crate::dispatch::Lane;
+use crate::explain::EXPLAIN;
 use crate::load::{LOAD_FIELD, parse_load};
 use crate::selection::Load;
 use crate::view::View;
@@ -69,6 +70,8 @@ impl Lane for MessageLane<'_> {
             error
         })
         .map(|mut response| {
+            // Ours is told, if at all; a backend's own would tell who is asked for nothing.
+            response.headers_mut().remove(EXPLAIN);
             if let Some(load) = response.headers_mut().remove(LOAD_FIELD) {
                 response.extensions_mut().insert(Told(parse_load(load.as_bytes())));
             }
@@ -86,6 +89,10 @@ impl Lane for MessageLane<'_> {
 
     fn is_repeatable(&self) -> bool {
         self.copy.is_some()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.upload.is_none()
     }
 
     fn latency_ns(&self, took_ns: u64) -> Option<u64> {

@@ -46,7 +46,13 @@ impl Lane for WireLane<'_, '_> {
     }
 
     fn is_repeatable(&self) -> bool {
-        self.exchange.is_replayable() && self.exchange.request().is_idempotent()
+        let request = self.exchange.request();
+        // A change of protocol begins a conversation, which may not be held twice.
+        self.exchange.is_replayable() && request.is_idempotent() && request.field(b"upgrade").is_none()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.exchange.is_replayable()
     }
 
     fn latency_ns(&self, took_ns: u64) -> Option<u64> {

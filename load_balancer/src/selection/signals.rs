@@ -31,6 +31,8 @@ pub struct Load {
 #[repr(C, align(128))]
 pub struct Signals {
     in_flight: AtomicU32,
+    /// Those of them whose answer has not begun.
+    awaited: AtomicU32,
     is_available: AtomicBool,
     /// An `f32` as bits.
     weight: AtomicU32,
@@ -63,6 +65,7 @@ impl Signals {
     pub fn new(now_ns: u64) -> Self {
         Self {
             in_flight: AtomicU32::new(0),
+            awaited: AtomicU32::new(0),
             is_available: AtomicBool::new(true),
             weight: AtomicU32::new(1.0_f32.to_bits()),
             typical_ns: AtomicU32::new(0),
@@ -83,18 +86,34 @@ impl Signals {
         }
     }
 
-    /// Counts a request in; gives the requests in flight with it.
+    /// Counts a request in, whose answer is awaited; gives the requests in flight with it.
     pub fn begin(&self, now_ns: u64) -> u32 {
-        let before = self.in_flight.fetch_add(1, Relaxed);
-        if before == 0 {
+        if self.awaited.fetch_add(1, Relaxed) == 0 {
             self.moved_ns.store(now_ns, Relaxed);
         }
-        before + 1
+        self.in_flight.fetch_add(1, Relaxed) + 1
     }
 
-    /// Counts a request out.
+    /// Counts a request out whose answer was awaited to its end.
     pub fn end(&self) {
+        self.note_head();
+        self.end_passing();
+    }
+
+    /// Notes that a request's answer has begun, or that it is not the backend that is waited for.
+    pub fn note_head(&self) {
+        self.awaited.fetch_sub(1, Relaxed);
+    }
+
+    /// Counts a request out for which there was [`Self::note_head`].
+    pub fn end_passing(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Gives the requests whose answer has not begun. A stream, a tunnel or a slow reader may last for hours; it
+    /// says nothing about how much the backend can take.
+    pub fn awaited(&self) -> u32 {
+        self.awaited.load(Relaxed)
     }
 
     /// Takes in an answer: how long it took, and what [`Self::begin`] gave for it.
@@ -235,7 +254,7 @@ impl Signals {
 
     /// Gives for how long nothing came back, though something is awaited.
     pub fn silent_ns(&self, now_ns: u64) -> u64 {
-        if self.in_flight() == 0 { 0 } else { now_ns.saturating_sub(self.moved_ns.load(Relaxed)) }
+        if self.awaited() == 0 { 0 } else { now_ns.saturating_sub(self.moved_ns.load(Relaxed)) }
     }
 
     /// Gives for how long there was no answer.

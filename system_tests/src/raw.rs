@@ -16,7 +16,7 @@ pub enum Next {
     Closed,
     /// The other side closed, or what it sent is no HTTP, in the middle of an answer.
     BrokenOff(String),
-    /// Nothing for [`PATIENCE`].
+    /// Nothing for `PATIENCE`.
     Silence,
 }
 

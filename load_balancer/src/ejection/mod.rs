@@ -1,6 +1,6 @@
 //! Which backends are put out by what requests saw of them, for how long, and how they come back.
 //!
-//! A pure state machine: [`judge`] looks at what was observed of each backend and gives a verdict for each.
+//! A pure state machine: [`judge()`] looks at what was observed of each backend and gives a verdict for each.
 //! A backend that is put out is [`Phase::Out`] for a time that grows with every time it happens again; then it
 //! is on [`Phase::Trial`], where it gets a trickle, until a few answers in a row are good. Good behaviour is
 //! remembered too: the count of times sinks again.

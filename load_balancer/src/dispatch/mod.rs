@@ -195,23 +195,29 @@ impl<'a, L: Lane> Way<'a, L> {
         self.retries > 0 && matches!(&outcome.result, Err(error) if self.lane.can_repeat(error))
     }
 
-    /// Sends a request once more when backends that failed it, one after the other, turn out to be gone, as when
-    /// all are restarted at once: a moment later that is known, and it waits like those that come then.
-    async fn wait_and_send(&mut self, bad: Outcome<L::Reply>) -> Result<Sent<L::Reply>, SendError> {
-        self.balancer.alarm(PATIENCE).await;
-        let is_unsent = matches!(&bad.result, Err(error) if error.is_unsent());
-        // What breaks the connections of backends that stay well may be the request itself.
-        let is_theirs = is_unsent || !self.balancer.cluster().is_available();
-        if !is_theirs || !self.spend_retry() {
-            return self.finish(bad);
+    /// Sends a request again when backends that failed it, one after the other, turn out to be gone, as when all
+    /// are restarted at once: a moment later that is known, and it waits like those that come then. The first
+    /// backend that is back may be overrun by all who waited, hence more than once.
+    async fn wait_and_send(&mut self, mut bad: Outcome<L::Reply>) -> Result<Sent<L::Reply>, SendError> {
+        for _ in 0..self.retries {
+            self.balancer.alarm(PATIENCE).await;
+            let is_unsent = matches!(&bad.result, Err(error) if error.is_unsent());
+            // What breaks the connections of backends that stay well may be the request itself.
+            let is_theirs = is_unsent || !self.balancer.cluster().is_available();
+            if !is_theirs || !self.spend_retry() {
+                break;
+            }
+            let place = match self.find_place(now_ns()) {
+                Some(place) => place,
+                None => self.wait_for_place().await?,
+            };
+            let view = Rc::clone(&self.view);
+            bad = attempt(self.lane, &view, place).await;
+            if !self.may_wait(&bad) {
+                break;
+            }
         }
-        let place = match self.find_place(now_ns()) {
-            Some(place) => place,
-            None => self.wait_for_place().await?,
-        };
-        let view = Rc::clone(&self.view);
-        let outcome = attempt(self.lane, &view, place).await;
-        self.finish(outcome)
+        self.finish(bad)
     }
 
     fn spend_retry(&self) -> bool {

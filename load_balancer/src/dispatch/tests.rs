@@ -157,11 +157,17 @@ async fn what_was_not_sent_goes_elsewhere_whatever_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_all_backends_refused_waits_a_moment_and_is_sent_once_more() {
+async fn what_all_backends_refused_waits_a_moment_and_is_sent_again() {
     on_thread(3, async |balancer| {
         let refused = [Does::Refuse(0), Does::Refuse(0), Does::Refuse(0)];
         let met = send(&balancer, false, &[&refused[..], &[Does::Answer(1, 201)]].concat()).await;
         assert_eq!((met.result.unwrap(), met.ledger.len()), (201, 4));
+    })
+    .await;
+    on_thread(3, async |balancer| {
+        let script: Vec<Does> = (0..4).map(|_| Does::Refuse(0)).chain([Does::Answer(1, 200)]).collect();
+        let met = send(&balancer, true, &script).await;
+        assert_eq!(met.result.unwrap(), 200, "and again, if that one refuses too");
     })
     .await;
     on_thread(3, async |balancer| {

@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::alarm::{Alarm, Alarms};
-use crate::budget::RetryBudget;
+use crate::budget::{Budget, RETRY_SAVINGS, RETRY_SHARE};
 use crate::dispatch::{Asked, Passing, Sent, Way};
 use crate::lanes::{Fields, MessageLane};
 use crate::queue::Overloaded;
@@ -66,8 +66,8 @@ pub struct Balancer {
     wire: proxy::wire::Pool,
     view: RefCell<Rc<View>>,
     rng: RefCell<SmallRng>,
-    retries: RetryBudget,
-    hedges: hedge::Budget,
+    retries: Budget,
+    hedges: Budget,
     alarms: OnceCell<Alarms>,
     spare: RefCell<Fields>,
 }
@@ -82,8 +82,8 @@ impl Balancer {
             pool,
             wire,
             rng: RefCell::new(SmallRng::from_os_rng()),
-            retries: RetryBudget::default(),
-            hedges: hedge::Budget::default(),
+            retries: Budget::new(RETRY_SAVINGS),
+            hedges: Budget::new(hedge::SAVINGS),
             alarms: OnceCell::new(),
             spare: RefCell::default(),
         }
@@ -169,7 +169,7 @@ impl Balancer {
 
     /// Earns shares of a repeat and of a hedge by a request.
     pub(crate) fn note_request(&self, view: &View) {
-        self.retries.earn();
+        self.retries.earn(RETRY_SHARE);
         self.hedges.earn(view.hedge_share());
     }
 

@@ -1,35 +1,38 @@
-//! How many repeats a thread may send: a share of its live requests, so that repeats cannot multiply a fault.
+//! How much more than it was asked for a thread may send: a share of its live requests, so that neither repeats nor
+//! hedges can multiply a fault.
 
 use std::cell::Cell;
 
 /// The share of requests that may be repeated.
-const SHARE: f64 = 0.2;
+pub(crate) const RETRY_SHARE: f64 = 0.2;
 
-/// What a thread may spend at first, and save up: a backend that dies breaks all it is working on at once.
-const SAVINGS: f64 = 200.0;
+/// The repeats a thread may spend at first, and save up: a backend that dies breaks all it is working on at once.
+pub(crate) const RETRY_SAVINGS: f64 = 200.0;
 
-/// One thread's allowance of repeats.
+/// One thread's allowance.
 #[derive(Debug)]
-pub(crate) struct RetryBudget(Cell<f64>);
-
-impl Default for RetryBudget {
-    fn default() -> Self {
-        Self(Cell::new(SAVINGS))
-    }
+pub(crate) struct Budget {
+    left: Cell<f64>,
+    savings: f64,
 }
 
-impl RetryBudget {
-    /// Earns a share of a repeat by a request.
-    pub(crate) fn earn(&self) {
-        self.0.set((self.0.get() + SHARE).min(SAVINGS));
+impl Budget {
+    /// Makes an allowance of what may be spent at first, and saved up.
+    pub(crate) fn new(savings: f64) -> Self {
+        Self { left: Cell::new(savings), savings }
     }
 
-    /// Spends a repeat, if there is one.
+    /// Earns the share that one request is worth.
+    pub(crate) fn earn(&self, share: f64) {
+        self.left.set((self.left.get() + share).min(self.savings));
+    }
+
+    /// Spends one, if there is one.
     pub(crate) fn spend(&self) -> bool {
-        let left = self.0.get() - 1.0;
+        let left = self.left.get() - 1.0;
         let may = left >= 0.0;
         if may {
-            self.0.set(left);
+            self.left.set(left);
         }
         may
     }
@@ -41,11 +44,11 @@ mod tests {
 
     #[test]
     fn repeats_are_a_fifth_of_requests_once_savings_are_spent() {
-        let budget = RetryBudget::default();
+        let budget = Budget::new(RETRY_SAVINGS);
         while budget.spend() {}
         let mut repeats = 0;
         for _ in 0..1000 {
-            budget.earn();
+            budget.earn(RETRY_SHARE);
             repeats += u32::from(budget.spend());
         }
         assert!((199..=200).contains(&repeats), "{repeats}");

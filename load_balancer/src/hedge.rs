@@ -4,7 +4,6 @@
 //! expected latency adds about 5 % of load and cuts the tail. The percentile is that of the whole cluster over
 //! the last seconds, so a slow backend is hedged against at what is usual elsewhere.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use process::ConfigError;
@@ -17,7 +16,7 @@ pub(crate) const QUANTILE: f64 = 0.95;
 pub(crate) const LEAST_ANSWERS: u64 = 100;
 
 /// What a thread may save up: a backend that stalls holds up all it is working on at once.
-const SAVINGS: f64 = 50.0;
+pub(crate) const SAVINGS: f64 = 50.0;
 
 /// The section `[load_balancer.hedge]`: when a request is sent to a second backend as well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,7 +38,8 @@ impl Default for Config {
         // Timers are exact to one or two milliseconds; answers that come sooner are not late.
         // At the percentile itself a twentieth of all requests is late among healthy backends too, and a backend
         // goes on with what was given up: five equal ones at 90 % had a p99 of 9.8 ms so, 7.3 without hedges
-        // (`bench tail equal`). Twice as late is hardly anybody who is not held up.
+        // (`bench tail equal`, one round each whose output was not kept). Twice as late is hardly anybody who is
+        // not held up.
         Self { enabled: true, budget: 0.05, factor: 2.0, min_delay: Duration::from_millis(2) }
     }
 }
@@ -66,39 +66,14 @@ impl Config {
     }
 }
 
-/// One thread's allowance of hedges.
-#[derive(Debug)]
-pub struct Budget(Cell<f64>);
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self(Cell::new(SAVINGS))
-    }
-}
-
-impl Budget {
-    /// Earns the share of a hedge that one request is worth ([`Config::budget`]).
-    pub fn earn(&self, share: f64) {
-        self.0.set((self.0.get() + share).min(SAVINGS));
-    }
-
-    /// Spends a hedge, if there is one.
-    pub fn spend(&self) -> bool {
-        let left = self.0.get() - 1.0;
-        if left >= 0.0 {
-            self.0.set(left);
-        }
-        left >= 0.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
 
     #[test]
     fn hedges_are_a_twentieth_of_requests_once_savings_are_spent() {
-        let budget = Budget::default();
+        let budget = Budget::new(SAVINGS);
         let at_once = (0..1000).filter(|_| budget.spend()).count();
         assert_eq!(at_once, 50);
         let mut hedges = 0;

@@ -12,6 +12,7 @@ pub mod connect;
 pub mod fields;
 pub mod forward;
 pub mod hop;
+mod host;
 mod multiplex;
 pub mod pool;
 pub mod proxy_protocol;

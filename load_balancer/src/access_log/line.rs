@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::Backend;
+use crate::explain::Story;
+
 /// What is logged of one request; a field that does not apply is left out.
 #[derive(Debug, Serialize)]
 pub(crate) struct Line<'a> {
@@ -42,7 +45,41 @@ pub(crate) struct Line<'a> {
     pub(crate) trace_id: &'a str,
 }
 
-impl Line<'_> {
+/// What a line says of a request itself, whichever lane it took.
+#[derive(Debug)]
+pub(crate) struct Asker<'a> {
+    pub(crate) client: IpAddr,
+    pub(crate) method: &'a str,
+    pub(crate) host: Option<&'a str>,
+    pub(crate) path: &'a str,
+    pub(crate) protocol: &'static str,
+}
+
+impl<'a> Line<'a> {
+    /// Makes the line of a request that is over now; the bytes, the time it took, the error and the trace are
+    /// the caller's to fill in.
+    pub(crate) fn new(asker: Asker<'a>, status: u16, story: &Story, backend: Option<&'a Backend>) -> Self {
+        let Asker { client, method, host, path, protocol } = asker;
+        Self {
+            time: jiff::Timestamp::now(),
+            client,
+            method,
+            host,
+            path,
+            protocol,
+            status,
+            bytes: None,
+            duration_us: 0,
+            backend: backend.map(Backend::name),
+            backend_us: (story.backend_ns > 0).then_some(story.backend_ns / 1000),
+            queue_us: story.queue_ns / 1000,
+            attempts: story.attempts,
+            hedged: story.hedges > 0,
+            error: None,
+            trace_id: "",
+        }
+    }
+
     /// Appends the line, with its end, to a buffer.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let before = out.len();

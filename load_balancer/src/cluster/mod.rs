@@ -245,7 +245,9 @@ impl Cluster {
             let condition = backend.condition();
             if condition.is_wanted() { condition.weight } else { 0.0 }
         };
-        let table = hashes(&options.policy)
+        let table = options
+            .policy
+            .hashes()
             .then(|| Maglev::new(backends.iter().map(|backend| (backend.name(), is_wanted(backend)))));
         let (backends, generation) = (backends.into_boxed_slice(), old.generation + 1);
         desk.leaving = leaving;
@@ -258,9 +260,4 @@ impl Cluster {
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Tells whether a policy looks a hash up in a table.
-fn hashes(policy: &Policy) -> bool {
-    matches!(policy, Policy::IpHash | Policy::HeaderHash { .. } | Policy::CookieHash { .. })
 }

@@ -70,10 +70,7 @@ impl<'a, L: Lane> Way<'a, L> {
     }
 
     async fn send(&mut self) -> Result<Sent<L::Reply>, SendError> {
-        let place = match self.find_place(now_ns()) {
-            Some(place) => place,
-            None => Box::pin(self.wait_for_place()).await?,
-        };
+        let place = self.obtain_place().await?;
         let first = place.index;
         let (lane, view) = (self.lane, Rc::clone(&self.view));
         let mut attempt = pin!(attempt(lane, &view, place));
@@ -207,10 +204,7 @@ impl<'a, L: Lane> Way<'a, L> {
             if !is_theirs || !self.spend_retry() {
                 break;
             }
-            let place = match self.find_place(now_ns()) {
-                Some(place) => place,
-                None => self.wait_for_place().await?,
-            };
+            let place = self.obtain_place().await?;
             let view = Rc::clone(&self.view);
             bad = attempt(self.lane, &view, place).await;
             if !self.may_wait(&bad) {
@@ -234,16 +228,9 @@ impl<'a, L: Lane> Way<'a, L> {
     {
         // Whatever its limit: budgets bound how many come so, and they are wanted more than those that wait.
         let place = self.begin(choice, now, self.view.backend(choice.index).begin(now));
-        self.push(race, place);
-    }
-
-    fn push<'r, P>(&mut self, race: &mut Race<'r, P, L::Reply>, place: Place)
-    where
-        'a: 'r,
-    {
-        self.tried.push(place.index);
+        self.tried.push(choice.index);
         let (lane, view) = (self.lane, Rc::clone(&self.view));
-        race.push(place.index, Box::pin(async move { attempt(lane, &view, place).await }));
+        race.push(choice.index, Box::pin(async move { attempt(lane, &view, place).await }));
     }
 
     /// How long the first attempt goes unwatched; `None` if nothing could be done about it anyway.
@@ -252,18 +239,20 @@ impl<'a, L: Lane> Way<'a, L> {
         could_help.then(|| self.balancer.hedge_delay().unwrap_or(PATIENCE))
     }
 
-    /// Finds a place for a request that was not sent yet, unless others wait for one already.
-    fn find_place(&mut self, now: u64) -> Option<Place> {
-        if self.balancer.cluster().has_queue() { None } else { self.take_place(now) }
+    /// Takes a place, or queues up for one, as also when others wait already.
+    async fn obtain_place(&mut self) -> Result<Place, SendError> {
+        let found = if self.balancer.cluster().has_queue() { None } else { self.take_place(now_ns()) };
+        match found {
+            Some(place) => Ok(place),
+            // Boxed: it is rare, and would make the future of every request larger.
+            None => Box::pin(self.wait_for_place()).await,
+        }
     }
 
     /// Takes a place at the best backend that has one.
     fn take_place(&mut self, now: u64) -> Option<Place> {
-        let choice = self.choose(&[], now)?;
-        if let Some(in_flight) = self.view.backend(choice.index).try_begin(now) {
-            return Some(self.begin(choice, now, in_flight));
-        }
-        let mut full = vec![choice.index];
+        // Allocates only when a backend is full.
+        let mut full = Vec::new();
         loop {
             let choice = self.choose(&full, now)?;
             if let Some(in_flight) = self.view.backend(choice.index).try_begin(now) {

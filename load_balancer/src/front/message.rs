@@ -13,7 +13,7 @@ use proxy::server::Handler;
 use proxy::{Body, Client, wire};
 
 use super::{Front, Told, affinity, tell_failure};
-use crate::access_log::Line;
+use crate::access_log::{Asker, Line};
 use crate::clock::now_ns;
 use crate::dispatch::{Asked, Passing, Sent, Way};
 use crate::explain::{EXPLAIN, Story};
@@ -91,23 +91,18 @@ impl Handler for Front {
         if let Some(kept) = kept
             && self.wants_line(&settings, status)
         {
-            self.lines.add(&Line {
-                time: jiff::Timestamp::now(),
+            let asker = Asker {
                 client: client.ip(),
                 method: &kept.method,
                 host: kept.host.as_deref(),
                 path: &kept.path,
                 protocol: kept.protocol,
-                status,
-                bytes: None,
+            };
+            self.lines.add(&Line {
                 duration_us: elapsed_ns / 1000,
-                backend: backend.as_deref().map(crate::Backend::name),
-                backend_us: (story.backend_ns > 0).then_some(story.backend_ns / 1000),
-                queue_us: story.queue_ns / 1000,
-                attempts: story.attempts,
-                hedged: story.hedges > 0,
                 error: error.as_deref(),
                 trace_id: &trace.trace_id(),
+                ..Line::new(asker, status, &story, backend.as_deref())
             });
         }
         response

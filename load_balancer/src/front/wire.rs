@@ -10,7 +10,7 @@ use proxy::wire::{Ending, Exchange, Handler, Rules};
 
 use super::{Front, Told, affinity, tell_failure};
 use crate::Backend;
-use crate::access_log::Line;
+use crate::access_log::{Asker, Line};
 use crate::clock::now_ns;
 use crate::dispatch::{Sent, Way};
 use crate::explain::{EXPLAIN, Story};
@@ -88,23 +88,19 @@ impl Front {
     ) {
         let request = exchange.request();
         let host = String::from_utf8_lossy(request.host());
-        self.lines.add(&Line {
-            time: jiff::Timestamp::now(),
+        let asker = Asker {
             client: exchange.client().ip(),
             method: &String::from_utf8_lossy(request.method()),
-            host: (!host.is_empty()).then_some(&host),
+            host: (!host.is_empty()).then_some(&*host),
             path: &String::from_utf8_lossy(request.path()),
             protocol: if request.is_http_10() { "HTTP/1.0" } else { "HTTP/1.1" },
-            status: exchange.status(),
+        };
+        self.lines.add(&Line {
             bytes: Some(exchange.sent()),
             duration_us: now_ns().saturating_sub(started_ns) / 1000,
-            backend: backend.map(Backend::name),
-            backend_us: (story.backend_ns > 0).then_some(story.backend_ns / 1000),
-            queue_us: story.queue_ns / 1000,
-            attempts: story.attempts,
-            hedged: story.hedges > 0,
             error,
             trace_id: &exchange.trace().trace_id(),
+            ..Line::new(asker, exchange.status(), story, backend)
         });
     }
 }

@@ -1,7 +1,7 @@
 //! A client's request becomes one a backend may see.
 
 use http::header::{self, Entry, HeaderMap, HeaderValue};
-use http::uri::{Authority, PathAndQuery, Uri};
+use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -12,6 +12,7 @@ use super::forwarded::{self, TrustedProxies};
 use super::hop_by_hop;
 use super::present::Present;
 use super::target;
+use crate::host::is_host;
 use crate::{Body, Client};
 
 /// The number of fields in a request, as on the wire lane: what HAProxy, Apache and Envoy take.
@@ -154,29 +155,6 @@ fn check_host(fields: &HeaderMap, version: Version) -> Result<(), Refusal> {
     }
 }
 
-/// Tells whether a text is a host with or without a port; an empty one is what a client sends whose target
-/// has none.
-fn is_host(text: &[u8]) -> bool {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    // Nearly every host is a plain name; parsing would allocate for every request.
-    let rest = text.iter().position(|byte| !is_plain(byte)).map_or(&[][..], |end| &text[end..]);
-    if is_port(rest) {
-        return rest.len() < text.len() || text.is_empty();
-    }
-    let Ok(authority) = Authority::try_from(text) else { return false };
-    // A name may have a comma, but two `Host` fields that somebody joined look like that.
-    let is_one = !text.contains(&b'@') && !text.contains(&b',');
-    is_one && text.strip_prefix(authority.host().as_bytes()).is_some_and(is_port)
-}
-
-/// Tells whether this is what may follow a host.
-fn is_port(rest: &[u8]) -> bool {
-    match rest.split_first() {
-        None => true,
-        Some((first, digits)) => *first == b':' && digits.iter().all(u8::is_ascii_digit),
-    }
-}
-
 /// Refuses a message whose end two parsers could see in two places.
 ///
 /// hyper has parsed the same fields already; this does not rely on it.
@@ -267,21 +245,6 @@ mod tests {
         assert_eq!(check(&[], Version::HTTP_11), Err(Refusal::Host));
         assert_eq!(check(&[], Version::HTTP_10), Ok(()));
         assert_eq!(check(&[("host", "a"), ("host", "b")], Version::HTTP_11), Err(Refusal::Host));
-    }
-
-    #[test]
-    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
-        for host in
-            ["", "a", "a.example:80", "a:", "127.0.0.1:1", "[::1]", "[::1]:80", "a_b.example", "a~b:8"]
-        {
-            assert!(is_host(host.as_bytes()), "{host}");
-        }
-        for host in [
-            "a b/@", "a b", "a/b", "user@a", "a@", "@", "a:b", "a:80:80", ":80", "[::1", "[::1]x", "a,b/",
-            "a?b", "a#b", "\u{e4}",
-        ] {
-            assert!(!is_host(host.as_bytes()), "{host}");
-        }
     }
 
     #[test]

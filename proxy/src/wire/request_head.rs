@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::relay::Source;
 use super::syntax;
 use super::target::{self, Target};
+use crate::host::is_host;
 
 /// The longest method; the longest registered one has 17 letters.
 const MAX_METHOD: usize = 32;
@@ -268,7 +269,7 @@ fn judge_target(head: &[u8], line: &Line, spans: &Spans) -> Result<(Target, Opti
         host = Some(span.value_start as usize..span.value_end as usize);
     }
     match &host {
-        Some(range) if !target::is_host(&head[range.clone()]) => return Err(Refusal::Host),
+        Some(range) if !is_host(&head[range.clone()]) => return Err(Refusal::Host),
         None if !line.is_http_10 => return Err(Refusal::Host),
         _ => {}
     }

@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use http::uri::Authority;
-
 use super::refusal::Refusal;
+use crate::host::is_host;
 
 /// A target as a backend gets it, in origin form or `*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,29 +39,6 @@ pub(super) fn resolve(target: &[u8], method: &[u8]) -> Result<(Target, Option<Ra
     Ok((resolved, Some(start..end)))
 }
 
-/// Tells whether a text is a host with or without a port; an empty one is what a client sends whose target has
-/// none.
-pub(super) fn is_host(text: &[u8]) -> bool {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    // Nearly every host is a plain name; parsing would allocate for every request.
-    let rest = text.iter().position(|byte| !is_plain(byte)).map_or(&[][..], |end| &text[end..]);
-    if is_port(rest) {
-        return rest.len() < text.len() || text.is_empty();
-    }
-    let Ok(authority) = Authority::try_from(text) else { return false };
-    // A name may have a comma (RFC 3986 §3.2.2), but none does, and two fields that somebody joined look like that.
-    let is_one_host = !text.contains(&b'@') && !text.contains(&b',');
-    is_one_host && text.strip_prefix(authority.host().as_bytes()).is_some_and(is_port)
-}
-
-/// Tells whether this is what may follow a host.
-fn is_port(rest: &[u8]) -> bool {
-    match rest.split_first() {
-        None => true,
-        Some((first, digits)) => *first == b':' && digits.iter().all(u8::is_ascii_digit),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,18 +62,6 @@ mod tests {
         assert_eq!(resolved("http://a", "OPTIONS"), with("*", "a"));
         for target in ["*", "a", "a:80", "ftp://a/", "http:/a", "http://", "http:///a", "http://u@a/", "?a"] {
             assert_eq!(resolved(target, "GET"), Err(Refusal::Target), "{target}");
-        }
-    }
-
-    #[test]
-    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
-        for host in ["", "a", "a.example:80", "a:", "127.0.0.1:1", "[::1]", "[::1]:80", "a_b.example"] {
-            assert!(is_host(host.as_bytes()), "{host}");
-        }
-        for host in
-            ["a b", "a/b", "user@a", "@", "a:b", "a:80:80", ":80", "[::1", "a,b", "a,b/", "a?b", "a#b"]
-        {
-            assert!(!is_host(host.as_bytes()), "{host}");
         }
     }
 }

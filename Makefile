@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run build test test-needs check fmt clippy docs deny longest bench bench-quick bench-needs clean
+.PHONY: help run build test test-needs check fmt clippy docs deny longest bench bench-quick bench-needs soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

@@ -10,6 +10,7 @@ packages=()
 command -v wrk >/dev/null || packages+=(wrk)
 command -v h2load >/dev/null || packages+=(nghttp2-client)
 command -v unzip >/dev/null || packages+=(unzip)
+python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 if [ ${#packages[@]} -gt 0 ]; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         echo "the benchmarks need: ${packages[*]}; install them and run make bench again" >&2

@@ -6,6 +6,7 @@
 //! they are, a [`recorder::Recorder`] behind the role keeps what arrives, and [`strict`] judges it.
 
 mod balancer;
+mod callers;
 mod client;
 mod house;
 pub mod load;
@@ -16,6 +17,7 @@ pub mod recorder;
 pub mod strict;
 
 pub use balancer::{Alone, balancer_config, local, send_signal, wait_for_end};
+pub use callers::Callers;
 pub use client::{Client, Reply};
 pub use house::{House, Layout, binary, wait_until};
 pub use ports::{Ports, free_port};

@@ -1,60 +1,25 @@
 //! Five gateways behind the balancer: sharing, dying, slowing down.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use system_tests::{Client, House, Layout, wait_until};
-use tokio::task::JoinSet;
+use system_tests::{Callers, Client, House, Layout, wait_until};
 
 /// How many callers load the house at once.
 const CALLERS: usize = 8;
 
 /// Loads the house with GETs until stopped, and counts what came back.
-struct Load {
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
-    callers: JoinSet<Vec<String>>,
-}
-
-impl Load {
-    fn start(client: &Client) -> Self {
-        let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let mut callers = JoinSet::new();
-        for _ in 0..CALLERS {
-            let (client, stop, answered) = (client.clone(), Arc::clone(&stop), Arc::clone(&answered));
-            callers.spawn(async move {
-                let mut failures = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    match client.try_send("GET", "/catalog/products?limit=1", &[], "").await {
-                        Ok(reply) if reply.status == 200 => {
-                            answered.fetch_add(1, Ordering::Relaxed);
-                        }
-                        other => failures.push(format!("{other:?}")),
-                    }
-                }
-                failures
-            });
+fn load(client: &Client) -> Callers {
+    let client = client.clone();
+    Callers::start(CALLERS, move |_| {
+        let client = client.clone();
+        async move {
+            match client.try_send("GET", "/catalog/products?limit=1", &[], "").await {
+                Ok(reply) if reply.status == 200 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
         }
-        Self { stop, answered, callers }
-    }
-
-    /// Waits until `count` more requests were answered.
-    async fn answer(&self, count: u64) {
-        let target = self.answered.load(Ordering::Relaxed) + count;
-        wait_until("the load is answered", || async { self.answered.load(Ordering::Relaxed) >= target })
-            .await;
-    }
-
-    async fn finish(mut self) -> Vec<String> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut failures = Vec::new();
-        while let Some(caller) = self.callers.join_next().await {
-            failures.extend(caller.expect("a caller ends"));
-        }
-        failures
-    }
+    })
 }
 
 /// Gives how many requests each gateway was given, in the order of the configuration.
@@ -72,7 +37,7 @@ async fn requests_per_gateway(house: &House) -> Vec<u64> {
 #[tokio::test]
 async fn five_gateways_share_the_traffic() {
     let house = House::start(Layout::Folded).await;
-    let load = Load::start(&house.client());
+    let load = load(&house.client());
     // A first slow answer of a gateway weighs on it for a second or two, so the share evens out with time.
     wait_until("every gateway gets its share", || async {
         let before = requests_per_gateway(&house).await;
@@ -103,7 +68,7 @@ async fn five_gateways_share_the_traffic() {
 #[tokio::test]
 async fn a_gateway_killed_under_load_costs_no_idempotent_request_and_leaves_the_rotation() {
     let mut house = House::start(Layout::Unfolded).await;
-    let load = Load::start(&house.client());
+    let load = load(&house.client());
     load.answer(500).await;
     house.kill("gateway 3");
     load.answer(1000).await;
@@ -125,7 +90,7 @@ async fn a_gateway_killed_under_load_costs_no_idempotent_request_and_leaves_the_
 #[tokio::test]
 async fn a_slowed_gateway_gets_less_traffic() {
     let house = House::start(Layout::Unfolded).await;
-    let load = Load::start(&house.client());
+    let load = load(&house.client());
     load.answer(500).await;
     let before = requests_per_gateway(&house).await;
     // Stopped for most of the time: every answer of gateway 1 takes tens of milliseconds.

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::Router;
 use axum::routing::get;
 use rustix::process::Signal;
-use system_tests::{Client, Process, free_port, wait_until};
+use system_tests::{Callers, Client, Process, free_port, wait_until};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -88,52 +87,18 @@ async fn answers(client: &Client) -> bool {
 }
 
 /// Callers that never rest: some over connections they keep, some over a new one each time.
-struct Load {
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
-    callers: JoinSet<Vec<String>>,
-}
-
-impl Load {
-    fn start(setting: &Setting) -> Self {
-        let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let mut callers = JoinSet::new();
-        for caller in 0..2 * CALLERS {
-            let base = setting.client();
-            let fresh = format!("http://127.0.0.1:{}", setting.port);
-            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
-            callers.spawn(async move {
-                let mut failures = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let client = if caller < CALLERS { base.clone() } else { Client::new(fresh.clone()) };
-                    match client.try_send("GET", "/hello", &[], "").await {
-                        Ok(reply) if reply.status == 200 && reply.body == "hello" => {
-                            answered.fetch_add(1, Ordering::Relaxed);
-                        }
-                        other => failures.push(format!("caller {caller}: {other:?}")),
-                    }
-                }
-                failures
-            });
+fn load(setting: &Setting) -> Callers {
+    let kept: Vec<Client> = (0..CALLERS).map(|_| setting.client()).collect();
+    let fresh = format!("http://127.0.0.1:{}", setting.port);
+    Callers::start(2 * CALLERS, move |caller| {
+        let client = kept.get(caller).cloned().unwrap_or_else(|| Client::new(fresh.clone()));
+        async move {
+            match client.try_send("GET", "/hello", &[], "").await {
+                Ok(reply) if reply.status == 200 && reply.body == "hello" => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
         }
-        Self { stop, answered, callers }
-    }
-
-    /// Waits until so many more requests were answered.
-    async fn answer(&self, count: u64) {
-        let target = self.answered.load(Ordering::Relaxed) + count;
-        wait_until("the load is answered", || async { self.answered.load(Ordering::Relaxed) >= target })
-            .await;
-    }
-
-    async fn finish(mut self) -> Vec<String> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut failures = Vec::new();
-        while let Some(caller) = self.callers.join_next().await {
-            failures.extend(caller.expect("a caller ends"));
-        }
-        failures
-    }
+    })
 }
 
 #[tokio::test]
@@ -141,7 +106,7 @@ async fn three_upgrades_in_a_row_under_load_fail_no_request() {
     let setting = Setting::prepare().await;
     let mut current = setting.start("balancer-0");
     setting.wait_until_serving(&current).await;
-    let load = Load::start(&setting);
+    let load = load(&setting);
     load.answer(500).await;
     // The last of them with fewer threads than sockets, and one with more.
     for (number, threads) in [(1, 2), (2, 3), (3, 1)] {
@@ -173,7 +138,7 @@ async fn a_successor_that_cannot_start_leaves_the_old_process_serving() {
     let setting = Setting::prepare().await;
     let mut current = setting.start("balancer");
     setting.wait_until_serving(&current).await;
-    let load = Load::start(&setting);
+    let load = load(&setting);
     load.answer(200).await;
 
     setting.write(setting.port, 2, "nonsense = 1\n");

@@ -1,11 +1,9 @@
 //! Backends that register themselves, and what is set for backends at run time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use load_balancer::Config;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 
 use crate::support::{Backend, Running, config, start};
 
@@ -84,28 +82,15 @@ async fn a_configured_backend_that_registers_and_leaves_waits_for_its_return() {
 
 #[tokio::test]
 async fn draining_ends_what_is_in_flight_and_sends_nothing_new() {
-    let (arrived, goes_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (tell, wait) = (Arc::clone(&arrived), Arc::clone(&goes_on));
-    let slow = Backend::start(move |head, mut client| {
-        let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
-        async move {
-            if head.starts_with("GET /slow ") {
-                tell.notify_one();
-                wait.notified().await;
-            }
-            client.send(OK).await;
-            Some(client)
-        }
-    })
-    .await;
+    let (slow, held) = Backend::holding("GET /slow ", OK).await;
     let balancer = start(&config(&[slow.address]));
     let mut busy = balancer.connect().await;
     busy.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    arrived.notified().await;
+    held.arrived.notified().await;
     let view = set(&balancer, &slow, json!({"drain": true})).await;
     assert_eq!(view["set"], json!({"drain": true}));
     assert_eq!(balancer.exchange(GET).await.problem(), "no-backend");
-    goes_on.notify_one();
+    held.goes_on.notify_one();
     assert_eq!(busy.read_response(false).await.body, "ok");
     set(&balancer, &slow, json!({"drain": null})).await;
     assert_eq!(balancer.exchange(GET).await.status(), 200);

@@ -1,11 +1,9 @@
 //! Another configuration for a balancer that runs.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use process::Shutdown;
 use process::reload::{Cause, Reloader};
-use tokio::sync::Notify;
 
 use crate::support::{Backend, Running, config};
 
@@ -14,20 +12,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[tokio::test]
 async fn other_backends_take_over_while_a_request_ends_at_the_old_one() {
-    let (arrived, goes_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (tell, wait) = (Arc::clone(&arrived), Arc::clone(&goes_on));
-    let old = Backend::start(move |head, mut client| {
-        let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
-        async move {
-            if head.starts_with("GET /slow ") {
-                tell.notify_one();
-                wait.notified().await;
-            }
-            client.send(OK).await;
-            Some(client)
-        }
-    })
-    .await;
+    let (old, held) = Backend::holding("GET /slow ", OK).await;
     let (kept, new) = (Backend::answering(OK).await, Backend::answering(OK).await);
     let reloader = Reloader::new(config(&[old.address]));
     let bound = load_balancer::bind(reloader.part(Clone::clone)).unwrap();
@@ -35,7 +20,7 @@ async fn other_backends_take_over_while_a_request_ends_at_the_old_one() {
     let balancer = Running::of(bound, shutdown);
     let mut busy = balancer.connect().await;
     busy.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    arrived.notified().await;
+    held.arrived.notified().await;
     let seen = reloader.look_at_files([]);
     reloader.replace(config(&[kept.address, new.address]), Cause::Asked, &seen).unwrap();
     let is_new = |name: &str| name == kept.address.to_string() || name == new.address.to_string();
@@ -45,7 +30,7 @@ async fn other_backends_take_over_while_a_request_ends_at_the_old_one() {
         assert_eq!(balancer.exchange(GET).await.status(), 200);
     }
     assert_eq!(old.count(), before);
-    goes_on.notify_one();
+    held.goes_on.notify_one();
     assert_eq!(busy.read_response(false).await.body, "ok");
     let asked = kept.count();
     let requests =

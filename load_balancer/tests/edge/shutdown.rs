@@ -1,10 +1,7 @@
 //! Stopping: what is in flight is finished, what is idle is closed.
 
-use std::sync::Arc;
-
 use process::Reload;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use crate::support::{Backend, config, start};
 
@@ -12,20 +9,8 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[tokio::test]
 async fn stopping_finishes_what_is_in_flight_and_closes_what_is_idle() {
-    let (arrived, goes_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (tell, wait) = (Arc::clone(&arrived), Arc::clone(&goes_on));
-    let backend = Backend::start(move |head, mut client| {
-        let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
-        async move {
-            if head.starts_with("GET / ") {
-                tell.notify_one();
-                wait.notified().await;
-            }
-            client.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await;
-            Some(client)
-        }
-    })
-    .await;
+    let (backend, held) =
+        Backend::holding("GET / ", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await;
     let mut config = config(&[backend.address]);
     config.threads = 2;
     let balancer = start(&config);
@@ -34,11 +19,11 @@ async fn stopping_finishes_what_is_in_flight_and_closes_what_is_idle() {
     let mut silent = balancer.connect().await;
     let mut busy = balancer.connect().await;
     busy.send(GET).await;
-    arrived.notified().await;
+    held.arrived.notified().await;
     balancer.shutdown.request();
     assert!(idle.is_closed().await);
     assert!(silent.is_closed().await);
-    goes_on.notify_one();
+    held.goes_on.notify_one();
     let response = busy.read_response(false).await;
     assert_eq!((response.status(), response.body.as_str()), (200, "done"));
     assert!(busy.is_closed().await);

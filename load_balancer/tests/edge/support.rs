@@ -10,6 +10,7 @@ use load_balancer::{BackendReport, Config};
 use process::{Reload, RoleError, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
@@ -114,6 +115,13 @@ pub(crate) struct Backend {
     _task: JoinSet<()>,
 }
 
+/// Where a request is held back.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(crate) arrived: Arc<Notify>,
+    pub(crate) goes_on: Arc<Notify>,
+}
+
 impl Backend {
     /// Starts a backend which reads the head of each request and lets `answer` do the rest; a connection
     /// goes on while `answer` gives it back.
@@ -122,6 +130,25 @@ impl Backend {
         F: Future<Output = Option<Client>> + Send + 'static,
     {
         Self::start_at(([127, 0, 0, 1], 0).into(), answer).await
+    }
+
+    /// Starts one that answers at once, but holds back requests that begin with `held` until told.
+    pub(crate) async fn holding(held: &'static str, response: &'static str) -> (Self, Held) {
+        let at = Held { arrived: Arc::new(Notify::new()), goes_on: Arc::new(Notify::new()) };
+        let told = at.clone();
+        let backend = Self::start(move |head, mut client| {
+            let told = told.clone();
+            async move {
+                if head.starts_with(held) {
+                    told.arrived.notify_one();
+                    told.goes_on.notified().await;
+                }
+                client.send(response).await;
+                Some(client)
+            }
+        })
+        .await;
+        (backend, at)
     }
 
     /// Starts one at an address.

@@ -1,7 +1,7 @@
 //! Binding a listener, and refusing to bind one that would be open to the world.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
@@ -88,6 +88,40 @@ fn explain(role: &str, address: SocketAddr, error: &io::Error) -> RoleError {
     }
 }
 
+/// A loopback port that nobody listens at and that the kernel gives to nobody else for as long as this lives.
+///
+/// For a role that starts later, at an address others know already, and for what must find nobody there. A
+/// role binds it all the same: both sockets say `SO_REUSEADDR`, which allows it as long as one of them does
+/// not listen. A port that was bound and given back may be another process's a moment later.
+#[derive(Debug)]
+pub struct Reserved {
+    address: SocketAddr,
+    _socket: Socket,
+}
+
+impl Reserved {
+    /// Takes a port.
+    pub fn take() -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { address, _socket: socket })
+    }
+
+    /// Gives its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Keeps it for as long as the process lives.
+    pub fn until_exit(self) -> SocketAddr {
+        let address = self.address;
+        std::mem::forget(self);
+        address
+    }
+}
+
 /// Finds the address a configured `host:port` means.
 pub fn resolve(role: &str, address: &str) -> Result<SocketAddr, RoleError> {
     let mut found = address.to_socket_addrs().map_err(|error| fault(role, address, error))?;
@@ -118,5 +152,15 @@ mod tests {
         let address = first.local_addr().unwrap().to_string();
         let error = bind_public("gateway", &address).unwrap_err().to_string();
         assert!(error.contains(&address) && error.contains("another process"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_reserved_port_refuses_callers_until_a_role_binds_it() {
+        let reserved = Reserved::take().unwrap();
+        let refused = tokio::net::TcpStream::connect(reserved.address()).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let bound = bind_public("gateway", &reserved.address().to_string()).unwrap();
+        assert_eq!(bound.local_addr().unwrap(), reserved.address());
+        assert!(tokio::net::TcpStream::connect(reserved.address()).await.is_ok());
     }
 }

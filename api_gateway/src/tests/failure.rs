@@ -8,8 +8,7 @@ use super::*;
 
 /// An address where nobody listens.
 fn dead_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    process::listen::Reserved::take().unwrap().until_exit().to_string()
 }
 
 fn circuit(report: &Value, service: &str) -> String {

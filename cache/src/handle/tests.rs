@@ -31,7 +31,7 @@ impl Drop for Redis {
 }
 
 fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    process::listen::Reserved::take().unwrap().until_exit()
 }
 
 /// The tests wait for answers, not for deadlines, so a busy machine must not make one pass.

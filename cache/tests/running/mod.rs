@@ -51,7 +51,7 @@ impl Drop for Redis {
 }
 
 pub async fn redis() -> (Redis, SocketAddr) {
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = process::listen::Reserved::take().unwrap().until_exit();
     let port = address.port().to_string();
     let child = Command::new("redis-server")
         .args([

@@ -14,7 +14,7 @@ const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
 #[tokio::test]
 async fn a_dead_backend_costs_no_request() {
     let backend = Backend::answering(OK).await;
-    let mut config = config(&[dead_address().await, backend.address]);
+    let mut config = config(&[dead_address(), backend.address]);
     config.policy = Policy::RoundRobin;
     // Only requests are to find out.
     config.health.interval = Duration::from_secs(3600);

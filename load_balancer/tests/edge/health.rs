@@ -48,7 +48,7 @@ async fn somebody_s_own_server_without_a_health_path_is_up() {
 #[tokio::test]
 async fn without_a_path_a_connection_is_enough() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut config = config(&[listener.local_addr().unwrap(), dead_address().await]);
+    let mut config = config(&[listener.local_addr().unwrap(), dead_address()]);
     config.health.path = String::new();
     let balancer = start(&config);
     balancer.wait_until(|backends| backends[0].state == State::Up && backends[1].state == State::Down).await;
@@ -56,7 +56,7 @@ async fn without_a_path_a_connection_is_enough() {
 
 #[tokio::test]
 async fn requests_put_a_dead_backend_out_before_probes_do() {
-    let mut config = config(&[dead_address().await]);
+    let mut config = config(&[dead_address()]);
     config.health.interval = Duration::from_secs(3600);
     let balancer = start(&config);
     for _ in 0..3 {
@@ -69,7 +69,7 @@ async fn requests_put_a_dead_backend_out_before_probes_do() {
 
 #[tokio::test]
 async fn a_backend_that_starts_late_is_found() {
-    let address = dead_address().await;
+    let address = dead_address();
     let balancer = start(&config(&[address]));
     balancer.wait_until(|backends| backends[0].state == State::Down).await;
     let listener = TcpListener::bind(address).await.unwrap();

@@ -213,8 +213,8 @@ impl Backend {
 }
 
 /// An address at which nobody listens.
-pub(crate) async fn dead_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+pub(crate) fn dead_address() -> SocketAddr {
+    process::listen::Reserved::take().unwrap().until_exit()
 }
 
 /// A message's first line and fields.

@@ -10,6 +10,7 @@ use cache::Cache;
 use database::Database;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use microservice::{Config, FirstAdmin};
+use process::listen::Reserved;
 use process::{Bound, ClusterToken, HttpClient, Services, Shutdown};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -26,6 +27,8 @@ pub(crate) struct House {
     cache: cache::Config,
     addresses: BTreeMap<String, String>,
     data: TempDir,
+    /// Where the database starts, now or later.
+    _reserved: Reserved,
     shutdown: Shutdown,
     tasks: JoinSet<()>,
 }
@@ -83,15 +86,19 @@ impl House {
         let mut config = Config::default();
         change(&mut config);
         config.validate(&Services::default()).unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let reserved = Reserved::take().unwrap();
         let any = "127.0.0.1:0".to_owned();
         let mut house = Self {
             config,
             token,
-            database: database::Config { listen: free.to_string(), ..database::Config::default() },
+            database: database::Config {
+                listen: reserved.address().to_string(),
+                ..database::Config::default()
+            },
             cache: cache::Config { listen: any.clone(), resp_listen: any, ..cache::Config::default() },
             addresses: BTreeMap::new(),
             data: tempfile::tempdir().unwrap(),
+            _reserved: reserved,
             shutdown: Shutdown::new(Duration::from_secs(5)),
             tasks: JoinSet::new(),
         };

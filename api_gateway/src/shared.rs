@@ -150,6 +150,7 @@ fn source(
         true => HttpClient::new(token, FETCH_DEADLINE),
         false => HttpClient::with_credential(None, FETCH_DEADLINE),
     };
-    let urls = service.instances.iter().map(|instance| format!("http://{instance}{path}")).collect();
+    let urls =
+        service.instances.iter().map(|instance| format!("http://{}{path}", instance.address)).collect();
     Some(Source { client, urls, refresh, at_most_every: refresh })
 }

@@ -45,16 +45,16 @@ fn places(settings: &Settings) -> Vec<Place> {
     let admin = settings.process.admin.as_deref().unwrap_or(run::HOUSE_ADMIN);
     let mut places =
         vec![Place { name: "load balancer".to_owned(), address: admin.to_owned(), is_admin: true }];
-    let gateways = settings.load_balancer.backends.iter();
-    places.extend(
-        gateways.enumerate().map(|(index, address)| place(format!("gateway {}", index + 1), address)),
-    );
+    let gateways = settings.load_balancer.backends.iter().enumerate();
+    places.extend(gateways.map(|(index, at)| place(format!("gateway {}", index + 1), &at.address)));
     for name in settings.microservice.services.keys() {
         let instances = settings.services.find(name).map(|service| service.instances.as_slice());
-        places.extend(instances.unwrap_or_default().iter().map(|at| place(format!("service {name}"), at)));
+        places.extend(
+            instances.unwrap_or_default().iter().map(|at| place(format!("service {name}"), &at.address)),
+        );
     }
     let workers = settings.services.find("worker").map(|service| service.instances.as_slice());
-    places.extend(workers.unwrap_or_default().iter().map(|address| place("worker".to_owned(), address)));
+    places.extend(workers.unwrap_or_default().iter().map(|at| place("worker".to_owned(), &at.address)));
     if !settings.cache.is_external() {
         places.push(place("cache".to_owned(), settings.cache.http_address()));
     }

@@ -192,7 +192,7 @@ impl Service {
     /// Gives the address the service listens at.
     pub fn listen_address<'a>(&'a self, name: &str, services: &'a Services) -> Option<&'a str> {
         let own = self.listen.as_deref();
-        own.or_else(|| Some(services.find(name)?.instances.first()?.as_str()))
+        own.or_else(|| Some(services.find(name)?.instances.first()?.address.as_str()))
     }
 
     fn validate(&self, name: &str) -> Result<(), ConfigError> {

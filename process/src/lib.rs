@@ -27,6 +27,7 @@ pub mod size;
 pub mod telemetry;
 pub mod token;
 pub mod trace;
+pub mod weighted;
 
 pub use client::{CallError, HttpClient};
 pub use config::{Cluster, Config, ConfigError};
@@ -40,3 +41,4 @@ pub use services::Services;
 pub use shutdown::Shutdown;
 pub use token::ClusterToken;
 pub use trace::TraceContext;
+pub use weighted::Weighted;

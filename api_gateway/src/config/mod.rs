@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn without_accounts_only_public_routes_are_possible() {
         let config = toml_like(r#"{"routes": [{"path": "/mine/{*rest}", "service": "mine"}]}"#);
-        let mine = Service { instances: vec!["127.0.0.1:1".to_owned()], internal: false };
+        let mine = Service { instances: vec!["127.0.0.1:1".into()], internal: false };
         let services = Services([("mine".to_owned(), mine)].into());
         let text = config.validate(&services).unwrap_err().to_string();
         assert!(text.contains("accounts") && text.contains("public"), "{text}");

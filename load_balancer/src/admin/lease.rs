@@ -9,11 +9,12 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use process::Problem;
 use process::problem::kinds;
+use process::weighted::WEIGHT;
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{BackendView, Desk, check_weight, fault, read_body, read_name, refuse_body, unknown};
-use crate::discovery::{Leaving, Refused, WEIGHT};
+use crate::discovery::{Leaving, Refused};
 use crate::registry::Registered;
 
 /// The lease of a backend that asks for none: three renewals may be lost within it.

@@ -15,8 +15,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use http::StatusCode;
-use process::Problem;
 use process::problem::{Fault, kinds};
+use process::{Problem, weighted};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -26,9 +26,6 @@ use crate::discovery::{Directory, Membership, Override, Standing, read_address};
 
 /// The largest body that is read, in bytes; what may be said fits into a tenth.
 const BODY_LIMIT: usize = 4096;
-
-/// The weights a backend may have; beyond, one would starve or get everything, and `drain` is for none.
-const WEIGHTS: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 
 /// What `GET /v1/backends` answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -156,12 +153,8 @@ fn refuse_body(rejection: BytesRejection) -> Problem {
 
 /// Checks a weight somebody asks for.
 fn check_weight(weight: f64) -> Result<(), Problem> {
-    if WEIGHTS.contains(&weight) {
-        return Ok(());
-    }
-    let (least, most) = (WEIGHTS.start(), WEIGHTS.end());
-    let detail = format!("a weight lies between {least} and {most}; to send nothing, set drain");
-    Err(fault("/weight", detail))
+    weighted::check_weight(weight)
+        .map_err(|range| fault("/weight", format!("{range}; to send nothing, set drain")))
 }
 
 fn fault(pointer: &str, detail: String) -> Problem {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use process::Weighted;
 use serde::{Deserialize, Serialize};
 
 use crate::Backend;
@@ -33,6 +34,12 @@ impl Member {
 impl From<&String> for Member {
     fn from(name: &String) -> Self {
         Self::new(name)
+    }
+}
+
+impl From<&Weighted> for Member {
+    fn from(Weighted { address, weight }: &Weighted) -> Self {
+        Self::new(address).with_weight(*weight)
     }
 }
 

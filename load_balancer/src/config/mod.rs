@@ -5,7 +5,7 @@ mod parts;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use process::{ConfigError, Secret};
+use process::{ConfigError, Secret, Weighted};
 use proxy::connect::Protocol;
 use proxy::fields::TrustedProxies;
 use proxy::pool::PoolOptions;
@@ -30,8 +30,9 @@ pub struct Config {
     pub listen: String,
     /// Threads of the data plane; 0 means one a core.
     pub threads: usize,
-    /// The backends, as `host:port`, `dns://host:port` or `srv://name`; none where all register themselves.
-    pub backends: Vec<String>,
+    /// The backends, as `host:port`, `dns://host:port` or `srv://name`, each with its weight; none where all
+    /// register themselves.
+    pub backends: Vec<Weighted>,
     /// How a backend is chosen: `latency` and the others of docs/policies.md.
     pub policy: Policy,
     /// What signs the cookies of the policy `sticky_cookie`; balancers beside each other share it.
@@ -122,7 +123,7 @@ impl Default for Config {
         Self {
             listen: "127.0.0.1:8000".to_owned(),
             threads: 0,
-            backends: [5000, 5006, 5007, 5008, 5009].map(|port| format!("127.0.0.1:{port}")).to_vec(),
+            backends: [5000, 5006, 5007, 5008, 5009].map(|port| format!("127.0.0.1:{port}").into()).to_vec(),
             policy: Policy::default(),
             sticky_secret: None,
             retries: 2,
@@ -234,6 +235,10 @@ mod tests {
         Config::default().validate().unwrap();
     }
 
+    fn heavy(address: &str) -> Weighted {
+        Weighted { address: address.to_owned(), weight: 2.0 }
+    }
+
     #[test]
     fn what_cannot_work_is_refused_by_name() {
         let refuse = |change: fn(&mut Config), key: &str| {
@@ -242,9 +247,11 @@ mod tests {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.starts_with(&format!("load_balancer.{key}:")), "{error}");
         };
-        refuse(|config| config.backends = vec!["dns://127.0.0.1:1".to_owned()], "backends");
-        refuse(|config| config.backends = vec!["127.0.0.1".to_owned()], "backends");
-        refuse(|config| config.backends = vec!["a:1".to_owned(), "a:1".to_owned()], "backends");
+        refuse(|config| config.backends = vec!["dns://127.0.0.1:1".into()], "backends");
+        refuse(|config| config.backends = vec!["127.0.0.1".into()], "backends");
+        refuse(|config| config.backends = vec!["a:1".into(), "a:1".into()], "backends");
+        refuse(|config| config.backends = vec!["a:1".into(), heavy("a:1")], "backends");
+        refuse(|config| config.backends = vec![heavy("srv://_http._tcp.a")], "backends");
         refuse(|config| config.head_timeout = Duration::ZERO, "head_timeout");
         refuse(|config| config.trusted_proxies = vec!["x".to_owned()], "trusted_proxies");
         refuse(|config| config.health.path = "health".to_owned(), "health.path");

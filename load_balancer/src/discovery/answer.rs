@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use process::weighted::WEIGHT;
 use tokio::time::Instant;
 
-use super::merge::{Found, WEIGHT};
+use super::merge::Found;
 
 /// The least and greatest weight made of an SRV record; a record's weight of 0 means a very small chance
 /// (RFC 2782), and no record should starve the others by a typing error.

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::merge::{Entry, Found, Override, merge};
-use super::source::Source;
+use super::source::{Listed, Source};
 use super::{Config, read_sources};
 use crate::registry::{self, Full, Registered, Registry};
 use crate::saved::{Saved, SavedLease};
@@ -36,7 +36,7 @@ pub(crate) struct Directory {
 struct Book {
     config: Arc<Config>,
     registration: registry::Config,
-    sources: Vec<Source>,
+    sources: Vec<Listed>,
     found: BTreeMap<Source, Vec<Found>>,
     registry: Registry,
     overrides: BTreeMap<String, Override>,
@@ -118,7 +118,7 @@ impl Directory {
             book.registration = config.registration.clone();
             book.sources = read_sources(&config.backends);
             let sources = &book.sources;
-            book.found.retain(|source, _| sources.contains(source));
+            book.found.retain(|source, _| is_listed(sources, source));
         });
     }
 
@@ -200,7 +200,7 @@ impl Directory {
             return;
         }
         self.change(|book| {
-            if book.sources.contains(source) {
+            if is_listed(&book.sources, source) {
                 book.found.insert(source.clone(), found.to_vec());
             }
         });
@@ -225,7 +225,8 @@ impl Directory {
     /// Gives how backends are found, and the entries DNS is to be asked about.
     pub(super) fn questions(&self) -> (Arc<Config>, Vec<Source>) {
         let book = lock(&self.book);
-        let of_dns = book.sources.iter().filter(|source| !matches!(source, Source::Fixed(_)));
+        let sources = book.sources.iter().map(|listed| &listed.source);
+        let of_dns = sources.filter(|source| !matches!(source, Source::Fixed(_)));
         (Arc::clone(&book.config), of_dns.cloned().collect())
     }
 
@@ -299,8 +300,12 @@ impl Book {
     }
 }
 
-fn is_known(sources: &[Source], found: &BTreeMap<Source, Vec<Found>>, name: &str) -> bool {
-    sources.iter().any(|source| match source {
+fn is_listed(sources: &[Listed], source: &Source) -> bool {
+    sources.iter().any(|listed| listed.source == *source)
+}
+
+fn is_known(sources: &[Listed], found: &BTreeMap<Source, Vec<Found>>, name: &str) -> bool {
+    sources.iter().any(|listed| match &listed.source {
         Source::Fixed(fixed) => fixed == name,
         of_dns => found.get(of_dns).is_some_and(|all| all.iter().any(|backend| backend.name == name)),
     })

@@ -4,12 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::source::Source;
+use super::source::{Listed, Source};
 use crate::Member;
 use crate::registry::Registry;
-
-/// The weight of a backend nobody gave another.
-pub(crate) const WEIGHT: f64 = 1.0;
 
 /// What was set for a backend at run time; what is not set here, its sources say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -35,7 +32,7 @@ impl Override {
 pub(crate) struct Found {
     /// `address:port`.
     pub(crate) name: String,
-    /// Its weight.
+    /// Its weight beside others of its entry.
     pub(crate) weight: f64,
 }
 
@@ -56,21 +53,21 @@ const REGISTERED: &str = "registered";
 /// The order is that of `backends`, the addresses of a DNS name sorted in its place, then those that only
 /// registered by name; so a list that gains one keeps the order of the others. A backend named twice is
 /// there once, where it was named first. Its weight is the one set at run time, else the one it registered
-/// with, else that of the source that named it first.
+/// with, else that of the source that named it first: the file's, or that of its record.
 pub(crate) fn merge(
-    sources: &[Source],
+    sources: &[Listed],
     found: &BTreeMap<Source, Vec<Found>>,
     registry: &Registry,
     overrides: &BTreeMap<String, Override>,
 ) -> Vec<Entry> {
     let mut list = List::default();
-    for source in sources {
+    for Listed { source, weight } in sources {
         match source {
-            Source::Fixed(name) => list.add(name, WEIGHT, "config"),
+            Source::Fixed(name) => list.add(name, *weight, "config"),
             Source::Name { .. } | Source::Service { .. } => {
                 let label = source.to_string();
                 for backend in found.get(source).into_iter().flatten() {
-                    list.add(&backend.name, backend.weight, &label);
+                    list.add(&backend.name, backend.weight * weight, &label);
                 }
             }
         }
@@ -122,8 +119,12 @@ mod tests {
         Source::Name { host: "gateways".to_owned(), port: 5000 }
     }
 
-    fn fixed(name: &str) -> Source {
-        Source::Fixed(name.to_owned())
+    fn fixed(name: &str) -> Listed {
+        listed(Source::Fixed(name.to_owned()), 1.0)
+    }
+
+    fn listed(source: Source, weight: f64) -> Listed {
+        Listed { source, weight }
     }
 
     fn found(name: &str, weight: f64) -> Found {
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_backend_of_three_sources_is_one_where_it_was_named_first() {
-        let sources = [fixed("b:1"), name_source(), fixed("a:1")];
+        let sources = [fixed("b:1"), listed(name_source(), 1.0), fixed("a:1")];
         let answers = BTreeMap::from([(name_source(), vec![found("a:1", 3.0), found("c:1", 2.0)])]);
         let registry = registered(&[("a:1", 0.5), ("z:1", 1.0)]);
         let entries = merge(&sources, &answers, &registry, &BTreeMap::new());
@@ -168,6 +169,21 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_of_the_file_holds_until_the_backend_or_the_operator_says_another() {
+        let listed_ones = [listed(Source::Fixed("a:1".to_owned()), 3.0), listed(name_source(), 0.5)];
+        let answers = BTreeMap::from([(name_source(), vec![found("b:1", 1.0), found("c:1", 1.0)])]);
+        let weights = |registry: &Registry, set: Option<f64>| -> Vec<f64> {
+            let overrides = BTreeMap::from([("a:1".to_owned(), Override { weight: set, drain: None })]);
+            let entries = merge(&listed_ones, &answers, registry, &overrides);
+            entries.iter().map(|entry| entry.member.weight).collect()
+        };
+        assert_eq!(weights(&Registry::default(), None), [3.0, 0.5, 0.5], "each address of a name has it");
+        let registry = registered(&[("a:1", 2.0)]);
+        assert_eq!(weights(&registry, None)[0], 2.0);
+        assert_eq!(weights(&registry, Some(7.0))[0], 7.0);
+    }
+
+    #[test]
     fn who_left_is_drained_where_it_is_configured_and_gone_where_it_is_not() {
         let mut registry = registered(&[("a:1", 1.0), ("z:1", 1.0)]);
         registry.leave("a:1", true);
@@ -186,8 +202,8 @@ mod tests {
             dns_first in any::<bool>(),
         ) {
             let name = |number: &u8| format!("b{number}:1");
-            let mut sources: Vec<Source> = fixed_ones.iter().map(|n| fixed(&name(n))).collect();
-            sources.insert(if dns_first { 0 } else { sources.len() }, name_source());
+            let mut sources: Vec<Listed> = fixed_ones.iter().map(|n| fixed(&name(n))).collect();
+            sources.insert(if dns_first { 0 } else { sources.len() }, listed(name_source(), 1.0));
             let answers: Vec<Found> = answered.iter().map(|n| found(&name(n), 1.0)).collect();
             let leases: Vec<String> = leased.iter().map(name).collect();
             let registry = registered(&leases.iter().map(|n| (n.as_str(), 1.0)).collect::<Vec<_>>());

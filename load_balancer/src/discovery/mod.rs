@@ -17,14 +17,14 @@ mod watch;
 
 use std::time::Duration;
 
-use process::ConfigError;
+use process::{ConfigError, Weighted};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use address::read as read_address;
 pub(crate) use directory::{Directory, Leaving, Refused, Standing};
 pub(crate) use membership::Membership;
-pub(crate) use merge::{Override, WEIGHT};
-use source::Source;
+pub(crate) use merge::Override;
+use source::{Listed, Source};
 
 /// The section `[load_balancer.discovery]`: how names in `backends` are looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,12 +81,12 @@ impl Config {
 }
 
 /// Checks the entries of `backends`; the text says what is wrong.
-pub(crate) fn check_backends(backends: &[String]) -> Result<(), String> {
-    let mut seen = Vec::new();
-    for text in backends {
-        let source = Source::read(text)?;
+pub(crate) fn check_backends(backends: &[Weighted]) -> Result<(), String> {
+    let mut seen: Vec<Source> = Vec::new();
+    for entry in backends {
+        let Listed { source, .. } = Listed::read(entry)?;
         if seen.contains(&source) {
-            return Err(format!("`{text}` is listed twice"));
+            return Err(format!("`{}` is listed twice", entry.address));
         }
         seen.push(source);
     }
@@ -94,6 +94,6 @@ pub(crate) fn check_backends(backends: &[String]) -> Result<(), String> {
 }
 
 /// Reads entries that were checked before.
-fn read_sources(backends: &[String]) -> Vec<Source> {
-    backends.iter().filter_map(|text| Source::read(text).ok()).collect()
+fn read_sources(backends: &[Weighted]) -> Vec<Listed> {
+    backends.iter().filter_map(|entry| Listed::read(entry).ok()).collect()
 }

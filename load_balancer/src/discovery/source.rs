@@ -1,5 +1,8 @@
 //! What may stand in `backends`: an address, a DNS name, or the name of a DNS service.
 
+use process::Weighted;
+use process::weighted::WEIGHT;
+
 use super::address;
 
 /// One entry of `backends`.
@@ -19,6 +22,24 @@ pub(crate) enum Source {
         /// The name, such as `_http._tcp.gateways.internal`.
         name: String,
     },
+}
+
+/// An entry with the weight the file gives each of its backends.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Listed {
+    pub(crate) source: Source,
+    pub(crate) weight: f64,
+}
+
+impl Listed {
+    /// Reads an entry with its weight; the text says what is wrong with it.
+    pub(crate) fn read(entry: &Weighted) -> Result<Self, String> {
+        let (source, weight) = (Source::read(&entry.address)?, entry.weight);
+        if matches!(source, Source::Service { .. }) && weight != WEIGHT {
+            return Err(format!("`{source}`: its records have the weights, so it takes none here"));
+        }
+        Ok(Self { source, weight })
+    }
 }
 
 impl Source {

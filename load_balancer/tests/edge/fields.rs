@@ -182,7 +182,7 @@ async fn a_host_nobody_asked_for_is_not_invented_by_a_second_proxy() {
     config.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
     let inner = start(&config);
     let mut outer = config.clone();
-    outer.backends = vec![inner.address.to_string()];
+    outer.backends = vec![inner.address.to_string().into()];
     outer.trusted_proxies = Vec::new();
     let outer = start(&outer);
     outer.connect().await.exchange("GET / HTTP/1.0\r\n\r\n").await;

@@ -90,7 +90,7 @@ async fn a_backend_that_starts_late_is_found() {
 async fn a_name_is_looked_up() {
     let backend = Backend::answering(OK).await;
     let mut config = config(&[backend.address]);
-    config.backends = vec![format!("localhost:{}", backend.address.port())];
+    config.backends = vec![format!("localhost:{}", backend.address.port()).into()];
     let balancer = start(&config);
     assert_eq!(balancer.exchange(GET).await.status(), 200);
 }

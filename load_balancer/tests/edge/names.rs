@@ -16,7 +16,7 @@ const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// A config over entries of DNS, which asks again every few milliseconds.
 fn config_over(server: &NameServer, backends: &[String]) -> Config {
     let mut config = config(&[]);
-    config.backends = backends.to_vec();
+    config.backends = backends.iter().map(|entry| entry.as_str().into()).collect();
     config.health.path = String::new();
     config.discovery.nameserver = server.address.to_string();
     config.discovery.timeout = Duration::from_millis(100);

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use load_balancer::Policy;
+use load_balancer::health::State;
 use process::Shutdown;
 use process::reload::{Cause, Reloader};
+use serde_json::{Value, json};
 
 use crate::support::{Backend, Running, config};
 
@@ -39,4 +42,43 @@ async fn other_backends_take_over_while_a_request_ends_at_the_old_one() {
     balancer.wait_until(|backends| backends.len() == 1).await;
     let report = balancer.report().await;
     assert!(report[0].requests >= requests && kept.count() == asked, "what was known of it is kept");
+}
+
+#[tokio::test]
+async fn a_weight_of_the_file_changes_the_shares_and_forgets_nothing() {
+    let (light, heavy) = (Backend::answering(OK).await, Backend::answering(OK).await);
+    let weighing = |weights: [f64; 2]| {
+        let mut config = config(&[light.address, heavy.address]);
+        config.policy = Policy::RoundRobin;
+        for (entry, weight) in config.backends.iter_mut().zip(weights) {
+            entry.weight = weight;
+        }
+        config
+    };
+    let reloader = Reloader::new(weighing([1.0, 1.0]));
+    let bound = load_balancer::bind(reloader.part(Clone::clone)).unwrap();
+    let balancer = Running::of(bound, Shutdown::new(Duration::from_secs(5)));
+    balancer.wait_until(|backends| backends.iter().all(|backend| backend.state == State::Up)).await;
+    for _ in 0..8 {
+        assert_eq!(balancer.exchange(GET).await.status(), 200);
+    }
+    assert_eq!((light.count(), heavy.count()), (4, 4));
+
+    let seen = reloader.look_at_files([]);
+    reloader.replace(weighing([1.0, 3.0]), Cause::Asked, &seen).unwrap();
+    balancer.wait_until(|backends| backends[1].weight == 3.0).await;
+    let report = balancer.report().await;
+    assert_eq!((report[1].requests, report[1].state), (4, State::Up), "it is the backend it was");
+    for _ in 0..40 {
+        assert_eq!(balancer.exchange(GET).await.status(), 200);
+    }
+    assert_eq!((light.count() - 4, heavy.count() - 4), (10, 30), "at once: no slow start for a weight");
+
+    let path = format!("/v1/backends/{}", heavy.address);
+    let set = async |weight: Value| balancer.administer("PATCH", &path, &weight.to_string()).await.1;
+    assert_eq!(set(json!({"weight": 7})).await["weight"], 7.0);
+    reloader.replace(weighing([2.0, 5.0]), Cause::Asked, &seen).unwrap();
+    balancer.wait_until(|backends| backends[0].weight == 2.0).await;
+    assert_eq!(set(json!({})).await["weight"], 7.0, "the operator's word stands over the file's");
+    assert_eq!(set(json!({"weight": null})).await["weight"], 5.0);
 }

@@ -30,7 +30,7 @@ pub(crate) fn config(backends: &[SocketAddr]) -> Config {
     let mut config = Config {
         listen: "127.0.0.1:0".to_owned(),
         threads: 1,
-        backends: backends.iter().map(SocketAddr::to_string).collect(),
+        backends: backends.iter().map(|address| address.to_string().into()).collect(),
         ..Config::default()
     };
     config.health.interval = Duration::from_millis(10);

@@ -106,7 +106,7 @@ impl Deliver {
             .filter(|_| payload.path.starts_with('/'))
             .ok_or_else(|| fault_at("/path", "a path starts with `/` and is percent-encoded"))?;
         Ok(Delivery {
-            instances: service.instances.clone(),
+            instances: service.instances.iter().map(|instance| instance.address.clone()).collect(),
             internal: service.internal,
             method,
             path,

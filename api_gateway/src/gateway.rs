@@ -84,7 +84,7 @@ impl Handler for Gateway {
             metered.note_answer();
         }
         // What a service told of itself ends here; a balancer in front hears of this gateway.
-        if generation.shared.trusted.contains(client.ip()) {
+        if generation.shared.trusted.believes(client) {
             response.headers_mut().insert(LOAD_FIELD, write_load(generation.shared.meter.load()));
         } else {
             response.headers_mut().remove(LOAD_FIELD);

@@ -12,6 +12,7 @@ pub struct Client {
     addresses: Addresses,
     field: HeaderValue,
     is_tls: bool,
+    is_named: bool,
 }
 
 impl Client {
@@ -22,7 +23,22 @@ impl Client {
         let addresses =
             Addresses { source: canonical(addresses.source), destination: canonical(addresses.destination) };
         let field = HeaderValue::try_from(addresses.source.ip().to_string());
-        Self { addresses, field: field.unwrap_or(HeaderValue::from_static("unknown")), is_tls }
+        Self {
+            addresses,
+            field: field.unwrap_or(HeaderValue::from_static("unknown")),
+            is_tls,
+            is_named: true,
+        }
+    }
+
+    /// Says that somebody else is behind the connection, of whom only the address of who relays him is known.
+    pub fn nameless(self) -> Self {
+        Self { is_named: false, ..self }
+    }
+
+    /// Tells whether the address is the client's own, and not that of who relays him.
+    pub fn is_named(&self) -> bool {
+        self.is_named
     }
 
     /// Gives the peer's address: with a PROXY header the one that stands there.

@@ -13,6 +13,7 @@ pub mod fields;
 pub mod forward;
 pub mod hop;
 mod host;
+mod imitation;
 mod multiplex;
 pub mod pool;
 pub mod proxy_protocol;

@@ -36,6 +36,18 @@ pub struct Addresses {
     pub destination: SocketAddr,
 }
 
+/// Whose connection a header says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// A client's, who connected from and to these.
+    Client(Addresses),
+    /// The sender's own, such as a check of its (`LOCAL`): its real addresses hold (§2.2).
+    Own,
+    /// A client's of whom nothing is told (`UNKNOWN`, `UNSPEC`, a Unix socket). The real addresses hold here too,
+    /// but they are the sender's, and what the client claims is not the sender's word.
+    Nameless,
+}
+
 /// Why a header is not accepted; the connection is closed, as §2 demands.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
@@ -50,13 +62,13 @@ pub enum HeaderError {
     Malformed(&'static str),
 }
 
-/// Reads a header and not a byte more; `None` if the connection is the sender's own (`LOCAL`, `UNKNOWN`).
-pub async fn read(socket: &mut TcpStream, within: Duration) -> Result<Option<Addresses>, HeaderError> {
+/// Reads a header and not a byte more.
+pub async fn read(socket: &mut TcpStream, within: Duration) -> Result<Told, HeaderError> {
     let deadline = Instant::now() + within;
     timeout_at(deadline, read_either(socket)).await.unwrap_or(Err(HeaderError::Timeout))
 }
 
-async fn read_either(socket: &mut TcpStream) -> Result<Option<Addresses>, HeaderError> {
+async fn read_either(socket: &mut TcpStream) -> Result<Told, HeaderError> {
     let mut begun = [0; LINE_LIMIT];
     loop {
         let count = socket.peek(&mut begun).await?;
@@ -83,7 +95,7 @@ async fn read_either(socket: &mut TcpStream) -> Result<Option<Addresses>, Header
     }
 }
 
-async fn read_binary(socket: &mut TcpStream) -> Result<Option<Addresses>, HeaderError> {
+async fn read_binary(socket: &mut TcpStream) -> Result<Told, HeaderError> {
     let mut fixed = [0; FIXED_LENGTH];
     socket.read_exact(&mut fixed).await?;
     if !fixed.starts_with(SIGNATURE) {
@@ -99,13 +111,13 @@ async fn read_binary(socket: &mut TcpStream) -> Result<Option<Addresses>, Header
 }
 
 /// Reads a line of version 1 without its end (§2.1).
-fn parse_line(line: &[u8]) -> Result<Option<Addresses>, HeaderError> {
+fn parse_line(line: &[u8]) -> Result<Told, HeaderError> {
     let fault = || HeaderError::Malformed("the line is not one of version 1");
     let line = std::str::from_utf8(line).map_err(|_| fault())?;
     let mut words = line.split(' ');
     let (Some("PROXY"), Some(family)) = (words.next(), words.next()) else { return Err(fault()) };
     if family == "UNKNOWN" {
-        return Ok(None);
+        return Ok(Told::Nameless);
     }
     let mut next = || words.next().ok_or_else(fault);
     let (source, destination, source_port, destination_port) = (next()?, next()?, next()?, next()?);
@@ -125,17 +137,17 @@ fn parse_line(line: &[u8]) -> Result<Option<Addresses>, HeaderError> {
             text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
         text.parse().ok().filter(|_| is_plain).ok_or_else(fault)
     };
-    Ok(Some(Addresses {
+    Ok(Told::Client(Addresses {
         source: SocketAddr::new(address(source)?, port(source_port)?),
         destination: SocketAddr::new(address(destination)?, port(destination_port)?),
     }))
 }
 
 /// Reads the variable part of version 2 (§2.2); what follows the addresses are extensions, which are ignored.
-fn parse_binary(command: u8, family: u8, body: &[u8]) -> Result<Option<Addresses>, HeaderError> {
+fn parse_binary(command: u8, family: u8, body: &[u8]) -> Result<Told, HeaderError> {
     match command {
         // LOCAL: whatever the family, the sender speaks for itself.
-        0x20 => return Ok(None),
+        0x20 => return Ok(Told::Own),
         0x21 => {}
         _ => return Err(HeaderError::Malformed("unknown version or command")),
     }
@@ -145,13 +157,13 @@ fn parse_binary(command: u8, family: u8, body: &[u8]) -> Result<Option<Addresses
     };
     let (source, destination): (IpAddr, IpAddr) = match family {
         // UNSPEC, and Unix sockets, whose addresses say nothing here.
-        0x00 | 0x31 | 0x32 => return Ok(None),
+        0x00 | 0x31 | 0x32 => return Ok(Told::Nameless),
         0x11 => (address4(body, 0).ok_or_else(short)?.into(), address4(body, 4).ok_or_else(short)?.into()),
         0x21 => (address6(body, 0).ok_or_else(short)?.into(), address6(body, 16).ok_or_else(short)?.into()),
         _ => return Err(HeaderError::Malformed("unknown address family")),
     };
     let ports = if source.is_ipv4() { 8 } else { 32 };
-    Ok(Some(Addresses {
+    Ok(Told::Client(Addresses {
         source: SocketAddr::new(source, port(ports)?),
         destination: SocketAddr::new(destination, port(ports + 2)?),
     }))
@@ -206,17 +218,17 @@ mod tests {
         Addresses { source: source.parse().unwrap(), destination: destination.parse().unwrap() }
     }
 
-    fn parse(header: &[u8]) -> Result<Option<Addresses>, HeaderError> {
+    fn parse(header: &[u8]) -> Result<Told, HeaderError> {
         parse_binary(header[12], header[13], &header[FIXED_LENGTH..])
     }
 
     #[test]
     fn lines_of_version_1_are_read() {
         let read = parse_line(b"PROXY TCP4 192.0.2.1 198.51.100.2 51000 443").unwrap();
-        assert_eq!(read, Some(addresses("192.0.2.1:51000", "198.51.100.2:443")));
+        assert_eq!(read, Told::Client(addresses("192.0.2.1:51000", "198.51.100.2:443")));
         let read = parse_line(b"PROXY TCP6 2001:db8::1 ::1 1 65535").unwrap();
-        assert_eq!(read, Some(addresses("[2001:db8::1]:1", "[::1]:65535")));
-        assert_eq!(parse_line(b"PROXY UNKNOWN ffff:: whatever").unwrap(), None);
+        assert_eq!(read, Told::Client(addresses("[2001:db8::1]:1", "[::1]:65535")));
+        assert_eq!(parse_line(b"PROXY UNKNOWN ffff:: whatever").unwrap(), Told::Nameless);
     }
 
     #[test]
@@ -246,10 +258,14 @@ mod tests {
         let six = addresses("[2001:db8::1]:1", "[2001:db8::2]:2");
         assert_eq!(write(Some(four)).len(), FIXED_LENGTH + 12);
         for addresses in [four, six] {
-            assert_eq!(parse(&write(Some(addresses))).unwrap(), Some(addresses));
+            assert_eq!(parse(&write(Some(addresses))).unwrap(), Told::Client(addresses));
         }
-        assert_eq!(parse(&write(None)).unwrap(), None);
-        let mixed = parse(&write(Some(addresses("192.0.2.1:1", "[::1]:2")))).unwrap().unwrap();
+        assert_eq!(parse(&write(None)).unwrap(), Told::Own);
+        for family in [0x00, 0x31, 0x32] {
+            assert_eq!(parse_binary(0x21, family, &[]).unwrap(), Told::Nameless);
+        }
+        let mixed = parse(&write(Some(addresses("192.0.2.1:1", "[::1]:2")))).unwrap();
+        let Told::Client(mixed) = mixed else { panic!("{mixed:?}") };
         assert_eq!(mixed.source.ip().to_canonical().to_string(), "192.0.2.1");
     }
 
@@ -258,7 +274,7 @@ mod tests {
         let four = addresses("192.0.2.1:51000", "198.51.100.2:443");
         let mut header = write(Some(four));
         header.extend_from_slice(&[0x01, 0, 2, b'h', b'2']);
-        assert_eq!(parse(&header).unwrap(), Some(four));
+        assert_eq!(parse(&header).unwrap(), Told::Client(four));
         assert!(parse(&header[..FIXED_LENGTH + 11]).is_err());
         for (command, family) in [(0x22, 0x11), (0x11, 0x11), (0x21, 0x41)] {
             assert!(parse_binary(command, family, &[0; 36]).is_err(), "{command:x} {family:x}");

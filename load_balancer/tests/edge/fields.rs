@@ -58,6 +58,41 @@ async fn a_trusted_proxy_s_account_is_extended() {
 }
 
 #[tokio::test]
+async fn a_relayed_client_without_a_name_has_not_the_trust_of_who_relays_him() {
+    let backend = Backend::answering(OK).await;
+    let mut config = config(&[backend.address]);
+    config.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
+    config.proxy_protocol = true;
+    let balancer = start(&config);
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\nX-Real-IP: 192.0.2.1\r\n\r\n";
+    let signature = "\r\n\r\n\0\r\nQUIT\n";
+    for (header, told) in [
+        (format!("{signature}\x20\0\0\0"), "192.0.2.1, 127.0.0.1"),
+        (format!("{signature}\x21\0\0\0"), "127.0.0.1"),
+        ("PROXY UNKNOWN\r\n".to_owned(), "127.0.0.1"),
+    ] {
+        assert_eq!(balancer.exchange(&format!("{header}{request}")).await.status(), 200, "{header:?}");
+        assert_eq!(backend.head().get("x-forwarded-for").as_deref(), Some(told), "{header:?}");
+        assert_eq!(backend.head().get("x-real-ip").is_some(), told.starts_with("192"), "{header:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_with_underscores_passes_unless_it_imitates_one_of_ours() {
+    let backend = Backend::answering(OK).await;
+    let mut config = config(&[backend.address]);
+    config.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 6.6.6.6\r\nX-Forwarded_Proto: https\r\n\
+        Sixfold_Subject: root\r\nContent_Length: 7\r\nuser_id: 7\r\n\r\n";
+    start(&config).exchange(request).await;
+    let head = backend.head();
+    assert_eq!(head.get("user_id").as_deref(), Some("7"));
+    for name in ["x_forwarded_for", "x-forwarded_proto", "sixfold_subject", "content_length"] {
+        assert_eq!(head.get(name), None, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_s_trace_goes_on_and_a_backend_s_request_id_stays() {
     let response = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Request-Id: own\r\n\r\n";
     let backend = Backend::answering(response).await;

@@ -38,6 +38,12 @@ impl TrustedProxies {
         texts.iter().map(|text| text.parse()).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Tells whether a client's account of who asked is believed: it is on the list itself, and not somebody
+    /// unnamed behind one that is.
+    pub fn believes(&self, client: &Client) -> bool {
+        client.is_named() && self.contains(client.ip())
+    }
+
     /// Tells whether an address is on the list.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
@@ -84,7 +90,7 @@ pub(super) fn write(
     trusted: &TrustedProxies,
     version: http::Version,
 ) {
-    let extends = trusted.contains(client.ip());
+    let extends = trusted.believes(client);
     if extends && present.any(Present::FORWARDED_FOR) {
         fields.append(FORWARDED_FOR, client.field().clone());
     } else {

@@ -5,6 +5,8 @@
 
 use http::HeaderMap;
 
+use crate::imitation::imitates;
+
 /// A set of fields; what is not named here needs no care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Present(u16);
@@ -24,6 +26,8 @@ impl Present {
     pub(super) const FORWARDED_HOST: Self = Self(1 << 11);
     pub(super) const REAL_IP: Self = Self(1 << 12);
     pub(super) const PROXY_AUTHORIZATION: Self = Self(1 << 13);
+
+    pub(super) const IMITATION: Self = Self(1 << 14);
 
     /// Fields that say where a body ends.
     pub(super) const FRAMING: Self = Self(Self::TRANSFER_ENCODING.0 | Self::CONTENT_LENGTH.0);
@@ -56,6 +60,7 @@ impl Present {
                 "x-forwarded-host" => Self::FORWARDED_HOST,
                 "x-real-ip" => Self::REAL_IP,
                 "proxy-authorization" => Self::PROXY_AUTHORIZATION,
+                other if imitates(other.as_bytes()) => Self::IMITATION,
                 _ => Self(0),
             };
             Self(found.0 | field.0)

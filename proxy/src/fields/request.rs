@@ -13,6 +13,7 @@ use super::hop_by_hop;
 use super::present::Present;
 use super::target;
 use crate::host::is_host;
+use crate::imitation::imitates;
 use crate::{Body, Client};
 
 /// The number of fields in a request, as on the wire lane: what HAProxy, Apache and Envoy take.
@@ -78,6 +79,9 @@ pub fn prepare_request(
     let removed = hop_by_hop::remove(fields, present);
     if present.any(Present::TRANSFER_ENCODING) {
         fields.remove(header::TRANSFER_ENCODING);
+    }
+    if present.any(Present::IMITATION) {
+        remove_imitations(fields);
     }
     if present.any(Present::EXPECT) {
         // The body is asked for as soon as a backend is connected, and that is when this side answers 100.
@@ -178,6 +182,14 @@ fn check_framing(fields: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Removes the fields that a backend may take for ones of ours.
+fn remove_imitations(fields: &mut HeaderMap) {
+    let imitations = fields.keys().filter(|name| imitates(name.as_str().as_bytes()));
+    for name in imitations.cloned().collect::<Vec<_>>() {
+        fields.remove(name);
+    }
+}
+
 /// Joins the cookies HTTP/2 may split (RFC 9113 §8.2.3).
 fn join_cookies(fields: &mut HeaderMap) {
     let Entry::Occupied(mut cookies) = fields.entry(header::COOKIE) else { return };
@@ -245,6 +257,15 @@ mod tests {
         assert_eq!(check(&[], Version::HTTP_11), Err(Refusal::Host));
         assert_eq!(check(&[], Version::HTTP_10), Ok(()));
         assert_eq!(check(&[("host", "a"), ("host", "b")], Version::HTTP_11), Err(Refusal::Host));
+    }
+
+    #[test]
+    fn what_imitates_a_field_of_ours_ends_here() {
+        let mut message = fields(&[("x_forwarded_for", "6.6.6.6"), ("sixfold_roles", "a"), ("user_id", "7")]);
+        assert!(Present::of(&message).any(Present::IMITATION));
+        remove_imitations(&mut message);
+        assert_eq!(message, fields(&[("user_id", "7")]));
+        assert!(!Present::of(&message).any(Present::IMITATION));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::Options;
 use super::addresses;
 use super::watch::{Order, Watched};
-use crate::proxy_protocol::{self, Addresses};
+use crate::proxy_protocol::{self, Addresses, Told};
 use crate::{Client, Stream};
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1 method begins so.
@@ -39,7 +39,8 @@ pub(super) async fn arrive(
 ) -> Option<Arrived> {
     // Without it a small answer may wait for the peer's delayed acknowledgement.
     let _ = socket.set_nodelay(true);
-    let mut addresses = Addresses { source: peer, destination: socket.local_addr().ok()? };
+    let own = Addresses { source: peer, destination: socket.local_addr().ok()? };
+    let mut told = Told::Own;
     if let Some(trusted) = &options.proxy_protocol {
         if !trusted.contains(peer.ip().to_canonical()) {
             tracing::debug!(%peer, "a connection that may not bring a PROXY header was closed");
@@ -48,14 +49,19 @@ pub(super) async fn arrive(
         // Boxed, as all that few connections need: it would make the future of every connection larger.
         let header = Box::pin(proxy_protocol::read(&mut socket, options.limits.header_timeout));
         match while_serving(watched, header).await? {
-            Ok(told) => addresses = told.unwrap_or(addresses),
+            Ok(header) => told = header,
             Err(error) => {
                 tracing::debug!(%error, %peer, "a connection was closed");
                 return None;
             }
         }
     }
-    let client = Client::new(addresses, options.tls.is_some());
+    let is_tls = options.tls.is_some();
+    let client = match told {
+        Told::Client(addresses) => Client::new(addresses, is_tls),
+        Told::Own => Client::new(own, is_tls),
+        Told::Nameless => Client::new(own, is_tls).nameless(),
+    };
     let Ok(place) = counted.enter(client.ip()) else {
         tracing::debug!(client = %client.ip(), "an address has all the connections it may have");
         return None;

@@ -11,6 +11,7 @@ use super::relay::Source;
 use super::syntax;
 use super::target::{self, Target};
 use crate::host::is_host;
+use crate::imitation::imitates;
 
 /// The longest method; the longest registered one has 17 letters.
 const MAX_METHOD: usize = 32;
@@ -309,6 +310,10 @@ fn read_options(head: &[u8], spans: &mut Spans, is_http_10: bool) -> Result<Opti
             }
             Known::Expect => {
                 options.expects |= value.eq_ignore_ascii_case(b"100-continue");
+                continue;
+            }
+            Known::Other if imitates(spans[at].name(head)) => {
+                spans[at].known = Known::Dropped;
                 continue;
             }
             // A change to HTTP/2 past the balancer would hide all later requests from it.

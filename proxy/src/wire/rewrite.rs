@@ -29,7 +29,7 @@ pub(super) fn put_request(
         Some(line) => output.put(line),
         None => output.put_all(&[request.method(), b" ", request.target(), b" HTTP/1.1\r\n"]),
     }
-    let is_trusted = rules.trusted.contains(client.ip());
+    let is_trusted = rules.trusted.believes(client);
     let mut account = Account::default();
     put_lines(output, head, &request.spans, |known| match known {
         Known::Dropped

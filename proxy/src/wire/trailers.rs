@@ -1,6 +1,7 @@
 //! Which fields may come after a body (RFC 9110 §6.5.1).
 
 use super::fields::{self, Known};
+use crate::imitation::imitates;
 
 /// Fields that frame, route, authenticate, or change how a message is understood; whoever reads them only
 /// after the body reads them too late, and whoever merges them into the head is deceived.
@@ -40,7 +41,9 @@ const FORBIDDEN: [&[u8]; 29] = [
 pub(super) fn may_pass(line: &[u8]) -> bool {
     let Ok(Some(span)) = fields::parse_line(line, 0) else { return false };
     let name = span.name(line);
-    span.known == Known::Other && !FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
+    span.known == Known::Other
+        && !imitates(name)
+        && !FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }
 
 #[cfg(test)]
@@ -51,7 +54,9 @@ mod tests {
     fn what_a_head_must_say_cannot_be_said_afterwards() {
         assert!(may_pass(b"Grpc-Status: 0\r\n"));
         assert!(may_pass(b"ETag: \"a\"\r\n"));
-        for line in ["Content-Length: 1", "Host: a", "set-cookie: a", "X-Forwarded-For: 1", "TE: x"] {
+        for line in
+            ["Content-Length: 1", "Host: a", "set-cookie: a", "X-Forwarded-For: 1", "X_Forwarded_For: 1"]
+        {
             assert!(!may_pass(format!("{line}\r\n").as_bytes()), "{line}");
         }
     }

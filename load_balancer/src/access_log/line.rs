@@ -7,6 +7,9 @@ use serde::Serialize;
 use crate::Backend;
 use crate::explain::Story;
 
+/// The status of a request whose client left before it was answered: nginx' own, which no server sends.
+pub(crate) const CLIENT_GONE: u16 = 499;
+
 /// What is logged of one request; a field that does not apply is left out.
 #[derive(Debug, Serialize)]
 pub(crate) struct Line<'a> {
@@ -20,7 +23,11 @@ pub(crate) struct Line<'a> {
     /// Without the query, in which tokens travel.
     pub(crate) path: &'a str,
     pub(crate) protocol: &'static str,
+    /// What the client was answered with, or [`CLIENT_GONE`].
     pub(crate) status: u16,
+    /// Whether the exchange was given up before its end, because the client left or took nothing more.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) client_gone: bool,
     /// Bytes of the response that were sent, where they were counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<u64>,
@@ -68,6 +75,7 @@ impl<'a> Line<'a> {
             path,
             protocol,
             status,
+            client_gone: false,
             bytes: None,
             duration_us: 0,
             backend: backend.map(Backend::name),
@@ -118,6 +126,7 @@ mod tests {
             path: "/a\"b\nc",
             protocol: "HTTP/1.1",
             status: 200,
+            client_gone: false,
             bytes: Some(150),
             duration_us: 1200,
             backend: Some("127.0.0.1:5000"),

@@ -9,5 +9,5 @@ mod line;
 mod writer;
 
 pub use config::{Config, Mode};
-pub(crate) use line::{Asker, Line};
+pub(crate) use line::{Asker, CLIENT_GONE, Line};
 pub(crate) use writer::{AccessLog, Lines};

@@ -166,6 +166,7 @@ mod tests {
             path,
             protocol: "HTTP/1.1",
             status: 200,
+            client_gone: false,
             bytes: None,
             duration_us: 1,
             backend: None,

@@ -1,6 +1,5 @@
 //! Requests in bytes: HTTP/1 from the client to HTTP/1 at the backend.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,21 +7,21 @@ use process::problem::Kind;
 use proxy::Client;
 use proxy::wire::{Ending, Exchange, Handler, Rules};
 
-use super::{Front, Told, affinity, tell_failure};
-use crate::Backend;
-use crate::access_log::{Asker, Line};
+use super::{Front, Settings, Told, affinity, tell_failure};
+use crate::access_log::{Asker, CLIENT_GONE, Line};
 use crate::clock::now_ns;
 use crate::dispatch::{Sent, Way};
 use crate::explain::{EXPLAIN, Story};
 use crate::lanes::WireLane;
+use crate::{Backend, SendError};
 
 /// Fields of responses that end here: what a gateway tells of itself, and what a balancer behind us explains.
 const REMOVED: [&[u8]; 2] = [b"sixfold-load", EXPLAIN.as_bytes()];
 
 impl Handler for Front {
     async fn serve(&self, exchange: &mut Exchange<'_>) {
-        let started_ns = now_ns();
-        let settings = self.settings();
+        let mut record = Record::begin(self, exchange);
+        let (settings, exchange) = (&record.settings, &mut *record.exchange);
         let request = exchange.request();
         let field = |name: &str| request.field(name.as_bytes());
         let view = self.balancer.view();
@@ -32,12 +31,12 @@ impl Handler for Front {
         let lane = WireLane::new(exchange, &settings.timeouts);
         let mut way = Way::new(&self.balancer, Rc::clone(&view), &lane, asked, settings.retries);
         let sent = way.go().await;
-        let story = way.story;
+        record.story = way.story;
         drop(way);
-        let elapsed_ns = now_ns().saturating_sub(started_ns);
+        let elapsed_ns = now_ns().saturating_sub(record.started_ns);
         let told = Told {
-            settings: &settings,
-            story: &story,
+            settings,
+            story: &record.story,
             elapsed_ns,
             is_explained,
             view: &view,
@@ -46,26 +45,23 @@ impl Handler for Front {
         };
         let mut added = self.added.take();
         added.clear();
-        let (backend, error) = match sent {
+        match sent {
             Ok(Sent { reply, passing }) => {
-                let backend = Arc::clone(passing.backend());
-                self.tell(&told, Some(&backend), |name, value| added.push(name, value));
-                let ending = exchange.respond(reply, &added, &REMOVED, passing).await;
-                (Some(backend), describe(ending).map(Cow::Borrowed))
+                record.backend = Some(Arc::clone(passing.backend()));
+                self.tell(&told, record.backend.as_deref(), |name, value| added.push(name, value));
+                record.ending = Some(exchange.respond(reply, &added, &REMOVED, passing).await);
             }
             Err(error) => {
                 tell_failure(&error, exchange.trace(), self.balancer.cluster().name());
                 self.tell(&told, None, |name, value| added.push(name, value));
-                exchange.refuse(&error.problem(), &added).await;
-                (None, Some(Cow::Owned(error.to_string())))
+                let problem = error.problem();
+                record.error = Some(error);
+                exchange.refuse(&problem, &added).await;
+                record.ending = Some(Ending::Whole);
             }
-        };
-        self.added.replace(added);
-        let status = exchange.status();
-        self.figures.count(status, elapsed_ns);
-        if self.wants_line(&settings, status) {
-            self.log(exchange, started_ns, &story, backend.as_deref(), error.as_deref());
         }
+        self.added.replace(added);
+        self.figures.count(exchange.status(), elapsed_ns);
     }
 
     fn rules(&self) -> Rc<Rules> {
@@ -77,15 +73,52 @@ impl Handler for Front {
     }
 }
 
-impl Front {
-    fn log(
-        &self,
-        exchange: &Exchange<'_>,
-        started_ns: u64,
-        story: &Story,
-        backend: Option<&Backend>,
-        error: Option<&str>,
-    ) {
+/// An exchange, and what of it is for the access log. The line is written when it is dropped: at the end of the
+/// exchange, or when the client has left and it is given up.
+struct Record<'a, 'c> {
+    front: &'a Front,
+    settings: Rc<Settings>,
+    exchange: &'a mut Exchange<'c>,
+    started_ns: u64,
+    story: Story,
+    backend: Option<Arc<Backend>>,
+    error: Option<SendError>,
+    /// `None` until the exchange has ended by itself.
+    ending: Option<Ending>,
+}
+
+impl<'a, 'c> Record<'a, 'c> {
+    fn begin(front: &'a Front, exchange: &'a mut Exchange<'c>) -> Self {
+        Self {
+            front,
+            settings: front.settings(),
+            exchange,
+            started_ns: now_ns(),
+            story: Story::default(),
+            backend: None,
+            error: None,
+            ending: None,
+        }
+    }
+}
+
+impl Drop for Record<'_, '_> {
+    fn drop(&mut self) {
+        if !self.settings.access_log.is_on() {
+            return;
+        }
+        let exchange = &*self.exchange;
+        let client_gone = matches!(self.ending, None | Some(Ending::ClientLeft));
+        // What was sent stands; a client that left before has the status nginx gives it.
+        let status = if exchange.status() == 0 { CLIENT_GONE } else { exchange.status() };
+        if !self.front.wants_line(&self.settings, status) {
+            return;
+        }
+        let error = match (&self.error, self.ending) {
+            (Some(error), _) => Some(error.to_string()),
+            (None, Some(Ending::BackendBroke)) => Some("the backend broke off its response".to_owned()),
+            (None, _) => None,
+        };
         let request = exchange.request();
         let host = String::from_utf8_lossy(request.host());
         let asker = Asker {
@@ -95,20 +128,13 @@ impl Front {
             path: &String::from_utf8_lossy(request.path()),
             protocol: if request.is_http_10() { "HTTP/1.0" } else { "HTTP/1.1" },
         };
-        self.lines.add(&Line {
+        self.front.lines.add(&Line {
             bytes: Some(exchange.sent()),
-            duration_us: now_ns().saturating_sub(started_ns) / 1000,
-            error,
+            duration_us: now_ns().saturating_sub(self.started_ns) / 1000,
+            client_gone,
+            error: error.as_deref(),
             trace_id: &exchange.trace().trace_id(),
-            ..Line::new(asker, exchange.status(), story, backend)
+            ..Line::new(asker, status, &self.story, self.backend.as_deref())
         });
-    }
-}
-
-fn describe(ending: Ending) -> Option<&'static str> {
-    match ending {
-        Ending::Whole => None,
-        Ending::BackendBroke => Some("the backend broke off its response"),
-        Ending::ClientLeft => Some("the client went away"),
     }
 }

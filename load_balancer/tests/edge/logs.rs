@@ -1,12 +1,15 @@
 //! What is logged, how loudly, and whether it can be told whose it is.
 
 use std::fmt::{Debug, Write as _};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+
+use load_balancer::access_log::Mode;
 
 use crate::support::{Backend, PATIENCE, config, start};
 
@@ -106,4 +109,58 @@ async fn a_client_s_silence_is_no_warning_and_a_backend_s_failure_is_one() {
     assert_eq!(failed.status(), 502);
     let line = line_with(&[&failed.head.get("x-request-id").unwrap(), "got no response"]).await;
     assert!(line.starts_with("WARN") && line.contains("cluster=\"gateways\""), "{line}");
+}
+
+/// Waits for the line of the access log about a path.
+async fn logged(file: &Path, path: &str) -> serde_json::Value {
+    let looking = async {
+        loop {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            let mut lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+            match lines.find(|line: &serde_json::Value| line["path"] == path) {
+                Some(line) => return line,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("no line of {path}"))
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_has_a_line_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let backend = Backend::start(|head, mut client| async move {
+        if head.starts_with("GET /begun ") {
+            client.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbeg").await;
+        }
+        if head.starts_with("GET /silent ") || head.starts_with("GET /begun ") {
+            client.read_past("never").await;
+            return None;
+        }
+        client.send(OK).await;
+        Some(client)
+    })
+    .await;
+    let mut config = config(&[backend.address]);
+    (config.access_log.mode, config.access_log.path) = (Mode::All, file.clone());
+    let balancer = start(&config);
+    assert_eq!(balancer.exchange("GET /whole HTTP/1.1\r\nHost: a\r\n\r\n").await.status(), 200);
+    let mut silent = balancer.connect().await;
+    silent.send("GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut begun = balancer.connect().await;
+    begun.send("GET /begun HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    begun.read_past("beg").await.unwrap();
+    balancer.wait_until(|backends| backends[0].in_flight == 2).await;
+    drop((silent, begun));
+
+    let line = logged(&file, "/whole").await;
+    assert_eq!((&line["status"], line.get("client_gone")), (&200.into(), None), "{line}");
+    let line = logged(&file, "/silent").await;
+    assert_eq!((&line["status"], &line["client_gone"]), (&499.into(), &true.into()), "{line}");
+    assert_eq!((&line["bytes"], line.get("backend")), (&0.into(), None), "{line}");
+    let line = logged(&file, "/begun").await;
+    assert_eq!((&line["status"], &line["client_gone"]), (&200.into(), &true.into()), "what was sent stands");
+    assert_eq!(line["backend"], backend.address.to_string(), "{line}");
+    assert!(line["bytes"].as_u64().unwrap() > 3, "{line}");
 }

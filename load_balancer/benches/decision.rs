@@ -45,6 +45,7 @@ fn bench(bencher: Bencher<'_, '_>, count: usize, policy: &Policy) {
             key: Some(now_ns),
             sticky: None,
             table: table.as_ref(),
+            balance_factor: None,
             panic: false,
         };
         choose_backend(&snapshot, now_ns, &mut rng)

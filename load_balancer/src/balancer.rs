@@ -156,6 +156,7 @@ impl Balancer {
             key: asked.key,
             sticky: asked.sticky,
             table: view.table(),
+            balance_factor: view.balance_factor(),
             // The cluster says of each backend whether it gets requests, in a panic too.
             panic: false,
         };

@@ -91,6 +91,12 @@ impl View {
         self.options.hedge.budget
     }
 
+    /// Gives how uneven a policy that hashes may spread requests, if that is bounded.
+    pub(crate) fn balance_factor(&self) -> Option<f64> {
+        let factor = self.options.hash_balance_factor;
+        (factor > 0.0).then_some(factor)
+    }
+
     pub(crate) fn table(&self) -> Option<&Maglev> {
         self.members.table.as_ref()
     }

@@ -72,6 +72,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) load: f64,
     pub(crate) balancers: usize,
     pub(crate) policy: &'a Policy,
+    /// How uneven a policy that hashes may be.
+    pub(crate) balance_factor: Option<f64>,
     /// Whether gateways tell their load in answers (`Sixfold-Load`).
     pub(crate) tells_load: bool,
     pub(crate) seconds: u64,
@@ -158,6 +160,7 @@ pub(crate) fn run(setting: &Setting<'_>) -> Summary {
                     key: Some(choosing.random()),
                     sticky: None,
                     table: setting.policy.hashes().then_some(&table),
+                    balance_factor: setting.balance_factor,
                     panic: false,
                 };
                 let Some(choice) = choose_backend(&snapshot, now, &mut choosing) else { continue };

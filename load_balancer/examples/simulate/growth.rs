@@ -43,6 +43,7 @@ fn cost_ns(policy: &Policy, count: usize) -> f64 {
             key: None,
             sticky: None,
             table: None,
+            balance_factor: None,
             panic: false,
         };
         if let Some(choice) = choose_backend(&snapshot, now, &mut rng) {

@@ -40,14 +40,15 @@ fn main() {
 /// Prints the small fleet; `tells_load` for gateways that send `Sixfold-Load`.
 fn fleet(seconds: u64, tells_load: bool) {
     let policies = [
-        Policy::Latency,
-        Policy::prequal(),
-        Policy::PeakEwma,
-        Policy::LeastRequest,
-        Policy::RoundRobin,
-        Policy::Random,
-        Policy::IpHash,
-        Policy::LowestLatency,
+        (Policy::Latency, None),
+        (Policy::prequal(), None),
+        (Policy::PeakEwma, None),
+        (Policy::LeastRequest, None),
+        (Policy::RoundRobin, None),
+        (Policy::Random, None),
+        (Policy::IpHash, None),
+        (Policy::IpHash, Some(1.25)),
+        (Policy::LowestLatency, None),
     ];
     let faults = [Fault::None, Fault::Slow(10.0), Fault::Slow(20.0), Fault::Failing, Fault::Stalling];
     for fault in faults {
@@ -59,14 +60,17 @@ fn fleet(seconds: u64, tells_load: bool) {
             println!("\n### {fault}, {balancers} balancer(s){told}\n");
             println!("| policy | load | p50 ms | p90 | p99 | p99.9 | errors % | share of each % |");
             println!("|---|---|---|---|---|---|---|---|");
-            for policy in &policies {
+            for (policy, balance_factor) in &policies {
                 for load in [0.5, 0.7, 0.9] {
                     let seed = SEED;
-                    let setting = Setting { fault, load, balancers, policy, tells_load, seconds, seed };
+                    let balance_factor = *balance_factor;
+                    let setting =
+                        Setting { fault, load, balancers, policy, balance_factor, tells_load, seconds, seed };
                     let mut summary = fleet::run(&setting);
                     let shares: Vec<String> =
                         summary.shares().iter().map(|share| format!("{share:.1}")).collect();
-                    row(policy.name(), load, &mut summary, &shares.join(" "));
+                    let bound = balance_factor.map(|factor| format!(", bound {factor}")).unwrap_or_default();
+                    row(&format!("{}{bound}", policy.name()), load, &mut summary, &shares.join(" "));
                 }
             }
         }

@@ -252,6 +252,7 @@ fn library(policy: &Policy, backends: &[Signals], memory: &Memory, now: u64, rng
         key: None,
         sticky: None,
         table: None,
+        balance_factor: None,
         panic: false,
     };
     choose_backend(&snapshot, now, rng).map_or(0, |choice| choice.index)

@@ -22,6 +22,9 @@ pub const SLOW_START: Duration = Duration::from_secs(10);
 pub struct Options {
     /// How a backend is chosen.
     pub policy: Policy,
+    /// How much more than its part of the requests in flight a policy that hashes gives a backend, as a factor; 0
+    /// sets no bound.
+    pub hash_balance_factor: f64,
     /// How backends are probed.
     pub health: health::Config,
     /// When requests put a backend out.
@@ -45,6 +48,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             policy: Policy::default(),
+            hash_balance_factor: 0.0,
             health: health::Config::default(),
             ejection: ejection::Config::default(),
             limit: limit::Config::default(),

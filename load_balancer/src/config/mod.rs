@@ -35,6 +35,9 @@ pub struct Config {
     pub backends: Vec<Weighted>,
     /// How a backend is chosen: `latency` and the others of docs/policies.md.
     pub policy: Policy,
+    /// With a policy that hashes: how much more than its part of the requests in flight a backend gets before its
+    /// keys go elsewhere, as a factor above 1; 0 sets no bound.
+    pub hash_balance_factor: f64,
     /// What signs the cookies of the policy `sticky_cookie`; balancers beside each other share it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sticky_secret: Option<Secret>,
@@ -125,6 +128,7 @@ impl Default for Config {
             threads: 0,
             backends: [5000, 5006, 5007, 5008, 5009].map(|port| format!("127.0.0.1:{port}").into()).to_vec(),
             policy: Policy::default(),
+            hash_balance_factor: 0.0,
             sticky_secret: None,
             retries: 2,
             max_connections: limits.connections,
@@ -201,6 +205,11 @@ impl Config {
         if !(0.0..=1.0).contains(&self.panic_threshold) {
             return Err(fault("panic_threshold", "it must be between 0 and 1".to_owned()));
         }
+        let factor = self.hash_balance_factor;
+        if factor != 0.0 && !(factor > 1.0 && factor.is_finite()) {
+            let message = "it must be more than 1, such as 1.25, or 0 for no bound";
+            return Err(fault("hash_balance_factor", message.to_owned()));
+        }
         if self.max_header_size < LEAST_HEADER_SIZE {
             return Err(fault("max_header_size", "it must be at least 8KiB".to_owned()));
         }
@@ -253,6 +262,8 @@ mod tests {
         refuse(|config| config.backends = vec!["a:1".into(), heavy("a:1")], "backends");
         refuse(|config| config.backends = vec![heavy("srv://_http._tcp.a")], "backends");
         refuse(|config| config.head_timeout = Duration::ZERO, "head_timeout");
+        refuse(|config| config.hash_balance_factor = 1.0, "hash_balance_factor");
+        refuse(|config| config.hash_balance_factor = f64::NAN, "hash_balance_factor");
         refuse(|config| config.trusted_proxies = vec!["x".to_owned()], "trusted_proxies");
         refuse(|config| config.health.path = "health".to_owned(), "health.path");
         refuse(|config| config.health.fall = 0, "health.fall");

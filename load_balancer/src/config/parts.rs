@@ -38,6 +38,7 @@ impl Config {
         };
         Ok(Options {
             policy: self.policy.clone(),
+            hash_balance_factor: self.hash_balance_factor,
             health: self.health.clone(),
             ejection: self.ejection.clone(),
             limit: self.limit.clone(),

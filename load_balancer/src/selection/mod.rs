@@ -5,6 +5,7 @@
 //! which rule it follows is the [`Policy`]. `docs/policies.md` tells them apart, `examples/simulate` measures
 //! them with this very code.
 
+mod bounded;
 mod candidates;
 mod latency;
 mod maglev;
@@ -72,6 +73,9 @@ pub struct Snapshot<'a, B> {
     pub sticky: Option<usize>,
     /// The table a hash is looked up in; `None` for policies that do not hash.
     pub table: Option<&'a Maglev>,
+    /// How much more than its part of all requests in flight a backend may have before its keys go elsewhere, as a
+    /// factor above 1; `None` lets them stay.
+    pub balance_factor: Option<f64>,
     /// Ignores that backends are unavailable, because most are.
     pub panic: bool,
 }
@@ -138,13 +142,14 @@ impl<B: Candidate> Snapshot<'_, B> {
         (0..self.backends.len()).filter(|index| self.is_eligible(*index))
     }
 
-    /// Gives the backend the key belongs to; when that is out, the one the key hashed once more belongs to, so
-    /// that the keys of a backend that is out are spread over the others.
-    fn hashed(&self) -> Option<usize> {
+    /// Gives the backend the key belongs to among those that can be chosen and that `fits`; when one does not, the
+    /// one the key hashed once more belongs to, so that the keys of a backend that is out are spread over the
+    /// others.
+    fn hashed(&self, fits: impl Fn(usize) -> bool) -> Option<usize> {
         let (table, mut key) = (self.table?, self.key?);
         for _ in 0..REHASHES {
             let index = table.get(key)?;
-            if self.is_eligible(index) {
+            if self.is_eligible(index) && fits(index) {
                 return Some(index);
             }
             key = hash_key(&key.to_le_bytes());
@@ -160,6 +165,9 @@ pub fn choose_backend<B: Candidate>(
     rng: &mut impl Rng,
 ) -> Option<Choice> {
     let chosen = |index, considered: usize, reason| Choice { index, considered: considered as u32, reason };
+    if let Some(index) = bounded::hashed(snapshot, now_ns) {
+        return Some(chosen(index, 1, Reason::Hashed));
+    }
     match snapshot.policy {
         Policy::Random => turn::any(snapshot, now_ns, rng).map(|index| chosen(index, 1, Reason::Random)),
         Policy::RoundRobin => turn::next(snapshot, now_ns).map(|index| chosen(index, 1, Reason::Turn)),
@@ -171,11 +179,6 @@ pub fn choose_backend<B: Candidate>(
             let candidates = Candidates::sample(snapshot, 2, rng);
             let index = score::least(snapshot, &candidates, |signals| score::peak_ewma(signals, now_ns))?;
             Some(chosen(index, candidates.as_slice().len(), Reason::Lowest))
-        }
-        Policy::IpHash | Policy::HeaderHash { .. } | Policy::CookieHash { .. }
-            if snapshot.hashed().is_some() =>
-        {
-            snapshot.hashed().map(|index| chosen(index, 1, Reason::Hashed))
         }
         Policy::StickyCookie { .. } if snapshot.sticky.is_some_and(|index| snapshot.is_eligible(index)) => {
             snapshot.sticky.map(|index| chosen(index, 1, Reason::Sticky))

@@ -9,7 +9,17 @@ use rand::rngs::SmallRng;
 use super::*;
 
 fn snapshot<'a>(backends: &'a [Signals], policy: &'a Policy, memory: &'a Memory) -> Snapshot<'a, Signals> {
-    Snapshot { backends, policy, memory, excluded: &[], key: None, sticky: None, table: None, panic: false }
+    Snapshot {
+        backends,
+        policy,
+        memory,
+        excluded: &[],
+        key: None,
+        sticky: None,
+        table: None,
+        balance_factor: None,
+        panic: false,
+    }
 }
 
 fn some_signals() -> impl Strategy<Value = Vec<Signals>> {

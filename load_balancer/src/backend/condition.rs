@@ -23,6 +23,8 @@ pub(crate) struct Condition {
     pub(crate) is_removed: bool,
     pub(crate) weight: f64,
     pub(crate) drain: bool,
+    /// It stands by while a backend of a lesser rank is well.
+    pub(crate) rank: u16,
     /// Whether it had its full share when that was last decided.
     pub(crate) was_full: bool,
     pub(crate) since_ns: u64,
@@ -57,6 +59,7 @@ impl Condition {
             is_removed: false,
             weight: 1.0,
             drain: false,
+            rank: 0,
             was_full: false,
             since_ns: now_ns,
             limit: Gradient::new(limit),

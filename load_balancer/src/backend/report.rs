@@ -34,6 +34,9 @@ pub struct BackendReport {
     /// Its weight.
     #[serde(default)]
     pub weight: f64,
+    /// Its rank by the priorities of SRV records: it stands by while one of a lesser rank is well.
+    #[serde(default)]
+    pub rank: u16,
     /// The share of its weight it has come to since it was new or back, 0 to 1.
     #[serde(default)]
     pub slow_start: f64,
@@ -105,9 +108,15 @@ impl Backend {
                 .map(|(class, count)| (class.as_str().to_owned(), count))
         };
         let limit = self.limit.load(Relaxed);
-        let (phase, ejections, since_ns, weight) = {
+        let (phase, ejections, since_ns, weight, rank) = {
             let condition = self.condition();
-            (condition.record.phase, condition.ejections, condition.since_ns, condition.weight)
+            (
+                condition.record.phase,
+                condition.ejections,
+                condition.since_ns,
+                condition.weight,
+                condition.rank,
+            )
         };
         let own = Some(self.load.load(Relaxed)).filter(|load| *load != u64::MAX);
         let mut uptime = self.uptime();
@@ -120,6 +129,7 @@ impl Backend {
             in_flight: signals.in_flight(),
             limit: (limit != u32::MAX).then_some(limit),
             weight,
+            rank,
             slow_start: round(if weight > 0.0 { (signals.share(now) / weight).min(1.0) } else { 1.0 }),
             ewma_ms: round(signals.latency_ns(now) / 1e6),
             p50_ms: milliseconds(0),

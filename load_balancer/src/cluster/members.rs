@@ -17,12 +17,15 @@ pub struct Member {
     pub weight: f64,
     /// Whether it is to get no new requests.
     pub drain: bool,
+    /// It stands by while a backend of a lesser rank is well; the most wanted have 0.
+    #[serde(default)]
+    pub rank: u16,
 }
 
 impl Member {
     /// Makes a member with weight 1.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), weight: 1.0, drain: false }
+        Self { name: name.into(), weight: 1.0, drain: false, rank: 0 }
     }
 
     /// Gives it another weight.

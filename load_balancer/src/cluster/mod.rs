@@ -234,6 +234,7 @@ impl Cluster {
             let order = desk.orders.get(&member.name).copied().unwrap_or_default();
             let mut condition = backend.condition();
             (condition.weight, condition.drain) = order.apply(member);
+            condition.rank = member.rank;
             condition.is_removed = false;
             backends.push(Arc::clone(backend));
         }

@@ -187,19 +187,33 @@ impl Cluster {
     pub(super) fn settle(&self, desk: &Desk, now_ns: u64) {
         let options = self.options.load();
         let members = self.members.load();
+        let is_well = |backend: &Backend, condition: &Condition| {
+            // A backend whose name was never resolved has generation 0.
+            condition.is_normal() && backend.generation() != 0
+        };
+        // Of the ranks in which a backend is well the first; where none is, all serve as far as they can.
+        let ranks = members.backends.iter().filter_map(|backend| {
+            let condition = backend.condition();
+            is_well(backend, &condition).then_some(condition.rank)
+        });
+        let on_duty = ranks.min();
+        let serves = |condition: &Condition| on_duty.is_none_or(|rank| condition.rank == rank);
         let (mut wanted, mut normal) = (0_usize, 0_usize);
         for backend in &members.backends {
             let condition = backend.condition();
-            wanted += usize::from(condition.is_wanted());
-            normal += usize::from(condition.is_normal() && backend.generation() != 0);
+            if serves(&condition) {
+                wanted += usize::from(condition.is_wanted());
+                normal += usize::from(is_well(backend, &condition));
+            }
         }
         let is_panicking = (normal as f64) < options.panic_threshold * wanted as f64;
         let mut available = 0;
         for backend in members.backends.iter().chain(&desk.leaving) {
             let mut condition = backend.condition();
             let is_usable_in_panic = is_panicking && condition.is_wanted() && !condition.is_dead;
-            // A backend whose name was never resolved has generation 0.
-            let is_available = (condition.is_normal() || is_usable_in_panic) && backend.generation() != 0;
+            let is_available =
+                is_well(backend, &condition) || is_usable_in_panic && backend.generation() != 0;
+            let is_available = is_available && serves(&condition);
             available += usize::from(is_available);
             let on_trial = matches!(condition.record.phase, Phase::Trial { .. }) && !is_panicking;
             let share = if on_trial { TRIAL_SHARE } else { 1.0 };

@@ -382,3 +382,27 @@ async fn in_an_outage_requests_wait_for_the_first_backend_back_and_not_for_ever(
     probe(&cluster, 1, Finding::Refused, 10 * SECOND);
     assert_eq!(cluster.join_queue(14 * SECOND).unwrap_err(), Overloaded::WaitedTooLong);
 }
+
+#[test]
+fn a_greater_rank_serves_only_while_none_of_a_lesser_is_well() {
+    let cluster = Cluster::new(
+        "test",
+        [0, 0, 1, 1]
+            .into_iter()
+            .zip(1..)
+            .map(|(rank, port)| Member { rank, ..Member::new(format!("127.0.0.1:{port}")) }),
+        Options { panic_threshold: 0.0, ..Options::default() },
+    );
+    assert_eq!(available(&cluster), [true, true, false, false]);
+    probe(&cluster, 0, Finding::Unwell, SECOND);
+    assert_eq!(available(&cluster), [false, true, false, false], "one that is well is enough");
+    probe(&cluster, 1, Finding::Unwell, SECOND);
+    assert_eq!(available(&cluster), [false, false, true, true]);
+    assert!(cluster.is_available(), "it is no outage while others stand by");
+    probe(&cluster, 2, Finding::Unwell, SECOND);
+    probe(&cluster, 3, Finding::Unwell, SECOND);
+    assert_eq!(available(&cluster), [false; 4]);
+    probe(&cluster, 3, Finding::Good, SECOND);
+    probe(&cluster, 1, Finding::Good, SECOND);
+    assert_eq!(available(&cluster), [false, true, false, false], "the better rank takes over again");
+}

@@ -126,7 +126,8 @@ impl Memory {
                 (failure, self.service_backends())
             }
         };
-        fresh.sort_by(|one, other| one.name.cmp(&other.name));
+        // Of an address that stands in two priorities the more wanted is left.
+        fresh.sort_by(|one, other| one.name.cmp(&other.name).then(one.rank.cmp(&other.rank)));
         fresh.dedup_by(|one, other| one.name == other.name);
         let mut events = Vec::new();
         match (&failure, self.is_failing) {
@@ -185,34 +186,36 @@ impl Memory {
         failure
     }
 
-    /// Gives the backends of the most wanted priority that has an address (RFC 2782).
+    /// Gives the backends of every priority that has an address, the most wanted with rank 0 (RFC 2782).
     fn service_backends(&self) -> Vec<Found> {
-        let has_address = |target: &&Target| {
-            self.hosts.get(&target.host).is_some_and(|host| host.addresses().next().is_some())
-        };
-        let reachable: Vec<&Target> = self.targets.0.iter().filter(has_address).collect();
-        let Some(wanted) = reachable.iter().map(|target| target.priority).min() else {
-            return Vec::new();
-        };
-        let group: Vec<&Target> = reachable.into_iter().filter(|t| t.priority == wanted).collect();
-        let mean = group.iter().map(|target| f64::from(target.weight)).sum::<f64>() / group.len() as f64;
+        let mut groups: BTreeMap<u16, Vec<(&Target, &Host)>> = BTreeMap::new();
+        for target in &self.targets.0 {
+            let host = self.hosts.get(&target.host).filter(|host| host.addresses().next().is_some());
+            if let Some(host) = host {
+                groups.entry(target.priority).or_default().push((target, host));
+            }
+        }
         let mut backends = Vec::new();
-        for target in group {
-            let weight = match mean > 0.0 {
-                true => (f64::from(target.weight) / mean).clamp(SRV_WEIGHTS.0, SRV_WEIGHTS.1),
-                false => WEIGHT,
-            };
-            let Some(host) = self.hosts.get(&target.host) else { continue };
-            // The record speaks of the target, however many addresses that has.
-            let weight = weight / host.addresses().count().max(1) as f64;
-            backends.extend(host.addresses().map(|ip| found(ip, target.port, weight)));
+        for (rank, group) in (0..).zip(groups.into_values()) {
+            let sum: f64 = group.iter().map(|(target, _)| f64::from(target.weight)).sum();
+            let mean = sum / group.len() as f64;
+            for (target, host) in group {
+                let weight = match mean > 0.0 {
+                    true => (f64::from(target.weight) / mean).clamp(SRV_WEIGHTS.0, SRV_WEIGHTS.1),
+                    false => WEIGHT,
+                };
+                // The record speaks of the target, however many addresses that has.
+                let weight = weight / host.addresses().count().max(1) as f64;
+                let of_rank = |ip| Found { rank, ..found(ip, target.port, weight) };
+                backends.extend(host.addresses().map(of_rank));
+            }
         }
         backends
     }
 }
 
 fn found(ip: IpAddr, port: u16, weight: f64) -> Found {
-    Found { name: SocketAddr::new(ip, port).to_string(), weight }
+    Found { name: SocketAddr::new(ip, port).to_string(), weight, rank: 0 }
 }
 
 #[cfg(test)]
@@ -307,17 +310,20 @@ mod tests {
     }
 
     #[test]
-    fn a_service_gives_weights_whose_mean_is_one_and_only_its_first_priority() {
+    fn a_service_gives_weights_whose_mean_is_one_and_ranks_by_priority() {
         let (mut memory, now) = (Memory::default(), Instant::now());
         let targets = vec![target("a", 1, 10), target("b", 1, 30), target("c", 1, 0), target("d", 2, 5)];
         let answers = hosts(&[("a", &[1]), ("b", &[2]), ("c", &[3]), ("d", &[4])]);
         memory.take(Look::Service(Answer::Records(targets.clone()), answers), 0, GRACE, now);
         let weights: Vec<f64> = memory.backends().iter().map(|backend| backend.weight).collect();
-        assert_eq!(names(&memory), ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
-        assert_eq!(weights, [0.75, 2.25, 0.01]);
+        assert_eq!(names(&memory), ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"]);
+        assert_eq!(weights, [0.75, 2.25, 0.01, 1.0]);
+        let ranks = |memory: &Memory| -> Vec<u16> { memory.backends().iter().map(|one| one.rank).collect() };
+        assert_eq!(ranks(&memory), [0, 0, 0, 1]);
         let answers = hosts(&[("a", &[]), ("b", &[]), ("c", &[]), ("d", &[4])]);
         memory.take(Look::Service(Answer::Records(targets), answers), 0, GRACE, now);
-        assert_eq!(names(&memory), ["10.0.0.4:80"], "the next priority when the first has no address");
+        assert_eq!(names(&memory), ["10.0.0.4:80"]);
+        assert_eq!(ranks(&memory), [0], "the next priority when the first has no address");
         let answers = hosts(&[("d", &[4, 5])]);
         memory.take(Look::Service(Answer::Records(vec![target("d", 2, 5)]), answers), 0, GRACE, now);
         let weights: Vec<f64> = memory.backends().iter().map(|backend| backend.weight).collect();

@@ -34,6 +34,8 @@ pub(crate) struct Found {
     pub(crate) name: String,
     /// Its weight beside others of its entry.
     pub(crate) weight: f64,
+    /// Which of the entry's priorities it has, counted from the most wanted.
+    pub(crate) rank: u16,
 }
 
 /// A member and who named it.
@@ -63,17 +65,17 @@ pub(crate) fn merge(
     let mut list = List::default();
     for Listed { source, weight } in sources {
         match source {
-            Source::Fixed(name) => list.add(name, *weight, "config"),
+            Source::Fixed(name) => list.add(name, *weight, 0, "config"),
             Source::Name { .. } | Source::Service { .. } => {
                 let label = source.to_string();
                 for backend in found.get(source).into_iter().flatten() {
-                    list.add(&backend.name, backend.weight * weight, &label);
+                    list.add(&backend.name, backend.weight * weight, backend.rank, &label);
                 }
             }
         }
     }
     for (name, lease) in registry.leases() {
-        list.add(name, lease.weight, REGISTERED);
+        list.add(name, lease.weight, 0, REGISTERED);
     }
     let mut entries = list.entries;
     for Entry { member, .. } in &mut entries {
@@ -92,7 +94,7 @@ struct List {
 }
 
 impl List {
-    fn add(&mut self, name: &str, weight: f64, source: &str) {
+    fn add(&mut self, name: &str, weight: f64, rank: u16, source: &str) {
         if let Some(place) = self.places.get(name) {
             let sources = &mut self.entries[*place].sources;
             if !sources.iter().any(|known| known == source) {
@@ -101,7 +103,7 @@ impl List {
             return;
         }
         self.places.insert(name.to_owned(), self.entries.len());
-        let member = Member { name: name.to_owned(), weight, drain: false };
+        let member = Member { name: name.to_owned(), weight, drain: false, rank };
         self.entries.push(Entry { member, sources: vec![source.to_owned()] });
     }
 }
@@ -128,7 +130,7 @@ mod tests {
     }
 
     fn found(name: &str, weight: f64) -> Found {
-        Found { name: name.to_owned(), weight }
+        Found { name: name.to_owned(), weight, rank: 0 }
     }
 
     fn registered(names: &[(&str, f64)]) -> Registry {

@@ -160,12 +160,13 @@ async fn a_service_gives_ports_and_weights() {
     ];
     server.set_service("_http._tcp.internal", 0, &targets);
     let balancer = start(&config_over(&server, &["srv://_http._tcp.internal".to_owned()]));
-    balancer.wait_until(|backends| backends.len() == 2).await;
-    let weight = async |address: std::net::SocketAddr| {
-        let report = balancer.report().await;
-        report.iter().find(|backend| backend.address == address.to_string()).unwrap().weight
-    };
-    assert_eq!((weight(one.address).await, weight(other.address).await), (0.5, 1.5));
+    balancer.wait_until(|backends| backends.len() == 3).await;
+    let report = balancer.report().await;
+    let of = |address: String| report.iter().find(|backend| backend.address == address).unwrap();
+    let (one, other) = (of(one.address.to_string()), of(other.address.to_string()));
+    assert_eq!((one.weight, one.rank, other.weight, other.rank), (0.5, 0, 1.5, 0));
+    let standby = of("127.0.0.1:9".to_owned());
+    assert_eq!((standby.rank, standby.available), (1, false), "the second priority stands by");
     answers(&balancer).await;
 }
 

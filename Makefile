@@ -22,7 +22,7 @@ test: test-needs ## install what the tests need, then run all of them
 		$(CARGO) test --workspace --no-fail-fast; \
 	fi
 
-test-needs: ## install Redis, Python and Node clients through apt, pip and npm when missing (root), or say what is missing
+test-needs: ## install Redis, PostgreSQL, Python and Node clients through apt, pip and npm when missing (root), or say what is missing
 	@system_tests/install.sh
 
 check: fmt clippy docs deny test longest ## everything that must be green before a commit lands

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Rust: curl, redis-server and redis-cli, redis-py,
+# Installs what the tests need beside Rust: curl, redis-server and redis-cli, PostgreSQL, redis-py,
 # websockets and grpcio in a venv, ioredis.
 # As root everything missing is installed; otherwise the script says what is missing and fails.
 set -euo pipefail
@@ -10,6 +10,8 @@ packages=()
 command -v cc >/dev/null || packages+=(build-essential)
 command -v redis-server >/dev/null || packages+=(redis-server)
 command -v redis-cli >/dev/null || packages+=(redis-tools)
+# Only the programs: the tests start servers of their own on private ports.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || packages+=(postgresql)
 command -v curl >/dev/null || packages+=(curl)
 command -v python3 >/dev/null || packages+=(python3)
 python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
@@ -24,7 +26,12 @@ if [ ${#packages[@]} -gt 0 ]; then
     fi
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
-    # Debian starts a Redis of its own on 6379; the tests start theirs on private ports.
+    # Debian starts a Redis of its own on 6379; the tests start theirs on private ports. Of PostgreSQL no cluster is
+    # made where that can be prevented.
+    if [[ " ${packages[*]} " == *" postgresql "* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
+        mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    fi
     apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 fi
 

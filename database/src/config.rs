@@ -5,6 +5,8 @@ use std::time::Duration;
 use process::ConfigError;
 use serde::{Deserialize, Serialize};
 
+use crate::Url;
+
 /// The section `[database]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,8 +16,8 @@ pub struct Config {
     /// Where other roles find it, as `host:port`; where it listens, without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// What it stores in: `sqlite`, a file in the data directory.
-    pub url: String,
+    /// What it stores in: `sqlite`, a file in the data directory, or `postgres://USER:PASSWORD@HOST:PORT/NAME`.
+    pub url: Url,
     /// The most writes that may wait; one more is answered with 503.
     pub queue: usize,
     /// The most callers that share one commit.
@@ -43,7 +45,7 @@ impl Default for Config {
         Self {
             listen: "127.0.0.1:5002".to_owned(),
             address: None,
-            url: SQLITE.to_owned(),
+            url: Url::default(),
             queue: 1024,
             batch: 256,
             readers: 2,
@@ -56,9 +58,6 @@ impl Default for Config {
     }
 }
 
-/// The one engine there is so far.
-const SQLITE: &str = "sqlite";
-
 /// The smallest body limit: a record of the largest size, quoted, still enters.
 const BODY_LIMIT_FLOOR: u64 = 64 << 10;
 
@@ -70,13 +69,6 @@ impl Config {
 
     /// Checks what no single value shows.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.url.starts_with("postgres:") || self.url.starts_with("postgresql:") {
-            // The URL may hold a password, so it is not repeated.
-            return Err(fault("url", "PostgreSQL comes in a later version; write \"sqlite\""));
-        }
-        if self.url != SQLITE {
-            return Err(fault("url", "the only engine of this version is \"sqlite\""));
-        }
         let numbers = [
             ("queue", self.queue),
             ("batch", self.batch),
@@ -114,13 +106,6 @@ mod tests {
         let config = Config::default();
         config.validate().unwrap();
         assert_eq!(config.address(), "127.0.0.1:5002");
-    }
-
-    #[test]
-    fn postgres_is_refused_without_repeating_its_password() {
-        let config = Config { url: "postgres://user:hunter2@host/db".into(), ..Config::default() };
-        let message = config.validate().unwrap_err().to_string();
-        assert!(message.contains("later version") && !message.contains("hunter2"), "{message}");
     }
 
     #[test]

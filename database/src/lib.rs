@@ -24,6 +24,7 @@ mod role;
 mod routes;
 mod time;
 pub mod transaction;
+mod url;
 
 pub use change::Change;
 pub use config::Config;
@@ -35,3 +36,4 @@ pub use record::{Page, Query, Record};
 pub use remote::Remote;
 pub use role::{bind, run};
 pub use transaction::{Committed, Operation, Outcome, Precondition, Transaction};
+pub use url::Url;

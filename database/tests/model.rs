@@ -3,14 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use database::change::ChangeKind;
 use database::{
-    Config, Database, Engine, Error, Operation, Outcome, Precondition, Query, Record, Transaction,
+    Config, Database, Engine, Error, Operation, Outcome, Precondition, Query, Record, Transaction, Url,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+use system_tests::postgres::Scratch;
 
 /// What the model knows of one record.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,9 +131,9 @@ fn merge(target: Map<String, Value>, patch: &Map<String, Value>) -> Map<String, 
     }
 }
 
-async fn run(transactions: Vec<Vec<Step>>) {
-    let data = tempfile::tempdir().unwrap();
-    let database = Database::Local(Engine::open(&Config::default(), data.path()).unwrap());
+async fn run(url: Url, transactions: Vec<Vec<Step>>) {
+    let config = Config { url, ..Config::default() };
+    let database = Database::Local(Engine::open(&config, Path::new("none")).unwrap());
     let mut model = Model::new();
     let mut log: Vec<(u64, String, ChangeKind)> = Vec::new();
     for steps in transactions {
@@ -170,12 +172,28 @@ async fn run(transactions: Vec<Vec<Step>>) {
     assert_eq!(changes.map(|change| (change.sequence, change.id, change.kind)).collect::<Vec<_>>(), log);
 }
 
+fn check(url: Url, transactions: Vec<Vec<Step>>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(run(url, transactions));
+}
+
+fn transactions() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    prop::collection::vec(prop::collection::vec(step(), 1..4), 1..25)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn the_database_does_what_the_model_does(
-        transactions in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..25),
-    ) {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run(transactions));
+    fn sqlite_does_what_the_model_does(transactions in transactions()) {
+        let data = tempfile::tempdir().unwrap();
+        check(Url::SqliteIn(data.path().to_owned()), transactions);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn postgres_does_what_the_model_does(transactions in transactions()) {
+        check(Scratch::create().url().parse().unwrap(), transactions);
     }
 }

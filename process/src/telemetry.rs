@@ -10,6 +10,9 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::config::{Config, ConfigError, LogFormat};
 
+/// At `debug` PostgreSQL's driver logs the values of every statement, which are bodies.
+const DATABASE_DRIVER: &str = "tokio_postgres=info";
+
 /// Replaces the filter of the log that was started.
 static REPLACE: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
 
@@ -19,8 +22,12 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 }
 
 fn filter(config: &Config) -> Result<EnvFilter, ConfigError> {
-    EnvFilter::try_new(&config.log)
-        .map_err(|error| ConfigError::inconsistent("process.log", error.to_string()))
+    let filter = EnvFilter::try_new(&config.log)
+        .map_err(|error| ConfigError::inconsistent("process.log", error.to_string()))?;
+    Ok(match DATABASE_DRIVER.parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    })
 }
 
 /// Starts logging to standard error for the life of the process; a second call changes nothing.

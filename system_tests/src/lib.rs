@@ -3,7 +3,8 @@
 //! [`House`] starts the built binary on free ports, folded (one process) or unfolded (a process per role
 //! instance), waits until it answers, and kills what it started when it is dropped. [`Client`] speaks HTTP
 //! to it. [`Alone`] is a load balancer or a gateway by itself. Where bytes matter, [`raw::Raw`] sends them as
-//! they are, a [`recorder::Recorder`] behind the role keeps what arrives, and [`strict`] judges it.
+//! they are, a [`recorder::Recorder`] behind the role keeps what arrives, and [`strict`] judges it. [`postgres`]
+//! runs real PostgreSQL servers.
 
 mod balancer;
 mod callers;
@@ -11,6 +12,7 @@ mod client;
 mod house;
 pub mod load;
 mod ports;
+pub mod postgres;
 mod process;
 pub mod raw;
 pub mod recorder;

@@ -22,6 +22,9 @@ pub enum BackupError {
         /// The data directory.
         data: PathBuf,
     },
+    /// The data is not in SQLite.
+    #[error("the database is on PostgreSQL, which is backed up with its own tools (pg_basebackup)")]
+    NotSqlite,
     /// The file is damaged.
     #[error("{} is damaged: {reason}", file.display())]
     Damaged {

@@ -60,6 +60,9 @@ pub async fn backup(
     token: &ClusterToken,
     file: &Path,
 ) -> Result<Report, BackupError> {
+    if config.url.is_postgres() {
+        return Err(BackupError::NotSqlite);
+    }
     let file = std::path::absolute(file).map_err(|error| fault(file, error))?;
     match Owner::take(data) {
         Ok(owner) => {
@@ -86,7 +89,7 @@ pub async fn backup(
 
 /// Writes a consistent copy of an open database to a new file.
 pub(crate) async fn of_engine(engine: &Engine, file: PathBuf) -> Result<Report, BackupError> {
-    let Engine::Sqlite(sqlite) = engine;
+    let Engine::Sqlite(sqlite) = engine else { return Err(BackupError::NotSqlite) };
     let source = sqlite.file().to_owned();
     blocking(file.clone(), move || copy(&open_reader(&source).map_err(|error| fault(&source, error))?, &file))
         .await

@@ -30,6 +30,12 @@ pub enum OpenError {
     /// It is another program's database.
     #[error("the file is a database, but not one of Sixfold's")]
     Foreign,
+    /// The schema is another program's.
+    #[error("the PostgreSQL database has a schema `{schema}` that is not Sixfold's")]
+    ForeignSchema {
+        /// The schema.
+        schema: String,
+    },
     /// The SQLite linked in is not safe here.
     #[error("SQLite {found} is older than 3.51.3 and can corrupt the database")]
     Library {
@@ -45,7 +51,7 @@ pub enum OpenError {
     /// The storage failed.
     #[error("the database cannot be opened: {reason}")]
     Storage {
-        /// What SQLite or the system said.
+        /// What the engine or the system said.
         reason: String,
     },
 }

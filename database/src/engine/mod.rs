@@ -1,28 +1,41 @@
-//! The engines: a closed set, so an enum. PostgreSQL becomes its second case.
+//! The engines: a closed set, so an enum.
 
 mod error;
+mod failures;
+mod numbers;
+mod postgres;
 pub(crate) mod sqlite;
+mod waits;
+mod wakes;
 
 use std::path::Path;
 use std::time::Duration;
 
 pub use self::error::OpenError;
+pub use self::postgres::Postgres;
 pub use self::sqlite::Sqlite;
 use crate::job::{JobFilter, JobPage, QueueFigures};
-use crate::{Change, Committed, Config, Error, Job, JobCommand, Page, Query, Transaction, limits};
+use crate::{Change, Committed, Config, Error, Job, JobCommand, Page, Query, Transaction, Url, limits};
 
 /// A database engine in this process; clones share it.
 #[derive(Debug, Clone)]
 pub enum Engine {
     /// SQLite in a data directory that this process owns.
     Sqlite(Sqlite),
+    /// PostgreSQL, which other processes may use too.
+    Postgres(Postgres),
 }
 
 impl Engine {
-    /// Opens the configured engine; it is the data directory's only owner until it is closed.
+    /// Opens the configured engine. SQLite is the data directory's only owner until it is closed; PostgreSQL
+    /// leaves the directory alone, and is waited for up to 10 s when it does not answer.
     pub fn open(config: &Config, data: &Path) -> Result<Self, OpenError> {
         config.validate().map_err(|error| OpenError::Config { reason: error.to_string() })?;
-        Sqlite::open(config, data).map(Self::Sqlite)
+        match &config.url {
+            Url::Sqlite => Sqlite::open(config, data).map(Self::Sqlite),
+            Url::SqliteIn(folder) => Sqlite::open(config, folder).map(Self::Sqlite),
+            Url::Postgres(url) => Postgres::open(config, url).map(Self::Postgres),
+        }
     }
 
     /// See [`crate::Database::transact`].
@@ -30,6 +43,7 @@ impl Engine {
         limits::check_transaction(transaction)?;
         match self {
             Self::Sqlite(sqlite) => sqlite.transact(transaction).await,
+            Self::Postgres(postgres) => postgres.transact(transaction).await,
         }
     }
 
@@ -38,6 +52,7 @@ impl Engine {
         limits::check_query(namespace, query)?;
         match self {
             Self::Sqlite(sqlite) => sqlite.query(namespace, query).await,
+            Self::Postgres(postgres) => postgres.query(namespace, query).await,
         }
     }
 
@@ -53,6 +68,7 @@ impl Engine {
         limits::check_page(limit)?;
         match self {
             Self::Sqlite(sqlite) => sqlite.changes(namespace, after, limit, wait).await,
+            Self::Postgres(postgres) => postgres.changes(namespace, after, limit, wait).await,
         }
     }
 
@@ -61,6 +77,7 @@ impl Engine {
         limits::check_command(command)?;
         match self {
             Self::Sqlite(sqlite) => sqlite.command(command).await,
+            Self::Postgres(postgres) => postgres.command(command).await,
         }
     }
 
@@ -68,6 +85,7 @@ impl Engine {
     pub async fn job(&self, id: &str) -> Result<Job, Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.job(id).await,
+            Self::Postgres(postgres) => postgres.job(id).await,
         }
     }
 
@@ -75,6 +93,7 @@ impl Engine {
     pub async fn job_when_final(&self, id: &str, wait: Duration) -> Result<Job, Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.job_when_final(id, wait).await,
+            Self::Postgres(postgres) => postgres.job_when_final(id, wait).await,
         }
     }
 
@@ -83,6 +102,7 @@ impl Engine {
         limits::check_filter(filter)?;
         match self {
             Self::Sqlite(sqlite) => sqlite.jobs(filter).await,
+            Self::Postgres(postgres) => postgres.jobs(filter).await,
         }
     }
 
@@ -90,6 +110,7 @@ impl Engine {
     pub async fn queues(&self) -> Result<Vec<QueueFigures>, Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.queues().await,
+            Self::Postgres(postgres) => postgres.queues().await,
         }
     }
 
@@ -97,6 +118,7 @@ impl Engine {
     pub(crate) fn end_waits(&self) {
         match self {
             Self::Sqlite(sqlite) => sqlite.end_waits(),
+            Self::Postgres(postgres) => postgres.end_waits(),
         }
     }
 
@@ -104,6 +126,7 @@ impl Engine {
     pub(crate) fn writable(&self) -> tokio::sync::watch::Receiver<bool> {
         match self {
             Self::Sqlite(sqlite) => sqlite.writable(),
+            Self::Postgres(postgres) => postgres.writable(),
         }
     }
 
@@ -111,13 +134,16 @@ impl Engine {
     pub async fn ended(&self) {
         match self {
             Self::Sqlite(sqlite) => sqlite.ended().await,
+            Self::Postgres(postgres) => postgres.ended().await,
         }
     }
 
-    /// Finishes the writes that wait, then gives up the data directory; blocks, and may be called again.
+    /// Finishes the writes that wait, then gives up the data directory or the connections; blocks, and may be
+    /// called again.
     pub fn close(&self) {
         match self {
             Self::Sqlite(sqlite) => sqlite.close(),
+            Self::Postgres(postgres) => postgres.close(),
         }
     }
 }

@@ -1,46 +1,91 @@
 //! A database to test against, and short ways to say what is done to it.
 
+use std::ops::Deref;
+use std::path::Path;
 use std::time::Duration;
 
 use database::job::{JobFilter, Retry};
 use database::{
     Committed, Config, Database, Engine, Error, Job, JobCommand, NewJob, Operation, Outcome, Precondition,
-    Query, Record, Transaction,
+    Query, Record, Transaction, Url,
 };
 use process::{ClusterToken, RoleError, Secret, Shutdown};
 use serde_json::{Map, Value, json};
+use system_tests::postgres::Scratch;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 /// A database, what it stands on, and what ends with it.
 pub(crate) struct House {
     pub(crate) database: Database,
+    /// Another handle on the same data; where several processes may share it, one like another process's.
+    pub(crate) other: Database,
     _role: JoinSet<Result<(), RoleError>>,
-    _data: TempDir,
+    _stands_on: Ground,
 }
 
-/// Opens SQLite in this process.
-pub(crate) fn local() -> House {
-    let data = tempfile::tempdir().unwrap();
-    let engine = Engine::open(&config(), data.path()).unwrap();
-    House { database: Database::Local(engine), _role: JoinSet::new(), _data: data }
+impl Deref for House {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        &self.database
+    }
+}
+
+/// What a database stands on; dropped after the database.
+pub(crate) enum Ground {
+    Folder(#[allow(dead_code, reason = "it is removed when dropped")] TempDir),
+    Server(Scratch),
+}
+
+impl Ground {
+    fn url(&self) -> Url {
+        match self {
+            Self::Folder(folder) => Url::SqliteIn(folder.path().to_owned()),
+            Self::Server(scratch) => scratch.url().parse().unwrap(),
+        }
+    }
+}
+
+/// A fresh folder for SQLite.
+pub(crate) fn sqlite() -> Ground {
+    Ground::Folder(tempfile::tempdir().unwrap())
+}
+
+/// A fresh database on a real PostgreSQL server.
+pub(crate) fn postgres() -> Ground {
+    Ground::Server(Scratch::create())
+}
+
+/// Opens the engine in this process; where several may, once more.
+pub(crate) fn local(ground: Ground) -> House {
+    let config = config(&ground);
+    let open = || Database::Local(Engine::open(&config, Path::new("none")).unwrap());
+    let database = open();
+    let other = match &ground {
+        Ground::Folder(_) => database.clone(),
+        Ground::Server(_) => open(),
+    };
+    House { database, other, _role: JoinSet::new(), _stands_on: ground }
 }
 
 /// Starts the role on a free port, guarded by a token.
-pub(crate) fn remote() -> House {
-    let data = tempfile::tempdir().unwrap();
+pub(crate) fn remote(ground: Ground) -> House {
     let secret = Some(Secret::new("house"));
-    let bound = database::bind(&config(), data.path(), &ClusterToken::new(secret.clone())).unwrap();
+    let config = config(&ground);
+    let bound = database::bind(&config, Path::new("none"), &ClusterToken::new(secret.clone())).unwrap();
     let address = bound.address().unwrap().to_string();
     let mut role = JoinSet::new();
     role.spawn(bound.run(Shutdown::new(Duration::from_secs(1))));
-    let config = Config { address: Some(address), ..config() };
-    House { database: Database::connect(&config, secret), _role: role, _data: data }
+    let config = Config { address: Some(address), ..config };
+    let database = Database::connect(&config, secret);
+    House { other: database.clone(), database, _role: role, _stands_on: ground }
 }
 
-fn config() -> Config {
+fn config(ground: &Ground) -> Config {
     Config {
         listen: "127.0.0.1:0".into(),
+        url: ground.url(),
         // A job whose worker died is back at once, so that no test waits for it.
         backoff_base: Duration::from_millis(1),
         backoff_limit: Duration::from_millis(1),

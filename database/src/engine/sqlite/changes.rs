@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::numbers::{number, stored};
 use super::records::Place;
 use super::writer::Moment;
 use crate::change::ChangeKind;
+use crate::engine::numbers::{number, stored};
 use crate::{Change, Error, time};
 
 pub(super) const APPEND: &str =

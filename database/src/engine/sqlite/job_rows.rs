@@ -5,8 +5,8 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use serde::de::DeserializeOwned;
 
-use super::numbers::{number, stored};
 use super::writer::Moment;
+use crate::engine::numbers::{number, stored};
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::limits::ANSWER_BYTES;
 use crate::{Error, Job, JobState, time};

@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use super::changes;
-use super::numbers::{number, stored};
 use super::writer::Moment;
 use crate::change::ChangeKind;
+use crate::engine::numbers::{number, stored};
 use crate::limits::{self, ANSWER_BYTES};
 use crate::{
     Committed, Error, NewJob, Operation, Outcome, Page, Precondition, Query, Record, Transaction, figures,

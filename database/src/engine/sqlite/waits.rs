@@ -1,14 +1,10 @@
 //! Calls that may wait: they look, then sleep until a commit wakes them, a job falls due or the wait ends.
-//!
-//! Looking is a read; nothing is written while there is nothing to do.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::wakes::{Topic, Waiter};
 use super::{Sqlite, job_moves};
-use crate::job::WAIT_LIMIT_MS;
+use crate::engine::waits::Wait;
+use crate::engine::wakes::Topic;
 use crate::{Change, Error, Job, JobCommand, time};
 
 impl Sqlite {
@@ -64,31 +60,7 @@ impl Sqlite {
         }
     }
 
-    fn wait(&self, topics: Vec<Topic>, wait: Duration) -> Wait<'_> {
-        let ends = Instant::now() + wait.min(Duration::from_millis(WAIT_LIMIT_MS));
-        Wait { engine: self, waiter: self.0.wakes.register(topics), ends }
-    }
-}
-
-/// One caller's wait, registered before its first look.
-struct Wait<'a> {
-    engine: &'a Sqlite,
-    waiter: Waiter,
-    ends: Instant,
-}
-
-impl Wait<'_> {
-    /// Sleeps until another look is worth it; false once the wait is over.
-    async fn goes_on(&self, at_most: Option<Duration>) -> bool {
-        if Instant::now() >= self.ends {
-            return false;
-        }
-        let look_at = at_most.map_or(self.ends, |at_most| self.ends.min(Instant::now() + at_most));
-        tokio::select! {
-            () = self.waiter.woken() => true,
-            () = self.engine.0.no_waiting.cancelled() => false,
-            // The last look happens at the very end of the wait.
-            () = tokio::time::sleep_until(look_at) => true,
-        }
+    fn wait(&self, topics: Vec<Topic>, wait: Duration) -> Wait {
+        Wait::begin(&self.0.wakes, &self.0.no_waiting, topics, wait)
     }
 }

@@ -14,10 +14,11 @@ use rand::rngs::StdRng;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use super::failure::{Failed, FailureLog, not_done};
+use super::failure::Failed;
 use super::upkeep::Upkeep;
-use super::wakes::{Effects, Wakes};
 use super::{connection, job_moves, records};
+use crate::engine::failures::{FailureLog, not_done};
+use crate::engine::wakes::{Effects, Wakes};
 use crate::job::backoff::Backoff;
 use crate::{Committed, Error, Job, JobCommand, Transaction, figures, time};
 
@@ -138,7 +139,7 @@ impl Writer {
                 self.upkeep.note_log(self.log_pages.load(Ordering::Relaxed));
             }
             Err(failed) => {
-                self.say_failure(failed.reason(), answers.len());
+                self.failures.say(failed.reason(), answers.len());
                 self.note_writable(false);
                 // Whatever state the connection is in, a fresh one is in none.
                 self.connection = None;
@@ -158,24 +159,10 @@ impl Writer {
     fn explain(&mut self, error: Error) -> Error {
         match error {
             Error::Storage { reason } => {
-                self.say_failure(&reason, 1);
+                self.failures.say(&reason, 1);
                 not_done()
             }
             error => error,
-        }
-    }
-
-    fn say_failure(&mut self, reason: &str, callers: usize) {
-        match self.failures.note(Instant::now()) {
-            Some(unsaid) => {
-                tracing::error!(
-                    reason,
-                    callers,
-                    failures_before = unsaid,
-                    "a write failed; nothing of it is promised"
-                );
-            }
-            None => tracing::debug!(reason, callers, "a write failed; nothing of it is promised"),
         }
     }
 

@@ -5,8 +5,9 @@ use rusqlite::OptionalExtension;
 use serde_json::{Map, json};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use super::super::{schema, wakes};
+use super::super::schema;
 use super::*;
+use crate::engine::wakes;
 use crate::{NewJob, Operation, Precondition};
 
 type Answered = oneshot::Receiver<Result<Done, Error>>;

@@ -46,6 +46,13 @@ impl Wakes {
         }
     }
 
+    /// Wakes everybody, when it is not known what they missed.
+    pub(super) fn wake_all(&self) {
+        for notify in self.lock().values().flatten() {
+            notify.notify_one();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Topic, Vec<Arc<Notify>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

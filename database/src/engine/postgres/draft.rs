@@ -1,0 +1,220 @@
+//! What a batch of transactions does to the records it is about, decided in memory.
+//!
+//! The batch holds the counter's lock and has read every record it names, so nothing it decides on can
+//! change meanwhile. One caller's refusal is undone by itself, as a savepoint would, and leaves no gap in the
+//! sequence.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::document::Document;
+use crate::change::ChangeKind;
+use crate::{
+    Committed, Error, Job, Operation, Outcome, Precondition, Record, Transaction, limits, merge_patch,
+};
+
+/// Which record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) collection: &'a str,
+    pub(super) id: &'a str,
+}
+
+/// A record that exists.
+#[derive(Debug, Clone)]
+pub(super) struct Present {
+    pub(super) version: u64,
+    pub(super) created_at: Timestamp,
+    /// `None` as long as nobody needs it.
+    pub(super) document: Option<Arc<Document>>,
+}
+
+/// A record as the batch found it and as it leaves it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Row {
+    pub(super) was_there: bool,
+    pub(super) is_written: bool,
+    pub(super) present: Option<Present>,
+}
+
+/// A change that the batch appends.
+#[derive(Debug)]
+pub(super) struct Appended<'a> {
+    pub(super) sequence: u64,
+    pub(super) key: Key<'a>,
+    pub(super) kind: ChangeKind,
+}
+
+/// The state of a batch under way.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    pub(super) now: Timestamp,
+    /// The last sequence that was given out.
+    pub(super) sequence: u64,
+    pub(super) rows: HashMap<Key<'a>, Row>,
+    pub(super) changes: Vec<Appended<'a>>,
+    pub(super) jobs: Vec<Job>,
+    /// What the present caller's rows were before it.
+    undo: Vec<(Key<'a>, Row)>,
+}
+
+impl<'a> Draft<'a> {
+    /// Begins with the records that were found.
+    pub(super) fn new(now: Timestamp, sequence: u64, found: HashMap<Key<'a>, Present>) -> Self {
+        let there = |present| Row { was_there: true, is_written: false, present: Some(present) };
+        let rows = found.into_iter().map(|(key, present)| (key, there(present))).collect();
+        Self { now, sequence, rows, changes: Vec::new(), jobs: Vec::new(), undo: Vec::new() }
+    }
+
+    /// Does one caller's operations, or none of them.
+    pub(super) fn perform(&mut self, transaction: &'a Transaction) -> Result<Committed, Error> {
+        let (sequence, changes, jobs) = (self.sequence, self.changes.len(), self.jobs.len());
+        self.undo.clear();
+        let result = self.perform_all(transaction);
+        if result.is_err() {
+            self.sequence = sequence;
+            self.changes.truncate(changes);
+            self.jobs.truncate(jobs);
+            for (key, row) in self.undo.drain(..).rev() {
+                self.rows.insert(key, row);
+            }
+        }
+        result
+    }
+
+    fn perform_all(&mut self, transaction: &'a Transaction) -> Result<Committed, Error> {
+        let mut sequence = 0;
+        let mut outcomes = Vec::with_capacity(transaction.operations.len());
+        for (operation, wanted) in transaction.operations.iter().enumerate() {
+            let place = |collection, id| Key { namespace: &transaction.namespace, collection, id };
+            let outcome = match wanted {
+                Operation::Put { collection, id, data, precondition } => {
+                    let key = place(collection, id);
+                    self.find(key, *precondition, operation)?;
+                    self.write(key, data.clone())?
+                }
+                Operation::Patch { collection, id, patch, precondition } => {
+                    let key = place(collection, id);
+                    let present = self.find(key, *precondition, operation)?.ok_or_else(|| missing(key))?;
+                    let mut data = match &present.document {
+                        Some(document) => document.parse()?,
+                        None => return Err(Error::Storage { reason: "a record was not read".into() }),
+                    };
+                    merge_patch::apply(&mut data, patch);
+                    limits::check_size("the patched record", &data)?;
+                    self.write(key, data)?
+                }
+                Operation::Delete { collection, id, precondition } => {
+                    let key = place(collection, id);
+                    self.find(key, *precondition, operation)?.ok_or_else(|| missing(key))?;
+                    let version = self.append(key, ChangeKind::Delete);
+                    self.row(key).present = None;
+                    Outcome::Deleted { version }
+                }
+                Operation::Enqueue { job } => {
+                    let job = job.clone().into_job(&transaction.namespace, self.now);
+                    self.jobs.push(job.clone());
+                    Outcome::Enqueued { job }
+                }
+            };
+            match &outcome {
+                Outcome::Written { record, .. } => sequence = record.version,
+                Outcome::Deleted { version } => sequence = *version,
+                Outcome::Enqueued { .. } => {}
+            }
+            outcomes.push(outcome);
+        }
+        Ok(Committed { sequence, at: self.now, outcomes })
+    }
+
+    /// Finds an operation's record and checks its precondition.
+    fn find(
+        &self,
+        key: Key<'a>,
+        precondition: Precondition,
+        operation: usize,
+    ) -> Result<Option<&Present>, Error> {
+        let present = self.rows.get(&key).and_then(|row| row.present.as_ref());
+        let current = present.map(|present| present.version);
+        match precondition.holds(current) {
+            true => Ok(present),
+            false => Err(Error::PreconditionFailed { operation, current }),
+        }
+    }
+
+    fn write(&mut self, key: Key<'a>, data: Map<String, Value>) -> Result<Outcome, Error> {
+        let document = Arc::new(Document::of(&data)?);
+        let before = self.rows.get(&key).and_then(|row| row.present.as_ref());
+        let created_at = before.map(|present| present.created_at);
+        let created = created_at.is_none();
+        let version = self.append(key, if created { ChangeKind::Create } else { ChangeKind::Update });
+        let created_at = created_at.unwrap_or(self.now);
+        self.row(key).present = Some(Present { version, created_at, document: Some(document) });
+        let (collection, id) = (key.collection.to_owned(), key.id.to_owned());
+        let record = Record { collection, id, version, created_at, updated_at: self.now, data };
+        Ok(Outcome::Written { record, created })
+    }
+
+    fn append(&mut self, key: Key<'a>, kind: ChangeKind) -> u64 {
+        self.sequence += 1;
+        self.changes.push(Appended { sequence: self.sequence, key, kind });
+        self.sequence
+    }
+
+    /// Gives a row that is about to change.
+    fn row(&mut self, key: Key<'a>) -> &mut Row {
+        let row = self.rows.entry(key).or_default();
+        self.undo.push((key, row.clone()));
+        row.is_written = true;
+        row
+    }
+}
+
+fn missing(key: Key<'_>) -> Error {
+    Error::NotFound { what: format!("record {} in {}", key.id, key.collection) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn put(id: &str, n: u32, precondition: Precondition) -> Operation {
+        let data = Map::from_iter([("n".to_owned(), json!(n))]);
+        Operation::Put { collection: "things".into(), id: id.into(), data, precondition }
+    }
+
+    fn delete(id: &str) -> Operation {
+        let (collection, id) = ("things".to_owned(), id.to_owned());
+        Operation::Delete { collection, id, precondition: Precondition::None }
+    }
+
+    fn of(operations: Vec<Operation>) -> Transaction {
+        Transaction { namespace: "shop".into(), operations }
+    }
+
+    #[test]
+    fn a_refused_caller_leaves_no_trace_among_the_others() {
+        let work = [
+            of(vec![put("a", 1, Precondition::Absent), put("b", 1, Precondition::None)]),
+            of(vec![put("a", 2, Precondition::None), delete("b"), put("c", 2, Precondition::Present)]),
+            of(vec![put("b", 3, Precondition::Version(7)), delete("a")]),
+        ];
+        let mut draft = Draft::new(Timestamp::UNIX_EPOCH, 5, HashMap::new());
+        let results: Vec<_> = work.iter().map(|one| draft.perform(one)).collect();
+        assert_eq!(results[0].as_ref().unwrap().sequence, 7);
+        assert_eq!(results[1], Err(Error::PreconditionFailed { operation: 2, current: None }));
+        assert_eq!(results[2].as_ref().unwrap().sequence, 9);
+        let sequences: Vec<u64> = draft.changes.iter().map(|change| change.sequence).collect();
+        assert_eq!(sequences, [6, 7, 8, 9], "without a gap");
+        let row = |id| &draft.rows[&Key { namespace: "shop", collection: "things", id }];
+        assert!(row("a").present.is_none() && row("a").is_written);
+        let document = row("b").present.as_ref().unwrap().document.clone().unwrap();
+        assert_eq!(document.data, r#"{"n":3}"#);
+    }
+}

@@ -1,0 +1,105 @@
+//! What a failure of the server or of the way to it means, told by its SQLSTATE (PostgreSQL, appendix A).
+
+use tokio_postgres::error::SqlState;
+
+use crate::Error;
+use crate::engine::failures::not_done;
+
+/// Why a statement or a connection failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// What the server or the driver said.
+    #[error("{}", describe(.0))]
+    Said(#[from] tokio_postgres::Error),
+    /// No answer in time.
+    #[error("PostgreSQL did not answer in time")]
+    TimedOut,
+    /// An answer that cannot be.
+    #[error("PostgreSQL holds what Sixfold did not write: {0}")]
+    Inconsistent(&'static str),
+}
+
+/// What to do after a failure of which it is known that it left nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The same again may succeed at once.
+    Repeat,
+    /// The same again may succeed on another connection.
+    Reconnect,
+    /// One of the callers asked for what cannot be stored.
+    Blame,
+    /// It would fail again.
+    GiveUp,
+}
+
+impl Fault {
+    /// Decides what to do, when nothing was done.
+    pub(super) fn verdict(&self) -> Verdict {
+        let Self::Said(error) = self else { return Verdict::GiveUp };
+        let Some(code) = error.code() else {
+            // Values that cannot be sent are the caller's; all else without a code is the connection's.
+            let is_value = error.to_string().starts_with("error serializing parameter");
+            return if is_value { Verdict::Blame } else { Verdict::Reconnect };
+        };
+        match *code {
+            SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Verdict::Repeat,
+            SqlState::ADMIN_SHUTDOWN
+            | SqlState::CRASH_SHUTDOWN
+            | SqlState::CANNOT_CONNECT_NOW
+            | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+            | SqlState::READ_ONLY_SQL_TRANSACTION => Verdict::Reconnect,
+            _ => match &code.code()[..2] {
+                "08" => Verdict::Reconnect,
+                "22" | "23" | "54" => Verdict::Blame,
+                _ => Verdict::GiveUp,
+            },
+        }
+    }
+
+    /// Tells whether the server may become reachable by waiting, as one that is starting does.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::TimedOut => true,
+            Self::Inconsistent(_) => false,
+            Self::Said(error) => match error.code() {
+                None => true,
+                Some(code) => {
+                    *code == SqlState::CANNOT_CONNECT_NOW || *code == SqlState::TOO_MANY_CONNECTIONS
+                }
+            },
+        }
+    }
+
+    /// Says to a caller of a read, or of a write that was not done, why.
+    pub(super) fn answer(&self) -> Error {
+        match self {
+            Self::TimedOut => Error::Unavailable { reason: "PostgreSQL did not answer in time".into() },
+            Self::Inconsistent(_) => Error::Storage { reason: self.to_string() },
+            Self::Said(error) => match error.code().map(|code| &code.code()[..2]) {
+                None => Error::Unavailable { reason: "PostgreSQL is not reached".into() },
+                Some("22") => Error::Invalid { reason: "PostgreSQL cannot store a value of it".into() },
+                Some("08" | "53" | "57" | "55") => {
+                    Error::Unavailable { reason: "PostgreSQL does not serve at present".into() }
+                }
+                Some(_) => not_done(),
+            },
+        }
+    }
+}
+
+/// Says what failed in one line, for the log; the driver keeps the reason in the sources.
+fn describe(error: &tokio_postgres::Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        return format!("{}: {} ({})", said.severity(), said.message(), said.code().code());
+    }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}

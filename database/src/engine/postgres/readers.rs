@@ -1,0 +1,273 @@
+//! Reads: a few connections, each of which answers many questions at once.
+//!
+//! A question is one statement. Answers are bounded by the server: it stops sending once an answer is full.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, TryAcquireError};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::document;
+use super::fault::{Fault, Verdict};
+use super::job_rows;
+use super::link::Link;
+use super::session::Server;
+use crate::change::ChangeKind;
+use crate::engine::numbers::{number, stored};
+use crate::job::{JobFilter, JobPage, QueueFigures};
+use crate::limits::ANSWER_BYTES;
+use crate::{Change, Error, Job, JobState, Page, Query, Record};
+
+/// How long a read may take.
+const DEADLINE: Duration = Duration::from_secs(4);
+
+/// Jobs of a page that does not say how many.
+const DEFAULT_PAGE: u32 = 100;
+
+const GET: &str = include_str!("sql/get_record.sql");
+const LIST: &str = include_str!("sql/list_records.sql");
+const CHANGES: &str = include_str!("sql/list_changes.sql");
+const CHANGES_OF_NAMESPACE: &str = include_str!("sql/list_changes_of_namespace.sql");
+const JOB: &str = include_str!("sql/get_job.sql");
+const JOBS: &str = include_str!("sql/list_jobs.sql");
+const NEXT_DUE: &str = include_str!("sql/next_due.sql");
+const FIGURES: &str = include_str!("sql/queue_figures.sql");
+
+/// What each connection prepares; listings of jobs follow as they are asked for.
+const STATEMENTS: &[&str] = &[GET, LIST, CHANGES, CHANGES_OF_NAMESPACE, JOB, NEXT_DUE, FIGURES];
+
+/// The reading connections.
+#[derive(Debug)]
+pub(super) struct Readers {
+    links: Vec<Link>,
+    next: AtomicUsize,
+    /// How many more questions may wait.
+    room: Semaphore,
+}
+
+impl Readers {
+    /// Makes the connections' places; they connect when they are used.
+    pub(super) fn new(server: &Server, count: usize, queue: usize) -> Self {
+        let links = (0..count).map(|_| Link::new(server.clone(), STATEMENTS)).collect();
+        Self { links, next: AtomicUsize::new(0), room: Semaphore::new(queue) }
+    }
+
+    /// Refuses every further question.
+    pub(super) fn stop(&self) {
+        self.room.close();
+    }
+
+    /// Asks for rows; a question whose connection broke is asked once more on another.
+    async fn ask(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        let _place = match self.room.try_acquire() {
+            Ok(place) => place,
+            Err(TryAcquireError::NoPermits) => return Err(Error::Overloaded),
+            Err(TryAcquireError::Closed) => {
+                return Err(Error::Unavailable { reason: "it is stopping".into() });
+            }
+        };
+        let answer = tokio::time::timeout(DEADLINE, async {
+            match self.ask_once(sql, values).await {
+                Err(fault) if fault.verdict() == Verdict::Reconnect => self.ask_once(sql, values).await,
+                answer => answer,
+            }
+        });
+        let answer = answer.await.unwrap_or_else(|_| Err(Arc::new(Fault::TimedOut)));
+        answer.map_err(|fault| {
+            tracing::warn!(reason = %fault, "a read failed");
+            fault.answer()
+        })
+    }
+
+    async fn ask_once(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Arc<Fault>> {
+        let place = self.next.fetch_add(1, Ordering::Relaxed) % self.links.len();
+        let link = &self.links[place];
+        let session = link.session().await?;
+        // A connection that hangs is replaced, also when the caller goes before the answer is there.
+        let result = tokio::time::timeout(DEADLINE / 2, session.query(sql, values)).await;
+        let fault = match result {
+            Ok(Ok(rows)) => return Ok(rows),
+            Ok(Err(error)) => Fault::from(error),
+            Err(_) => Fault::TimedOut,
+        };
+        if matches!(fault, Fault::TimedOut) || fault.verdict() == Verdict::Reconnect {
+            link.discard(&session).await;
+        }
+        Err(Arc::new(fault))
+    }
+
+    pub(super) async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
+        match query {
+            Query::Get { collection, id } => {
+                let rows = self.ask(GET, &[&namespace, collection, id]).await?;
+                let read = |row: &Row| read_record(row, collection).map(|(record, _)| record);
+                Ok(Page { records: rows.iter().map(read).collect::<Result<_, _>>()?, next: None })
+            }
+            Query::List { collection, after, limit } => {
+                let after = without_nul(after.as_deref().unwrap_or(""));
+                let one_more = i64::from(*limit) + 1;
+                let rows = self
+                    .ask(LIST, &[&namespace, collection, &after, &one_more, &(ANSWER_BYTES as i64)])
+                    .await?;
+                let mut page = Page::default();
+                let mut bytes = 0;
+                for row in &rows {
+                    let (record, size) = read_record(row, collection)?;
+                    bytes += size;
+                    let is_full = bytes > ANSWER_BYTES && !page.records.is_empty();
+                    if page.records.len() == *limit as usize || is_full {
+                        page.next = page.records.last().map(|record: &Record| record.id.clone());
+                        break;
+                    }
+                    page.records.push(record);
+                }
+                Ok(page)
+            }
+        }
+    }
+
+    pub(super) async fn changes(
+        &self,
+        namespace: Option<&str>,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Change>, Error> {
+        let (after, limit) = (stored(after), i64::from(limit));
+        let rows = match namespace {
+            None => self.ask(CHANGES, &[&after, &limit]).await?,
+            Some(namespace) => self.ask(CHANGES_OF_NAMESPACE, &[&after, &limit, &namespace]).await?,
+        };
+        rows.iter().map(|row| read_change(row).map_err(unreadable)).collect()
+    }
+
+    pub(super) async fn job(&self, id: &str) -> Result<Job, Error> {
+        let missing = || Error::NotFound { what: format!("job {id}") };
+        if id.contains('\0') {
+            return Err(missing());
+        }
+        let rows = self.ask(JOB, &[&id]).await?;
+        let row = rows.first().ok_or_else(missing)?;
+        Ok(job_rows::read(row).map_err(unreadable)?.0)
+    }
+
+    pub(super) async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, Error> {
+        let limit = filter.limit.unwrap_or(DEFAULT_PAGE);
+        let (one_more, bytes) = (i64::from(limit) + 1, ANSWER_BYTES as i64);
+        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&one_more, &bytes];
+        let mut conditions = Vec::new();
+        let after = filter.after.as_deref().map(without_nul);
+        let texts = [
+            ("namespace =", filter.namespace.as_deref()),
+            ("queue =", filter.queue.as_deref()),
+            ("id <", after),
+        ];
+        for (condition, text) in &texts {
+            if let Some(text) = text {
+                if text.contains('\0') {
+                    return Ok(JobPage::default());
+                }
+                values.push(text);
+                conditions.push(format!("{condition} ${}", values.len()));
+            }
+        }
+        conditions.extend(filter.state.map(condition_of).map(ToOwned::to_owned));
+        let conditions = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
+        let rows = self.ask(&JOBS.replace("{conditions}", &conditions), &values).await?;
+        let mut page = JobPage::default();
+        let mut bytes = 0;
+        for row in &rows {
+            let (job, size) = job_rows::read(row).map_err(unreadable)?;
+            bytes += size;
+            if page.jobs.len() == limit as usize || (bytes > ANSWER_BYTES && !page.jobs.is_empty()) {
+                page.next = page.jobs.last().map(|job: &Job| job.id.clone());
+                break;
+            }
+            page.jobs.push(job);
+        }
+        Ok(page)
+    }
+
+    /// Finds how long it is until a job of the queues can be claimed; `None` when none waits.
+    pub(super) async fn next_due(&self, queues: &[String]) -> Result<Option<Duration>, Error> {
+        let rows = self.ask(NEXT_DUE, &[&queues]).await?;
+        let due = rows.first().and_then(|row| {
+            let (now, due) = (row.try_get::<_, Timestamp>(0).ok()?, row.try_get::<_, Timestamp>(1).ok()?);
+            Some(crate::time::until(now, due))
+        });
+        Ok(due)
+    }
+
+    pub(super) async fn figures(&self) -> Result<Vec<QueueFigures>, Error> {
+        let rows = self.ask(FIGURES, &[]).await?;
+        let read = |row: &Row| {
+            let count = |column| row.try_get(column).map(number);
+            let oldest: Option<i64> = row.try_get(5)?;
+            Ok::<_, tokio_postgres::Error>(QueueFigures {
+                queue: row.try_get(0)?,
+                scheduled: count(1)?,
+                ready: count(2)?,
+                leased: count(3)?,
+                dead: count(4)?,
+                oldest_ready: oldest.map(|oldest| Duration::from_micros(number(oldest))),
+            })
+        };
+        rows.iter().map(|row| read(row).map_err(unreadable)).collect()
+    }
+}
+
+fn condition_of(state: JobState) -> &'static str {
+    match state {
+        JobState::Scheduled => "state = 'waiting' AND run_at > now()",
+        JobState::Ready => "state = 'waiting' AND run_at <= now()",
+        JobState::Leased => "state = 'leased'",
+        JobState::Succeeded => "state = 'succeeded'",
+        JobState::Dead => "state = 'dead'",
+        JobState::Canceled => "state = 'canceled'",
+    }
+}
+
+/// Cuts a text off before U+0000, which PostgreSQL does not take; as no name holds control characters, what
+/// is greater or less than it stays so.
+fn without_nul(text: &str) -> &str {
+    text.split('\0').next().unwrap_or("")
+}
+
+fn read_record(row: &Row, collection: &str) -> Result<(Record, usize), Error> {
+    let text: &str = row.try_get(4).map_err(unreadable)?;
+    let read = || {
+        Ok::<_, tokio_postgres::Error>(Record {
+            collection: collection.to_owned(),
+            id: row.try_get(0)?,
+            version: number(row.try_get(1)?),
+            created_at: row.try_get(2)?,
+            updated_at: row.try_get(3)?,
+            data: serde_json::Map::new(),
+        })
+    };
+    let record = read().map_err(unreadable)?;
+    Ok((Record { data: document::parse(text)?, ..record }, text.len()))
+}
+
+fn read_change(row: &Row) -> Result<Change, tokio_postgres::Error> {
+    let kind = match row.try_get(4)? {
+        "create" => ChangeKind::Create,
+        "delete" => ChangeKind::Delete,
+        _ => ChangeKind::Update,
+    };
+    Ok(Change {
+        sequence: number(row.try_get(0)?),
+        namespace: row.try_get(1)?,
+        collection: row.try_get(2)?,
+        id: row.try_get(3)?,
+        kind,
+        at: row.try_get(5)?,
+    })
+}
+
+fn unreadable(fault: impl Into<Fault>) -> Error {
+    Error::Storage { reason: fault.into().to_string() }
+}

@@ -1,0 +1,224 @@
+//! One connection to the server, with the statements it has prepared.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row, Statement};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::fault::Fault;
+
+/// How long connecting and preparing may take.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How long a connection may be silent before the kernel asks whether the server is still there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+
+/// How long what was sent may go unacknowledged before the connection counts as broken.
+const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most statements of one connection that are kept prepared besides those made at its start.
+const STATEMENTS: usize = 256;
+
+/// The schema the tables are in, unless the URL chooses another.
+const SCHEMA: &str = "sixfold";
+
+/// What holds for every connection.
+const SETTINGS: &str = include_str!("sql/session.sql");
+
+/// Which history of the server we write to; another one after a standby took over.
+const TIMELINE: &str = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+
+/// What a connection's notifications go to.
+pub(super) type Listener = Box<dyn Fn(tokio_postgres::Notification) + Send>;
+
+/// Where to connect, and the runtime that drives the connections.
+#[derive(Clone)]
+pub(super) struct Server {
+    config: Config,
+    schema: Arc<str>,
+    runtime: Handle,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The configuration holds a password.
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+/// An open connection; it closes when it is dropped, whatever is under way.
+pub(super) struct Session {
+    client: Client,
+    statements: Mutex<HashMap<Arc<str>, Statement>>,
+    /// The server's history when it was opened.
+    pub(super) timeline: String,
+    _driver: AbortOnDropHandle<()>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("timeline", &self.timeline).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Takes the configured place, with our deadlines where it names none.
+    pub(super) fn new(mut config: Config, runtime: Handle) -> Self {
+        if config.get_application_name().is_none() {
+            config.application_name("sixfold");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_DEADLINE);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(USER_TIMEOUT);
+        }
+        config.keepalives_idle(KEEPALIVE_IDLE);
+        // Of several hosts the one that takes writes.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        let schema = schema_of(config.get_options().unwrap_or_default()).into();
+        Self { config, schema, runtime }
+    }
+
+    /// Names the schema the tables are in; notifications go by its name too.
+    pub(super) fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// Connects, makes the settings and prepares the statements.
+    pub(super) async fn connect(
+        &self,
+        statements: &'static [&'static str],
+        listener: Option<Listener>,
+    ) -> Result<Session, Fault> {
+        let server = self.clone();
+        // On our own runtime: the caller's may end before the connection does.
+        let connecting = self.runtime.spawn(async move {
+            let connecting = server.open(statements, listener);
+            tokio::time::timeout(CONNECT_DEADLINE, connecting).await
+        });
+        match AbortOnDropHandle::new(connecting).await {
+            Ok(Ok(session)) => Ok(session?),
+            // Either it took too long or the runtime is ending.
+            Ok(Err(_)) | Err(_) => Err(Fault::TimedOut),
+        }
+    }
+
+    async fn open(
+        &self,
+        statements: &'static [&'static str],
+        listener: Option<Listener>,
+    ) -> Result<Session, tokio_postgres::Error> {
+        let (client, mut connection) = self.config.connect(NoTls).await?;
+        let driver = self.runtime.spawn(async move {
+            loop {
+                match std::future::poll_fn(|context| connection.poll_message(context)).await {
+                    Some(Ok(AsyncMessage::Notification(notification))) => {
+                        if let Some(listener) = &listener {
+                            listener(notification);
+                        }
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => {
+                        tracing::debug!(%error, "a connection to PostgreSQL broke");
+                        break;
+                    }
+                    None => break,
+                }
+            }
+        });
+        let driver = AbortOnDropHandle::new(driver);
+        client.batch_execute(&SETTINGS.replace("{schema}", &self.schema)).await?;
+        let timeline = client.query_typed_one(TIMELINE, &[]).await?.get(0);
+        let session = Session { client, statements: Mutex::default(), timeline, _driver: driver };
+        futures_util::future::try_join_all(statements.iter().map(|sql| session.prepare(sql))).await?;
+        Ok(session)
+    }
+}
+
+impl Session {
+    /// Tells whether the connection has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Gives a statement, preparing it with its first use.
+    pub(super) async fn prepare(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(statement) = self.lock().get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql).await?;
+        let mut statements = self.lock();
+        if statements.len() < STATEMENTS {
+            statements.insert(sql.into(), statement.clone());
+        }
+        Ok(statement)
+    }
+
+    /// Asks for rows. What is awaited together travels together: the statement is sent with the first poll.
+    pub(super) async fn query(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let statement = self.prepare(sql).await?;
+        self.client.query(&statement, values).await
+    }
+
+    /// Asks for just one row.
+    pub(super) async fn query_one(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Row, tokio_postgres::Error> {
+        let statement = self.prepare(sql).await?;
+        self.client.query_one(&statement, values).await
+    }
+
+    /// Does a statement that answers nothing.
+    pub(super) async fn execute(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), tokio_postgres::Error> {
+        let statement = self.prepare(sql).await?;
+        self.client.execute(&statement, values).await.map(drop)
+    }
+
+    /// Does several statements without values, such as a step of the schema.
+    pub(super) async fn run(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute(sql).await
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Statement>> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives the schema a URL chooses by `options=-csearch_path=NAME`, or ours.
+fn schema_of(options: &str) -> &str {
+    let chosen = options.split_once("search_path=").map_or("", |(_, chosen)| chosen);
+    let end = chosen.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(chosen.len());
+    match &chosen[..end] {
+        "" => SCHEMA,
+        chosen => chosen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_may_choose_another_schema() {
+        assert_eq!(schema_of("-csearch_path=shop_2 -cwork_mem=1MB"), "shop_2");
+        assert_eq!(schema_of("-c search_path=a,b"), "a");
+        assert_eq!(schema_of("-csearch_path=\"; DROP"), SCHEMA);
+        assert_eq!(schema_of(""), SCHEMA);
+    }
+}

@@ -1,0 +1,1 @@
+UPDATE counter SET sequence = $1, at = $2

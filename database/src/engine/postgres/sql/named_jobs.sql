@@ -1,0 +1,9 @@
+-- In the order of their names, so that two processes never wait for each other.
+SELECT id, namespace, queue, kind,
+       CASE WHEN state <> 'waiting' THEN state WHEN run_at > now() THEN 'scheduled' ELSE 'ready' END,
+       attempt, max_attempts, payload::text, result::text, error, progress, lease_token, lease_until, run_at,
+       created_at, updated_at, traceparent
+FROM jobs
+WHERE id = ANY ($1::text[])
+ORDER BY id
+FOR UPDATE

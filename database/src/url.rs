@@ -1,0 +1,138 @@
+//! `database.url`: which engine, and where it is. A password in it is never printed.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use process::Secret;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Which engine stores the data, and where.
+///
+/// In configuration it is the URL itself, or `file:PATH` for a file that holds it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum Url {
+    /// `sqlite`: a file in the data directory. `sqlite:DIR` names another directory.
+    #[default]
+    Sqlite,
+    /// `sqlite:DIR`: a file in this directory.
+    SqliteIn(PathBuf),
+    /// `postgres://USER:PASSWORD@HOST:PORT/NAME`, with the parameters tokio-postgres knows.
+    Postgres(Secret),
+}
+
+impl Url {
+    /// Tells whether it names a PostgreSQL server.
+    pub fn is_postgres(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+}
+
+impl FromStr for Url {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            None if text == "sqlite" => Ok(Self::Sqlite),
+            Some(("sqlite", folder)) if !folder.is_empty() => Ok(Self::SqliteIn(folder.into())),
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
+                // The parser's own error would repeat the URL and so its password.
+                let parsed = tokio_postgres::Config::from_str(text);
+                let parsed = parsed.map_err(|_| "the PostgreSQL URL cannot be read")?;
+                if parsed.get_hosts().is_empty() && parsed.get_hostaddrs().is_empty() {
+                    return Err("the PostgreSQL URL names no host");
+                }
+                Ok(Self::Postgres(Secret::new(text)))
+            }
+            _ => Err("write \"sqlite\", or \"postgres://USER:PASSWORD@HOST:PORT/NAME\""),
+        }
+    }
+}
+
+/// Writes the URL without its password; parameters are left out, since a password may hide there too.
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = match self {
+            Self::Sqlite => return f.write_str("sqlite"),
+            Self::SqliteIn(folder) => return write!(f, "sqlite:{}", folder.display()),
+            Self::Postgres(url) => url.expose(),
+        };
+        let url = url.split_once('?').map_or(url, |(url, _)| url);
+        let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
+        match rest.rsplit_once('@') {
+            None => write!(f, "{scheme}://{rest}"),
+            Some((login, place)) => {
+                let user = login.split_once(':').map_or(login, |(user, _)| user);
+                write!(f, "{scheme}://{user}@{place}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Url {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Url {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let text = match text.strip_prefix("file:") {
+            None => text,
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| D::Error::custom(format!("the URL's file {path} cannot be read: {error}")))?
+                .trim()
+                .to_owned(),
+        };
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_printed() {
+        let cases = [
+            ("postgres://ann:hunter2@db:5432/shop", "postgres://ann@db:5432/shop"),
+            ("postgresql://ann:p%40hunter2@db/shop?password=hunter2", "postgresql://ann@db/shop"),
+            ("postgres://db/shop?user=ann&password=hunter2", "postgres://db/shop"),
+            ("postgres://ann:hunter2@/shop?host=/run/postgresql", "postgres://ann@/shop"),
+        ];
+        for (text, shown) in cases {
+            let url: Url = text.parse().unwrap();
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(format!("{url:?}"), shown);
+            assert_eq!(serde_json::to_value(&url).unwrap(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_without_repeating_it() {
+        for text in ["", "mysql://a:hunter2@b", "postgres:hunter2", "postgres://a:hunter2@b:x/c", "sqlite:"] {
+            let error = text.parse::<Url>().unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let config = serde_json::json!({"url": "postgres://a:hunter2@b:x/c"});
+        let error = serde_json::from_value::<crate::Config>(config).unwrap_err().to_string();
+        assert!(error.contains("cannot be read") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_url_can_be_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("url");
+        std::fs::write(&file, "postgres://ann:hunter2@db/shop\n").unwrap();
+        let read: Url = serde_json::from_value(format!("file:{}", file.display()).into()).unwrap();
+        assert_eq!(read, "postgres://ann:hunter2@db/shop".parse().unwrap());
+    }
+}

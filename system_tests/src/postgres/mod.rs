@@ -1,0 +1,106 @@
+//! Real PostgreSQL servers for tests: [`Server`] is one of a test's own, to be stopped and killed; [`Scratch`]
+//! is a schema of a test's own on a server that all tests of a run share.
+
+mod programs;
+mod shared;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+pub use self::shared::Scratch;
+use crate::free_port;
+
+/// How long a server may take to start, a recovery included.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The password of the test server's user, with characters a URL must quote.
+const PASSWORD: &str = "p@ss word";
+
+/// A server of one test; it flushes like a real one, and is stopped when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    folder: TempDir,
+    port: u16,
+}
+
+impl Server {
+    /// Makes a cluster and starts a server on it.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        programs::give_away(folder.path());
+        let password = folder.path().join("password");
+        std::fs::write(&password, PASSWORD).expect("the password's file");
+        programs::give_away(&password);
+        let data = folder.path().join("data");
+        programs::run(&[
+            "initdb",
+            "--pgdata",
+            path(&data),
+            "--username=sixfold",
+            "--pwfile",
+            path(&password),
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--no-sync",
+        ]);
+        let server = Self { folder, port: free_port() };
+        server.start_again();
+        server
+    }
+
+    /// Gives the URL of a database on it.
+    pub fn url(&self) -> String {
+        format!("postgres://sixfold:p%40ss%20word@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Stops it as a crash would: nothing is flushed, connections break.
+    pub fn crash(&self) {
+        self.control("stop", &["-m", "immediate"]);
+    }
+
+    /// Starts it again after a stop, and waits until it has recovered.
+    pub fn start_again(&self) {
+        let options = format!(
+            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={} -c max_connections=50 \
+             -c shared_buffers=32MB",
+            self.port,
+            self.folder.path().display()
+        );
+        let log = self.folder.path().join("log");
+        self.control("start", &["-o", &options, "-l", path(&log)]);
+    }
+
+    /// Gives what the server wrote to its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn control(&self, verb: &str, more: &[&str]) {
+        let data = self.folder.path().join("data");
+        let mut command = vec!["pg_ctl", verb, "--wait", "--silent", "--pgdata", path(&data)];
+        command.extend_from_slice(more);
+        programs::run(&command);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let data = self.folder.path().join("data");
+        programs::try_run(&["pg_ctl", "stop", "-m", "immediate", "--silent", "--pgdata", path(&data)]);
+    }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// Waits for a condition of the file system.
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -49,6 +49,7 @@ pub(crate) fn router(
         .fallback(|| async { Problem::new(kinds::NOT_FOUND) })
         .method_not_allowed_fallback(|| async { Problem::new(kinds::METHOD_NOT_ALLOWED) })
         .layer(middleware::from_fn_with_state(token.clone(), process::token::require))
+        .layer(middleware::from_fn_with_state(token.clone(), process::named_here::require))
         .with_state(api)
         .merge(health.routes())
         .layer(middleware::from_fn_with_state("cache", process::http::observe))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::health::{HealthReport, HealthState};
 use crate::http::{Limits, observe, serve};
 use crate::problem::{Problem, kinds};
-use crate::{Bound, ClusterToken, Health, Listening, RoleError, listen, metrics, token};
+use crate::{Bound, ClusterToken, Health, Listening, RoleError, listen, metrics, named_here, token};
 
 /// What the admin address's `/health` answers: the health of each role of the process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,7 +19,8 @@ pub struct ProcessHealth {
 
 /// Binds the admin address for roles that are bound already.
 ///
-/// Health needs no token; everything else takes the cluster token where one is set.
+/// Health needs no token; everything else takes the cluster token where one is set, and must be asked by a
+/// loopback name where none is.
 pub fn bind(address: &str, token: &ClusterToken, roles: &[Bound]) -> Result<Bound, RoleError> {
     let listener = listen::bind_internal("admin", address, token)?;
     let local = listener.local_addr().map_err(|error| RoleError::start("admin", error))?;
@@ -38,7 +39,8 @@ fn router(token: &ClusterToken, roles: &[Bound]) -> Router {
     let guarded = roles
         .iter()
         .fold(Router::new().route("/metrics", get(write_metrics)), |all, role| all.merge(role.admin.clone()))
-        .layer(middleware::from_fn_with_state(token.clone(), token::require));
+        .layer(middleware::from_fn_with_state(token.clone(), token::require))
+        .layer(middleware::from_fn_with_state(token.clone(), named_here::require));
     let healths: Vec<Health> = roles.iter().map(|role| role.health.clone()).collect();
     let health = move || {
         let report = ProcessHealth { roles: healths.iter().map(Health::report).collect() };
@@ -59,4 +61,44 @@ fn router(token: &ClusterToken, roles: &[Bound]) -> Router {
 async fn write_metrics() -> ([(header::HeaderName, HeaderValue); 1], Vec<u8>) {
     let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, media_type)], metrics::render())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::{Secret, Shutdown};
+
+    async fn status(address: SocketAddr, path: &str, host: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nSixfold-Token: t\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer[9..12].to_owned()
+    }
+
+    #[tokio::test]
+    async fn without_a_token_it_answers_only_to_names_of_this_machine() {
+        for (token, elsewhere) in [(None, "421"), (Some(Secret::new("t")), "200")] {
+            let bound = bind("127.0.0.1:0", &ClusterToken::new(token), &[]).unwrap();
+            let address = bound.address().unwrap();
+            let shutdown = Shutdown::new(Duration::from_secs(5));
+            let mut running = JoinSet::new();
+            running.spawn(bound.run(shutdown.clone()));
+            assert_eq!(status(address, "/metrics", &address.to_string()).await, "200");
+            assert_eq!(status(address, "/metrics", "localhost:1").await, "200");
+            assert_eq!(status(address, "/metrics", "evil.example").await, elsewhere);
+            assert_eq!(status(address, "/livez", "evil.example").await, "200", "health tells nothing");
+            shutdown.request();
+            running.join_next().await.unwrap().unwrap().unwrap();
+        }
+    }
 }

@@ -17,6 +17,7 @@ pub mod http;
 pub mod identity;
 pub mod listen;
 pub mod metrics;
+pub mod named_here;
 pub mod problem;
 pub mod reload;
 pub mod role;

@@ -55,6 +55,7 @@ pub mod kinds {
         BODY_TOO_LARGE = "body-too-large", 413, "The body is too large";
         TARGET_TOO_LONG = "target-too-long", 414, "The request's target is too long";
         UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", 415, "The media type is not supported";
+        MISDIRECTED_REQUEST = "misdirected-request", 421, "The request is for another host";
         INVALID_BODY = "invalid-body", 422, "The body does not match the schema";
         PRECONDITION_REQUIRED = "precondition-required", 428, "The request must say which version it changes";
         RATE_LIMITED = "rate-limited", 429, "Too many requests";
@@ -69,6 +70,7 @@ pub mod kinds {
         DRAINING = "draining", 503, "The process is stopping";
         TIMEOUT = "timeout", 504, "The backend took too long";
         VERSION_NOT_SUPPORTED = "version-not-supported", 505, "The version of HTTP is not supported";
+        LOOP_DETECTED = "loop-detected", 508, "The request goes round in circles";
     }
 }
 

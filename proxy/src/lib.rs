@@ -22,6 +22,7 @@ pub mod stream;
 pub mod tls;
 mod upgrade;
 mod upload;
+mod via;
 pub mod wire;
 
 pub use body::{Body, BodyError, Guard};

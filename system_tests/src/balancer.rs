@@ -108,7 +108,7 @@ impl Alone {
     /// Gives how many backends `/v1/backends` tells of, or nothing when it does not answer.
     pub fn count_backends(&self) -> Option<usize> {
         let mut admin = crate::raw::Raw::connect(self.admin);
-        admin.send(b"GET /v1/backends HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        admin.send(b"GET /v1/backends HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let crate::raw::Next::Answer(answer) = admin.next("GET") else { return None };
         let document: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
         document["backends"].as_array().map(Vec::len)

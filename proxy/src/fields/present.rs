@@ -26,8 +26,8 @@ impl Present {
     pub(super) const FORWARDED_HOST: Self = Self(1 << 11);
     pub(super) const REAL_IP: Self = Self(1 << 12);
     pub(super) const PROXY_AUTHORIZATION: Self = Self(1 << 13);
-
     pub(super) const IMITATION: Self = Self(1 << 14);
+    pub(super) const VIA: Self = Self(1 << 15);
 
     /// Fields that say where a body ends.
     pub(super) const FRAMING: Self = Self(Self::TRANSFER_ENCODING.0 | Self::CONTENT_LENGTH.0);
@@ -60,6 +60,7 @@ impl Present {
                 "x-forwarded-host" => Self::FORWARDED_HOST,
                 "x-real-ip" => Self::REAL_IP,
                 "proxy-authorization" => Self::PROXY_AUTHORIZATION,
+                "via" => Self::VIA,
                 other if imitates(other.as_bytes()) => Self::IMITATION,
                 _ => Self(0),
             };

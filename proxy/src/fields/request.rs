@@ -14,7 +14,7 @@ use super::present::Present;
 use super::target;
 use crate::host::is_host;
 use crate::imitation::imitates;
-use crate::{Body, Client};
+use crate::{Body, Client, via};
 
 /// The number of fields in a request, as on the wire lane: what HAProxy, Apache and Envoy take.
 const MAX_FIELDS: usize = 100;
@@ -40,6 +40,9 @@ pub enum Refusal {
     /// The method `CONNECT`, for which this is not a proxy.
     #[error("this server does not open tunnels")]
     Connect,
+    /// It has passed so many hops of ours that it goes round in circles (RFC 9110 §7.6.3).
+    #[error("the request has come round too often")]
+    Loop,
 }
 
 impl Refusal {
@@ -48,6 +51,7 @@ impl Refusal {
         let kind = match self {
             Self::Host | Self::Target | Self::Framing => kinds::MALFORMED_REQUEST,
             Self::TooManyFields => kinds::HEADERS_TOO_LARGE,
+            Self::Loop => kinds::LOOP_DETECTED,
             Self::TransferCoding | Self::Connect => kinds::NOT_IMPLEMENTED,
         };
         Problem::new(kind).detail(self.to_string())
@@ -75,6 +79,12 @@ pub fn prepare_request(
     let present = Present::of(fields);
     if present.any(Present::FRAMING) {
         check_framing(fields)?;
+    }
+    if present.any(Present::VIA) {
+        let passed: usize = fields.get_all(header::VIA).iter().map(|via| via::count(via.as_bytes())).sum();
+        if passed >= via::MOST {
+            return Err(Refusal::Loop);
+        }
     }
     let removed = hop_by_hop::remove(fields, present);
     if present.any(Present::TRANSFER_ENCODING) {

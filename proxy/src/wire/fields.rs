@@ -32,6 +32,7 @@ pub(super) enum Known {
     ForwardedProto,
     ForwardedHost,
     RealIp,
+    Via,
 }
 
 impl Known {
@@ -41,6 +42,7 @@ impl Known {
         // By length first: hardly any other name shares both length and first letter.
         let candidates: &[(&[u8], Self)] = match name.len() {
             2 => &[(b"te", Self::Te)],
+            3 => &[(b"via", Self::Via)],
             4 => &[(b"host", Self::Host)],
             6 => &[(b"expect", Self::Expect)],
             7 => &[(b"upgrade", Self::Upgrade)],

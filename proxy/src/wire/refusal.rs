@@ -37,6 +37,9 @@ pub(super) enum Refusal {
     Chunks,
     #[error("this server does not open tunnels")]
     Connect,
+    /// RFC 9110 §7.6.3.
+    #[error("the request has come round too often")]
+    Loop,
 }
 
 impl Refusal {
@@ -47,6 +50,7 @@ impl Refusal {
             Self::Version => kinds::VERSION_NOT_SUPPORTED,
             Self::TargetSize => kinds::TARGET_TOO_LONG,
             Self::HeadSize | Self::FieldCount => kinds::HEADERS_TOO_LARGE,
+            Self::Loop => kinds::LOOP_DETECTED,
             Self::TransferCoding | Self::Connect => kinds::NOT_IMPLEMENTED,
             _ => kinds::MALFORMED_REQUEST,
         };

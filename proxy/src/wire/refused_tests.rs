@@ -54,6 +54,12 @@ const REFUSED: &[(&str, u16)] = &[
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n0\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\r\n0\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA : b\r\n\r\n", 400),
+    // Round in circles.
+    (
+        "GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 sixfold, 1.1 sixfold, 2 sixfold, 1.1 fred\r\n\
+         Via: 1.1 sixfold, 1.1 sixfold, 1.1 sixfold, 1.1 sixfold\r\nvia: 1.0 sixfold\r\n\r\n",
+        508,
+    ),
     // Lines and fields.
     ("GET / HTTP/1.1\nHost: a\n\n", 400),
     ("GET / HTTP/1.1\r\nHost: a\n\r\n", 400),
@@ -157,6 +163,11 @@ const FORWARDED: &[(&str, &str, &str)] = &[
     ("GET http://a/b?c HTTP/1.1\r\nHost: A\r\n\r\n", "GET /b?c HTTP/1.1\r\nHost: A\r\n", ""),
     ("GET http://a HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n", ""),
     ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\n", ""),
+    (
+        "GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 sixfold, 1.1 sixfold\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 sixfold, 1.1 sixfold\r\nX-Forwarded-For",
+        "",
+    ),
     ("GET / HTTP/1.1\r\nHost:\r\n\r\n", "GET / HTTP/1.1\r\nHost:\r\n", ""),
     ("PROPFIND /a|b HTTP/1.1\r\nHost: a\r\n\r\n", "PROPFIND /a|b HTTP/1.1\r\n", ""),
     (

@@ -12,6 +12,7 @@ use super::syntax;
 use super::target::{self, Target};
 use crate::host::is_host;
 use crate::imitation::imitates;
+use crate::via;
 
 /// The longest method; the longest registered one has 17 letters.
 const MAX_METHOD: usize = 32;
@@ -294,7 +295,7 @@ fn judge_target(head: &[u8], line: &Line, spans: &Spans) -> Result<(Target, Opti
 fn read_options(head: &[u8], spans: &mut Spans, is_http_10: bool) -> Result<Options, Refusal> {
     let mut options = Options { keeps_alive: !is_http_10, ..Options::default() };
     let (mut asks_upgrade, mut asks_close) = (false, false);
-    let mut named = 0;
+    let (mut named, mut passed) = (0, 0);
     for at in 0..spans.len() {
         let value = spans[at].value(head);
         match spans[at].known {
@@ -319,6 +320,13 @@ fn read_options(head: &[u8], spans: &mut Spans, is_http_10: bool) -> Result<Opti
             // A change to HTTP/2 past the balancer would hide all later requests from it.
             Known::Upgrade if !syntax::list(value).any(|one| one.eq_ignore_ascii_case(b"h2c")) => {
                 options.upgrade = true;
+                continue;
+            }
+            Known::Via => {
+                passed += via::count(value);
+                if passed >= via::MOST {
+                    return Err(Refusal::Loop);
+                }
                 continue;
             }
             _ => continue,

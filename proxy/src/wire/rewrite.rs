@@ -193,7 +193,7 @@ pub(super) fn put_response(
 pub(super) fn put_interim(output: &mut Buffer, head: &[u8], response: &ResponseHead) {
     put_status_line(output, head, response);
     put_lines(output, head, &response.spans, |known| {
-        matches!(known, Known::RequestId | Known::Traceparent | Known::Te)
+        matches!(known, Known::RequestId | Known::Traceparent | Known::Te | Known::Via)
     });
     output.put(b"\r\n");
 }

@@ -1,13 +1,20 @@
-//! Requests that wait for a place: bounded in number and in time, woken one by one.
+//! Requests that wait for a place: bounded in number and in time, told one by one.
 //!
-//! First come, first served, until the oldest has used up half its time: then the queue cannot be emptied in
-//! time, whoever waits longest will give up anyway, and the newest goes first (Maurer, "Fail at Scale", ACM
-//! Queue 13(8), 2015: adaptive LIFO).
+//! Whose turn it is is decided in [`mod@line`]; here are the lock and the wakers. Whoever frees a place tells one
+//! waiter ([`Queue::tell_one`]); where several may have become free, so many are told as there are places and
+//! nobody on the way to them ([`Queue::tell`]). Never all: thousands that look for one place hold up the answer
+//! that would free the next.
 //!
 //! There is a lock, but only who waits, or ends while somebody waits, takes it: a request that finds a place
 //! looks at one number.
 
-use std::collections::VecDeque;
+mod line;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +22,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
+
+use line::{Line, Standing};
 
 /// Where requests of a cluster wait, whatever thread they are on.
 #[derive(Debug, Default)]
@@ -25,17 +34,8 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 struct Inner {
-    entries: VecDeque<Entry>,
-    next: u64,
-}
-
-#[derive(Debug)]
-struct Entry {
-    number: u64,
-    since: Instant,
-    deadline: Instant,
-    is_woken: bool,
-    waker: Option<Waker>,
+    line: Line,
+    wakers: HashMap<u64, Waker>,
 }
 
 /// Why a request that would wait is refused.
@@ -52,6 +52,15 @@ pub enum Overloaded {
     WaitedTooLong,
 }
 
+/// How long somebody waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// As things are.
+    pub(crate) wait: Duration,
+    /// However often that is [extended](Queue::extend).
+    pub(crate) longest: Duration,
+}
+
 impl Queue {
     /// Tells whether anybody waits.
     pub(crate) fn is_empty(&self) -> bool {
@@ -64,41 +73,55 @@ impl Queue {
     }
 
     /// Joins the queue, unless `most` wait already.
-    pub(crate) fn join(self: &Arc<Self>, most: usize, wait: Duration) -> Result<Ticket, Overloaded> {
-        if self.len() >= most {
+    ///
+    /// A place that is free belongs to those who wait, of whom who joined is only one: count the places after
+    /// joining, [`tell`](Self::tell) so many, and wait for one's [turn](Ticket::turn).
+    pub(crate) fn join(self: &Arc<Self>, most: usize, patience: Patience) -> Result<Ticket, Overloaded> {
+        let now = Instant::now();
+        let mut inner = self.inner();
+        if inner.line.len() >= most {
             return Err(Overloaded::QueueFull);
         }
-        let since = Instant::now();
-        let deadline = since + wait;
-        let mut inner = self.inner();
-        let number = inner.next;
-        inner.next += 1;
-        inner.entries.push_back(Entry { number, since, deadline, is_woken: false, waker: None });
-        self.waiting.fetch_add(1, SeqCst);
+        let Patience { wait, longest } = patience;
+        let number = inner.line.join(now, now + wait, now + longest.max(wait));
+        self.waiting.store(inner.line.len(), SeqCst);
         drop(inner);
-        Ok(Ticket { queue: Arc::clone(self), number, deadline, holds: false, sleep: None })
+        Ok(Ticket { queue: Arc::clone(self), number, stage: Stage::Waits, sleep: None })
     }
 
-    /// Tells the next one that there may be a place.
-    pub(crate) fn wake_one(&self) {
+    /// Tells the next one that a place became free.
+    pub(crate) fn tell_one(&self) {
         if self.is_empty() {
             return;
         }
-        let waker = self.inner().wake_next(Instant::now());
+        let waker = self.inner().tell_next(Instant::now());
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// Tells everybody that there may be places.
-    pub(crate) fn wake_all(&self) {
+    /// Tells as many as there are free places, less those who were told and have not looked yet.
+    pub(crate) fn tell(&self, free: usize) {
         if self.is_empty() {
             return;
         }
+        let now = Instant::now();
+        let mut wakers = Vec::new();
         let mut inner = self.inner();
-        let wakers: Vec<Waker> = inner.entries.iter_mut().filter_map(Entry::wake).collect();
+        for _ in inner.line.told()..free {
+            let Some(number) = inner.line.tell_next(now) else { break };
+            wakers.extend(inner.wakers.remove(&number));
+        }
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Lets everybody wait for at least so long from now on, as far as each may: what they wait for is something
+    /// else now, a place instead of a backend or the other way round.
+    pub(crate) fn extend(&self, wait: Duration) {
+        if !self.is_empty() {
+            self.inner().line.extend(Instant::now(), wait);
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -107,71 +130,62 @@ impl Queue {
 }
 
 impl Inner {
-    /// Wakes the one whose turn it is; those that were woken already are on their way.
-    fn wake_next(&mut self, now: Instant) -> Option<Waker> {
-        let oldest = self.entries.iter().position(|entry| !entry.is_woken)?;
-        let entry = &self.entries[oldest];
-        let is_late = now.duration_since(entry.since) > entry.deadline.duration_since(entry.since) / 2;
-        let next = if is_late { self.entries.iter().rposition(|entry| !entry.is_woken)? } else { oldest };
-        self.entries[next].wake()
-    }
-
-    fn place(&self, number: u64) -> Option<usize> {
-        // Numbers grow from front to back.
-        self.entries.binary_search_by_key(&number, |entry| entry.number).ok()
+    fn tell_next(&mut self, now: Instant) -> Option<Waker> {
+        let number = self.line.tell_next(now)?;
+        self.wakers.remove(&number)
     }
 }
 
-impl Entry {
-    fn wake(&mut self) -> Option<Waker> {
-        self.is_woken = true;
-        self.waker.take()
-    }
-}
-
-/// A place in the queue; dropping it leaves, and passes on what it was told and did not use.
+/// A turn in the queue; dropping it leaves, and passes on what it was told and did not use.
 #[derive(Debug)]
 pub struct Ticket {
     queue: Arc<Queue>,
     number: u64,
-    deadline: Instant,
-    /// Whether it was told of a place and has not looked for another since.
-    holds: bool,
+    stage: Stage,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
+/// What a ticket's holder is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waits,
+    /// It has been told, and looks for the place.
+    Looks,
+    /// It has found one, so that there is nothing to pass on.
+    Found,
+}
+
 impl Ticket {
-    /// Waits until there may be a place; who then finds none waits again, and keeps its turn.
-    ///
-    /// Look for a place once more after joining and before waiting: one may have become free in between.
-    pub async fn woken(&mut self) -> Result<(), Overloaded> {
-        std::future::poll_fn(|cx| self.poll_woken(cx)).await
+    /// Waits for its turn; who then finds no place waits again, and keeps its turn.
+    pub async fn turn(&mut self) -> Result<(), Overloaded> {
+        std::future::poll_fn(|cx| self.poll_turn(cx)).await
     }
 
-    /// Leaves, having found a place; nothing is passed on.
+    /// Leaves, having found a place.
     pub fn leave(mut self) {
-        self.holds = false;
+        self.stage = Stage::Found;
     }
 
-    fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Overloaded>> {
-        self.holds = false;
-        {
-            let mut inner = self.queue.inner();
-            // It is in there until it is dropped.
-            let Some(place) = inner.place(self.number) else { return Poll::Ready(Ok(())) };
-            let entry = &mut inner.entries[place];
-            if entry.is_woken {
-                entry.is_woken = false;
-                self.holds = true;
-                return Poll::Ready(Ok(()));
-            }
-            match &mut entry.waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Overloaded>> {
+        let mut inner = self.queue.inner();
+        if self.stage == Stage::Looks {
+            self.stage = Stage::Waits;
+            inner.line.wait_again(self.number);
         }
-        let deadline = self.deadline;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let Standing::Waits { until } = inner.line.standing(self.number) else {
+            self.stage = Stage::Looks;
+            return Poll::Ready(Ok(()));
+        };
+        match inner.wakers.get_mut(&self.number) {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => drop(inner.wakers.insert(self.number, cx.waker().clone())),
+        }
+        drop(inner);
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        if sleep.deadline() != until {
+            // The wait was extended.
+            sleep.as_mut().reset(until);
+        }
         sleep.as_mut().poll(cx).map(|()| Err(Overloaded::WaitedTooLong))
     }
 }
@@ -179,16 +193,14 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut inner = self.queue.inner();
-        let Some(place) = inner.place(self.number) else { return };
-        let Some(entry) = inner.entries.remove(place) else { return };
-        self.queue.waiting.fetch_sub(1, SeqCst);
-        let next = if entry.is_woken || self.holds { inner.wake_next(Instant::now()) } else { None };
+        let was_told = inner.line.leave(self.number);
+        inner.wakers.remove(&self.number);
+        self.queue.waiting.store(inner.line.len(), SeqCst);
+        let passes_on = was_told && self.stage != Stage::Found;
+        let next = if passes_on { inner.tell_next(Instant::now()) } else { None };
         drop(inner);
         if let Some(next) = next {
             next.wake();
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proxy::{Pool, Upstream, wire};
 
@@ -84,6 +85,11 @@ impl View {
     /// Tells whether all backends together have a limit.
     pub(crate) fn limits_total(&self) -> bool {
         self.options.limit.total != 0
+    }
+
+    /// Gives how long requests wait for a backend to come back.
+    pub(crate) fn outage_wait(&self) -> Duration {
+        self.options.limit.outage_wait
     }
 
     /// Gives the share of requests that may be hedged.

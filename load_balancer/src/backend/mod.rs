@@ -28,6 +28,10 @@ pub use report::BackendReport;
 /// So many failed connects in a row put a backend out until a probe succeeds; one may be a passing fault.
 const DEAD_AFTER: u32 = 2;
 
+/// So many of those that wait come to a backend at once, whatever its limit; the others follow as it answers.
+/// More would overrun the accept queue of one that has just begun to listen.
+const AT_ONCE: u32 = 256;
+
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// One backend. It stays the same, with all that is known of it, for as long as its name is a member.
@@ -172,6 +176,14 @@ impl Backend {
         self.signals.awaited() < self.limit.load(Relaxed)
     }
 
+    /// Gives how many of those that wait may come at once.
+    pub(crate) fn free_places(&self) -> u32 {
+        if self.is_lost() || self.signals.weight() <= 0.0 {
+            return 0;
+        }
+        self.limit.load(Relaxed).saturating_sub(self.signals.awaited()).min(AT_ONCE)
+    }
+
     /// Counts a request in, if the backend is below its limit; dropping what it gives counts it out.
     pub fn try_begin(self: &Arc<Self>, now_ns: u64) -> Option<InFlight> {
         self.has_place().then(|| self.begin(now_ns))
@@ -192,8 +204,8 @@ impl Backend {
     /// Notes that a request takes no place any more: its answer has begun, or its client is waited for.
     fn give_place(&self) {
         self.signals.note_head();
-        if !self.queue.is_empty() && self.has_place() {
-            self.queue.wake_one();
+        if !self.queue.is_empty() && !self.is_lost() && self.has_place() {
+            self.queue.tell_one();
         }
     }
 
@@ -254,19 +266,46 @@ impl Backend {
     /// Takes in a connect that failed; several in a row put the backend out.
     ///
     /// It weighs nothing in the choice: it cost the request next to nothing, and after a restart one of them
-    /// would keep the backend idle for half a minute.
+    /// would keep the backend idle for half a minute. Nor is it a failure by which ejection judges: those that
+    /// come to light as the backend returns would put it out again, for ten times as long. After the first it is probed at once: where there are few
+    /// requests, the next would else be refused too.
     pub(crate) fn note_connect_failure(&self, now_ns: u64) {
-        self.count_failure(Class::Error, now_ns);
-        if self.connect_failures.fetch_add(1, Relaxed) + 1 >= DEAD_AFTER
-            && let Some(cluster) = self.home.upgrade()
-        {
-            cluster.note_dead(self, now_ns);
+        self.errors.fetch_add(1, Relaxed);
+        self.rates.record(Class::Error, false, now_ns);
+        self.note_refusal(now_ns);
+        if !self.is_lost() {
+            self.nudge.notify_one();
         }
     }
 
     /// Takes in that somebody listens.
     pub(crate) fn note_listening(&self) {
         self.connect_failures.store(0, Relaxed);
+    }
+
+    /// Takes in that requests fail as if nobody listened, here or elsewhere: a probe is to tell, and if it is
+    /// refused that is enough.
+    pub(crate) fn doubt(&self) {
+        if !self.is_lost() {
+            self.connect_failures.fetch_max(DEAD_AFTER - 1, Relaxed);
+            self.nudge.notify_one();
+        }
+    }
+
+    /// Takes in that a probe was refused, which is one refusal more where a request was refused before. Without
+    /// that, probes count by themselves, up to `fall`.
+    pub(crate) fn note_refused_probe(&self, now_ns: u64) {
+        if self.connect_failures.load(Relaxed) > 0 {
+            self.note_refusal(now_ns);
+        }
+    }
+
+    fn note_refusal(&self, now_ns: u64) {
+        if self.connect_failures.fetch_add(1, Relaxed) + 1 >= DEAD_AFTER
+            && let Some(cluster) = self.home.upgrade()
+        {
+            cluster.note_dead(self, now_ns);
+        }
     }
 
     /// Takes in a request that was given up without an answer after a time; that it took at least as long is
@@ -293,10 +332,6 @@ impl Backend {
 
     fn fail(&self, class: Class, now_ns: u64) {
         self.signals.note_failure(now_ns);
-        self.count_failure(class, now_ns);
-    }
-
-    fn count_failure(&self, class: Class, now_ns: u64) {
         self.errors.fetch_add(1, Relaxed);
         self.rates.record(class, true, now_ns);
         self.run.fetch_add(1, Relaxed);

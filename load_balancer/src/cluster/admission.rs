@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Cluster;
-use crate::queue::{Overloaded, Ticket};
+use crate::queue::{Overloaded, Patience, Ticket};
 
 /// A request that was taken on; dropping it makes room for another.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ impl Cluster {
     /// Joins the queue of those that found every backend at its limit, or none at all.
     ///
     /// Refused at once when too many wait, or when no backend has been available for longer than anybody
-    /// should wait. After joining look for a place once more, then [`Ticket::woken`], look again, and so on;
-    /// then [`Ticket::leave`].
+    /// should wait. Then wait for one's [`Ticket::turn`], look for a place, wait again if there is none, and so
+    /// on; then [`Ticket::leave`].
     pub fn join_queue(&self, now_ns: u64) -> Result<Ticket, Overloaded> {
         let options = self.options.load();
         let limit = &options.limit;
@@ -46,11 +46,24 @@ impl Cluster {
             0 => limit.queue_wait,
             since => limit.outage_wait.saturating_sub(Duration::from_nanos(now_ns.saturating_sub(since))),
         };
+        let patience = Patience { wait, longest: limit.outage_wait.saturating_add(limit.queue_wait) };
         let joined = match wait.is_zero() {
             true => Err(Overloaded::WaitedTooLong),
-            false => self.home.queue.join(limit.queue, wait),
+            false => self.home.queue.join(limit.queue, patience),
         };
-        joined.inspect_err(|reason| self.counters.count_shed(*reason))
+        let ticket = joined.inspect_err(|reason| self.counters.count_shed(*reason))?;
+        self.tell_waiting();
+        Ok(ticket)
+    }
+
+    /// Tells as many of those that wait as there are places: never all of them, who would only be in each
+    /// other's way.
+    pub(super) fn tell_waiting(&self) {
+        if self.has_queue() {
+            let members = self.members.load();
+            let free: usize = members.backends.iter().map(|backend| backend.free_places() as usize).sum();
+            self.home.queue.tell(free);
+        }
     }
 
     /// Tells whether others wait already, so that who comes now should queue up behind them.

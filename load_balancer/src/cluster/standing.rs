@@ -116,6 +116,11 @@ impl Cluster {
         }
     }
 
+    /// Has every backend that gets requests probed at once, because one request failed at all it was sent to.
+    pub(crate) fn doubt_all(&self) {
+        self.members.load().backends.iter().for_each(|backend| backend.doubt());
+    }
+
     /// Takes a suspicion back: something was answered.
     fn clear(&self, backend: &Backend, now_ns: u64) {
         let desk = self.desk();
@@ -237,12 +242,17 @@ impl Cluster {
                 tracing::info!(cluster, normal, wanted, "enough backends are well again");
             }
         }
-        if available > 0 {
-            self.outage_ns.store(0, Relaxed);
-            self.home.queue.wake_all();
-        } else if self.outage_ns.load(Relaxed) == 0 {
-            self.outage_ns.store(now_ns, Relaxed);
+        let queue = &self.home.queue;
+        if available == 0 {
+            if self.outage_ns.load(Relaxed) == 0 {
+                self.outage_ns.store(now_ns, Relaxed);
+                queue.extend(options.limit.outage_wait);
+            }
+        } else if self.outage_ns.swap(0, Relaxed) != 0 {
+            // What they waited for is there; now they wait for a place like everybody.
+            queue.extend(options.limit.queue_wait);
         }
+        self.tell_waiting();
     }
 
     fn show_state(&self, backend: &Backend, condition: &mut Condition, now_ns: u64) {

@@ -355,11 +355,11 @@ async fn who_finds_every_backend_at_its_limit_waits_for_the_next_place() {
     assert_eq!(cluster.waiting(), 1);
     tokio::select! {
         biased;
-        _ = ticket.woken() => panic!("there is no place yet"),
+        _ = ticket.turn() => panic!("there is no place yet"),
         () = tokio::time::sleep(Duration::from_millis(100)) => {}
     }
     drop(request);
-    ticket.woken().await.unwrap();
+    ticket.turn().await.unwrap();
     let _place = only.try_begin(2).unwrap();
     ticket.leave();
     assert!(!cluster.has_queue());
@@ -376,7 +376,7 @@ async fn in_an_outage_requests_wait_for_the_first_backend_back_and_not_for_ever(
         tokio::time::sleep(Duration::from_secs(1)).await;
         probe(&cluster, 1, Finding::Good, 2 * SECOND);
     };
-    let (woken, ()) = tokio::join!(ticket.woken(), back);
+    let (woken, ()) = tokio::join!(ticket.turn(), back);
     assert_eq!(woken, Ok(()));
     assert_eq!(available(&cluster), [false, true]);
     probe(&cluster, 1, Finding::Refused, 10 * SECOND);
@@ -405,4 +405,57 @@ fn a_greater_rank_serves_only_while_none_of_a_lesser_is_well() {
     probe(&cluster, 3, Finding::Good, SECOND);
     probe(&cluster, 1, Finding::Good, SECOND);
     assert_eq!(available(&cluster), [false, true, false, false], "the better rank takes over again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_that_ends_leaves_those_who_waited_time_to_find_a_place() {
+    let mut options = Options::default();
+    (options.limit.min, options.limit.initial) = (1, 1);
+    let cluster = cluster_of(1, options);
+    probe(&cluster, 0, Finding::Refused, SECOND);
+    // The outage is nearly as long as anybody waits.
+    let mut tickets: Vec<_> = (0..3).map(|_| cluster.join_queue(4 * SECOND - 1).unwrap()).collect();
+    probe(&cluster, 0, Finding::Good, 4 * SECOND);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let waker = std::task::Waker::noop();
+    let mut cx = std::task::Context::from_waker(waker);
+    let told = tickets.iter_mut().filter_map(|one| match std::pin::pin!(one.turn()).poll(&mut cx) {
+        std::task::Poll::Ready(told) => Some(told),
+        std::task::Poll::Pending => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [Ok(())], "one for the one place, and nobody gave up");
+}
+
+#[test]
+fn a_refused_probe_is_proof_where_requests_failed_and_else_counts_by_itself() {
+    let cluster = cluster_of(2, Options::default());
+    let one = backend(&cluster, 0);
+    one.note_refused_probe(SECOND);
+    assert_eq!(available(&cluster), [true, true]);
+    cluster.doubt_all();
+    assert_eq!(available(&cluster), [true, true], "a doubt alone proves nothing");
+    one.note_refused_probe(SECOND);
+    assert_eq!(available(&cluster), [false, true]);
+    let other = backend(&cluster, 1);
+    other.note_listening();
+    other.note_refused_probe(SECOND);
+    assert_eq!(available(&cluster), [false, true], "it had answered meanwhile");
+    other.note_connect_failure(SECOND);
+    other.note_refused_probe(SECOND);
+    assert!(!cluster.is_available());
+}
+
+#[test]
+fn refusals_that_come_to_light_after_a_backend_is_back_do_not_put_it_out_for_long() {
+    let cluster = cluster_of(3, Options::default());
+    let one = backend(&cluster, 0);
+    // Begun while nobody listened, and refused as somebody did again.
+    let begun: Vec<_> = (0..40).map(|_| one.begin(SECOND)).collect();
+    (0..2).for_each(|_| one.begin(SECOND).note_connect_failure(SECOND));
+    assert_eq!(available(&cluster), [false, true, true]);
+    probe(&cluster, 0, Finding::Good, 2 * SECOND);
+    begun.into_iter().for_each(|mut request| request.note_connect_failure(2 * SECOND));
+    cluster.look_after(&mut Upkeep::default(), 2 * SECOND + MILLISECOND);
+    probe(&cluster, 0, Finding::Good, 2 * SECOND + 50 * MILLISECOND);
+    assert_eq!((one.state(), available(&cluster)), (State::Up, vec![true, true, true]));
 }

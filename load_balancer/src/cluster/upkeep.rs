@@ -79,9 +79,9 @@ impl Cluster {
             self.settle(&desk, now_ns);
         } else {
             // A place that became free just as somebody joined the queue may have gone unnoticed.
-            self.home.queue.wake_all();
+            self.tell_waiting();
         }
-        let is_busy = in_flight > 0 || begun != upkeep.begun;
+        let is_busy = in_flight > 0 || begun != upkeep.begun || self.waiting() > 0;
         upkeep.begun = begun;
         if is_busy { BUSY_PERIOD } else { IDLE_PERIOD }
     }

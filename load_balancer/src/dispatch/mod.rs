@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use proxy::ForwardError;
+use tokio::time::Instant;
 
 pub(crate) use lane::{Asked, Lane};
 pub use place::Passing;
@@ -193,17 +194,28 @@ impl<'a, L: Lane> Way<'a, L> {
     }
 
     /// Sends a request again when backends that failed it, one after the other, turn out to be gone, as when all
-    /// are restarted at once: a moment later that is known, and it waits like those that come then. The first
-    /// backend that is back may be overrun by all who waited, hence more than once.
+    /// are restarted at once: a moment later that is known, and it waits like those that come then.
+    ///
+    /// While nothing of it was sent, for as long as requests wait in an outage: with few requests it takes many
+    /// such moments until all that are gone are known to be, and the first that is back may be overrun by all who
+    /// waited. That burdens nobody, so no budget counts it.
     async fn wait_and_send(&mut self, mut bad: Outcome<L::Reply>) -> Result<Sent<L::Reply>, SendError> {
-        for _ in 0..self.retries {
+        let cluster = self.balancer.cluster();
+        let until = Instant::now() + self.view.outage_wait();
+        cluster.doubt_all();
+        for time in 0_u32.. {
             self.balancer.alarm(PATIENCE).await;
             let is_unsent = matches!(&bad.result, Err(error) if error.is_unsent());
-            // What breaks the connections of backends that stay well may be the request itself.
-            let is_theirs = is_unsent || !self.balancer.cluster().is_available();
-            if !is_theirs || !self.spend_retry() {
+            let may = if is_unsent {
+                time < self.retries || Instant::now() < until
+            } else {
+                // What breaks the connections of backends that stay well may be the request itself.
+                time < self.retries && !cluster.is_available() && self.balancer.spend_retry()
+            };
+            if !may {
                 break;
             }
+            cluster.counters().retries.fetch_add(1, Relaxed);
             let place = self.obtain_place().await?;
             let view = Rc::clone(&self.view);
             bad = attempt(self.lane, &view, place).await;
@@ -271,6 +283,10 @@ impl<'a, L: Lane> Way<'a, L> {
         };
         let mut ticket = cluster.join_queue(since).map_err(refused)?;
         loop {
+            if let Err(reason) = ticket.turn().await {
+                cluster.counters().count_shed(reason);
+                return Err(refused(reason));
+            }
             // Members may have changed while it waited; an index of before means another backend then.
             let view = self.balancer.view();
             if !Rc::ptr_eq(&view, &self.view) {
@@ -283,10 +299,6 @@ impl<'a, L: Lane> Way<'a, L> {
                 ticket.leave();
                 self.story.queue_ns = now.saturating_sub(since);
                 return Ok(place);
-            }
-            if let Err(reason) = ticket.woken().await {
-                cluster.counters().count_shed(reason);
-                return Err(refused(reason));
             }
         }
     }

@@ -178,6 +178,37 @@ async fn what_all_backends_refused_waits_a_moment_and_is_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_refused_everywhere_is_sent_again_for_as_long_as_an_outage_is_waited_out_and_no_longer() {
+    on_thread(10, async |balancer| {
+        let script: Vec<Does> = (0..12).map(|_| Does::Refuse(0)).chain([Does::Answer(1, 201)]).collect();
+        let met = send(&balancer, false, &script).await;
+        assert_eq!((met.result.unwrap(), met.ledger.len()), (201, 13));
+    })
+    .await;
+    on_thread(60, async |balancer| {
+        let met = send(&balancer, false, &[Does::Refuse(0); 60]).await;
+        assert!(matches!(met.result, Err(SendError::Failed(_))));
+        // `outage_wait`, and the pause that had begun.
+        assert!((3000..3200).contains(&met.took.as_millis()), "{:?}", met.took);
+        assert!((25..=35).contains(&met.ledger.len()), "{}", met.ledger.len());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_burdened_no_backend_is_sent_again_whatever_the_budget() {
+    on_thread(3, async |balancer| {
+        while balancer.spend_retry() {}
+        let met = send(&balancer, false, &[Does::Refuse(0), Does::Answer(1, 201)]).await;
+        assert_eq!(met.result.unwrap(), 201);
+        while balancer.spend_retry() {}
+        let met = send(&balancer, true, &[Does::Break(0)]).await;
+        assert!(matches!(met.result, Err(SendError::Failed(_))), "a backend had that one");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_backend_that_says_it_did_nothing_is_not_the_last_word() {
     on_thread(3, async |balancer| {
         let met = send(&balancer, true, &[Does::Answer(1, 503), Does::Answer(1, 200)]).await;

@@ -24,6 +24,9 @@ const RESOLVE_INTERVAL: Duration = Duration::from_secs(10);
 /// While there is no backend at all, each is probed so often: every moment costs requests.
 const OUTAGE_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Between two probes of a backend there is so much time, however urgent the next one is.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
+
 /// A backend that is out is probed so many times as often as one that is in.
 const OUT_PART: u32 = 4;
 
@@ -115,8 +118,10 @@ async fn watch(cluster: Arc<Cluster>, backend: Arc<Backend>) {
         let requests = backend.requests();
         take_in(&cluster, &backend, &options, &mut streak, result, requests == seen_requests);
         seen_requests = requests;
+        tokio::time::sleep(LEAST_PAUSE).await;
+        let interval = jittered(next_interval(&cluster, &backend, &options), &mut rng);
         tokio::select! {
-            () = tokio::time::sleep(jittered(next_interval(&cluster, &backend, &options), &mut rng)) => {}
+            () = tokio::time::sleep(interval.saturating_sub(LEAST_PAUSE)) => {}
             () = backend.nudge.notified() => {}
         }
     }
@@ -169,6 +174,9 @@ fn take_in(
         }
     };
     cluster.note_probe(backend, finding, next, now);
+    if finding == Finding::Refused {
+        backend.note_refused_probe(now);
+    }
 }
 
 /// Gives when to probe again: sooner when it is out, and much sooner when all are.

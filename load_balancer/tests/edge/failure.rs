@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use load_balancer::Policy;
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
 use crate::support::{Backend, PATIENCE, config, dead_address, start, start_over};
@@ -76,6 +77,65 @@ async fn a_backend_that_closes_after_each_answer_costs_no_request() {
     for _ in 0..50 {
         assert_eq!(client.exchange(GET).await.status(), 200);
     }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_closes_without_an_answer_is_replaced_for_a_get_and_never_for_a_post() {
+    // Answers the first request of a connection, and reads the second one and closes.
+    let backend = Backend::start(|head, mut client| async move {
+        client.send(OK).await;
+        if !head.starts_with("GET /health") {
+            client.read_head().await;
+        }
+        None
+    })
+    .await;
+    let mut config = config(&[backend.address]);
+    config.retries = 0;
+    let balancer = start(&config);
+    assert_eq!(balancer.exchange(GET).await.status(), 200);
+    assert_eq!(balancer.exchange(GET).await.status(), 200, "asked again on a connection of its own");
+    assert_eq!(backend.count(), 2, "the lost one is not counted by the backend");
+    let response = balancer.exchange(POST).await;
+    assert_eq!((response.status(), response.problem().as_str()), (502, "bad-gateway"));
+    assert_eq!(backend.count(), 2, "it may have been acted on");
+    assert_eq!(balancer.exchange(POST).await.status(), 200, "a new connection is no doubt");
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_sending_side_before_the_answer_counts_as_gone() {
+    let (backend, held) = Backend::holding("GET / ", OK).await;
+    let balancer = start_over(&backend);
+    let mut client = balancer.connect().await;
+    client.send(GET).await;
+    held.arrived.notified().await;
+    client.stream.shutdown().await.unwrap();
+    assert!(client.is_closed().await, "and its connection is closed without an answer");
+    balancer.wait_until(|backends| backends[0].in_flight == 0).await;
+    held.goes_on.notify_one();
+    let mut client = balancer.connect().await;
+    client.send("GET /other HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(client.read_head().await.is_some(), "who closes nothing is answered");
+}
+
+#[tokio::test]
+async fn a_balancer_that_is_its_own_backend_refuses_what_comes_round() {
+    let mut config = config(&[]);
+    // Probes would come round too.
+    config.health.path = String::new();
+    let balancer = start(&config);
+    let path = format!("/v1/backends/{}", balancer.address);
+    assert_eq!(balancer.administer("PUT", &path, "{\"lease\": \"1m\"}").await.0, 201);
+    for request in [GET, POST] {
+        let response = balancer.exchange(request).await;
+        assert_eq!(
+            (response.status(), response.head.get("content-type").as_deref()),
+            (508, Some("application/problem+json"))
+        );
+    }
+    balancer.wait_until(|backends| backends[0].in_flight == 0).await;
+    let requests = balancer.report().await[0].requests;
+    assert!(requests <= 2 * 8, "{requests} rounds of two requests");
 }
 
 #[tokio::test]
@@ -156,7 +216,9 @@ async fn five_gateways_share_the_traffic() {
     };
     tokio::time::timeout(PATIENCE, sharing).await.expect("each gets a share");
     let report = balancer.report().await;
-    assert_eq!(report.iter().map(|backend| backend.requests).sum::<u64>(), sent);
+    // On a machine that is busy some are hedged, up to a twentieth and what is saved up.
+    let got = report.iter().map(|backend| backend.requests).sum::<u64>();
+    assert!((sent..=sent + sent / 20 + 50).contains(&got), "{got} of {sent}");
     assert!(report.iter().all(|backend| backend.p99_ms.is_some_and(|p99| p99 > 0.0)), "{report:?}");
 }
 

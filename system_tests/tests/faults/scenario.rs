@@ -12,7 +12,7 @@ use crate::backends::{Backend, wait_until};
 use crate::ledger::{self, Hole, Tally};
 
 /// Requests a second where nothing else is said.
-const RATE: u64 = 1000;
+pub(crate) const RATE: u64 = 1000;
 
 /// Probes often, so that a scenario takes seconds; all else is as by default.
 pub(crate) const BALANCER: &str = "[load_balancer.health]\ninterval = \"200ms\"\ntimeout = \"500ms\"\n";
@@ -39,11 +39,16 @@ pub(crate) enum Behind {
 
 /// Runs a scenario as often as asked and checks the bar.
 pub(crate) fn run(name: &str, behind: Behind, keys: &str, act: impl Fn(&mut Stage)) {
+    run_at(RATE, name, behind, keys, act);
+}
+
+/// Runs a scenario at a rate of its own where no other is asked for.
+pub(crate) fn run_at(rate: u64, name: &str, behind: Behind, keys: &str, act: impl Fn(&mut Stage)) {
     let _turn = take_turn();
     let asked = |key: &str| std::env::var(key).ok().map(|text| text.parse::<u64>().expect("a number"));
     let (runs, rate) = match behind {
         Behind::Light => {
-            (asked("SIXFOLD_FAULT_RUNS").unwrap_or(1), asked("SIXFOLD_FAULT_RATE").unwrap_or(RATE))
+            (asked("SIXFOLD_FAULT_RUNS").unwrap_or(1), asked("SIXFOLD_FAULT_RATE").unwrap_or(rate))
         }
         // Seven processes of ours on two cores: what they bear, once.
         Behind::Gateways => (1, RATE / 3),

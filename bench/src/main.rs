@@ -21,6 +21,7 @@ mod tail;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use peers::Peer;
 use tail::scenario::Scenario;
 
 /// Measures sixfold beside its peers and keeps the raw output.
@@ -41,6 +42,12 @@ struct Args {
     /// The binary to measure
     #[arg(long, default_value = "target/release/sixfold", global = true)]
     binary: PathBuf,
+    /// Another binary of sixfold, measured in the same rounds
+    #[arg(long, global = true)]
+    beside: Option<PathBuf>,
+    /// Measure only these: sixfold, haproxy, nginx, envoy
+    #[arg(long = "peer", value_name = "NAME", global = true)]
+    names: Vec<String>,
     /// Where bench/install.sh put the peers that Debian does not have
     #[arg(long, default_value = "target/peers", global = true)]
     peers: PathBuf,
@@ -82,6 +89,18 @@ enum What {
 impl Args {
     fn rounds(&self, usual: usize) -> usize {
         self.rounds.unwrap_or(if self.quick { 1 } else { usual })
+    }
+
+    /// Leaves of some load balancers those that are wanted, and adds the other binary of sixfold.
+    fn peers_of(&self, all: &[Peer]) -> Vec<Peer> {
+        let is_wanted = |peer: &&Peer| {
+            self.names.is_empty() || self.names.iter().any(|name| peer.name().starts_with(name.as_str()))
+        };
+        let mut peers: Vec<Peer> = all.iter().filter(is_wanted).copied().collect();
+        if self.beside.is_some() {
+            peers.insert(peers.len().min(1), Peer::SixfoldBeside);
+        }
+        peers
     }
 
     fn seconds(&self, usual: u64) -> u64 {

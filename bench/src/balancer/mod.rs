@@ -35,6 +35,7 @@ pub(crate) fn run(args: &Args, only: &[String], rate: Option<f64>) -> anyhow::Re
     let certificate = Certificate::make(folder.path())?;
     let setup = Setup {
         binary: &args.binary,
+        beside: args.beside.as_deref(),
         peers: &args.peers,
         folder: folder.path(),
         backends: &[],
@@ -77,11 +78,12 @@ fn measure(
         http2: case.load == Load::Http2,
         ..*setup
     };
-    let mut figures: Vec<Figures> = case.peers.iter().map(|_| Figures::default()).collect();
+    let peers = args.peers_of(case.peers);
+    let mut figures: Vec<Figures> = peers.iter().map(|_| Figures::default()).collect();
     // In the round before the first the machine's caches warm up.
     let first = usize::from(!case.is_main || args.quick);
     for round in first..=rounds {
-        for (peer, figures) in case.peers.iter().zip(&mut figures) {
+        for (peer, figures) in peers.iter().zip(&mut figures) {
             let what = format!("{}, round {round}, {}", case.name, peer.name());
             match one_run(case, *peer, &setup, certificate, seconds) {
                 Ok((cpu_us, run)) => {
@@ -106,10 +108,10 @@ fn measure(
          | | CPU µs/request | requests/s | p99 ms | errors |\n|---|---|---|---|---|",
         case.title, case.name
     ));
-    for (peer, figures) in case.peers.iter().zip(&figures) {
+    for (peer, figures) in peers.iter().zip(&figures) {
         report.line(figures.row(peer.name()));
     }
-    let ratios = compare(case.peers, &figures);
+    let ratios = compare(&peers, &figures);
     report.line(format!("\nsixfold's CPU per request (medians): {}", ratios.join(", ")));
     Ok(())
 }

@@ -17,6 +17,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let setup = Setup {
         binary: &args.binary,
+        beside: None,
         peers: &args.peers,
         folder: folder.path(),
         backends: &[],

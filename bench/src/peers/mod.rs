@@ -18,6 +18,8 @@ use crate::processes::{Place, Running, free_port};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     Sixfold,
+    /// Another binary of it, as of before a change.
+    SixfoldBeside,
     /// HAProxy 2.6 as Debian ships it.
     HaProxyDebian,
     /// The same writing the fields sixfold writes by default: who asked, `Via`, a trace and a request ID.
@@ -36,6 +38,8 @@ pub(crate) enum Peer {
 pub(crate) struct Setup<'a> {
     /// The binary of sixfold.
     pub(crate) binary: &'a Path,
+    /// Another one, if there is any.
+    pub(crate) beside: Option<&'a Path>,
     /// Where bench/install.sh unpacked what Debian does not have.
     pub(crate) peers: &'a Path,
     /// Where configurations and logs are written.
@@ -68,6 +72,7 @@ impl Peer {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sixfold => "sixfold",
+            Self::SixfoldBeside => "sixfold, the other",
             Self::HaProxyDebian => "haproxy 2.6",
             Self::HaProxyDebianSameFields => "haproxy 2.6, same fields",
             Self::HaProxy => "haproxy 2.8",
@@ -87,7 +92,8 @@ impl Peer {
     pub(crate) fn start(self, setup: &Setup<'_>) -> anyhow::Result<(Running, u16)> {
         let port = free_port(21_000)?;
         let command = match self {
-            Self::Sixfold => sixfold::command(setup, port),
+            Self::Sixfold => sixfold::command(setup, setup.binary, port),
+            Self::SixfoldBeside => sixfold::command(setup, setup.beside.context("no --beside")?, port),
             Self::HaProxyDebian => haproxy::DEBIAN.command(setup, port),
             Self::HaProxyDebianSameFields => haproxy::DEBIAN_SAME_FIELDS.command(setup, port),
             Self::HaProxy => haproxy::NEWER.command(setup, port),
@@ -106,6 +112,7 @@ impl Peer {
     pub(crate) fn version(self, setup: &Setup<'_>) -> String {
         let (program, argument) = match self {
             Self::Sixfold => (setup.binary.to_owned(), "--version"),
+            Self::SixfoldBeside => (setup.beside.unwrap_or(setup.binary).to_owned(), "--version"),
             Self::HaProxyDebian | Self::HaProxyDebianSameFields => (haproxy::DEBIAN.program(setup), "-v"),
             Self::HaProxy | Self::HaProxySameFields | Self::HaProxyObserving => {
                 (haproxy::NEWER.program(setup), "-v")

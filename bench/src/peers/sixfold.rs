@@ -1,12 +1,13 @@
 //! Sixfold's load balancer with its defaults, but for where it listens, its backends and its one thread.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::Command;
 
 use super::Setup;
 use crate::processes::{free_port, write};
 
-pub(super) fn command(setup: &Setup<'_>, port: u16) -> anyhow::Result<Command> {
+pub(super) fn command(setup: &Setup<'_>, binary: &Path, port: u16) -> anyhow::Result<Command> {
     let admin = free_port(port + 1)?;
     let backends: Vec<String> =
         setup.backends.iter().map(|backend| format!("\"127.0.0.1:{backend}\"")).collect();
@@ -22,7 +23,7 @@ pub(super) fn command(setup: &Setup<'_>, port: u16) -> anyhow::Result<Command> {
             certificate.chain, certificate.key
         );
     }
-    let mut command = Command::new(setup.binary);
+    let mut command = Command::new(binary);
     command.args(["load-balancer", "--config", &write(setup.folder, "sixfold.toml", &text)?]);
     Ok(command)
 }

@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args, only: &[Scenario], loads: &[u32]) -> anyhow::Resu
         service::SIGMA,
         WARM_UP.as_secs()
     ));
-    for peer in Peer::FOUR {
+    for peer in args.peers_of(&Peer::FOUR) {
         let folder = tempfile::tempdir()?;
         report.line(format!("- {}: {}", peer.name(), peer.version(&setup(args, folder.path(), &[]))));
     }
@@ -90,6 +90,7 @@ fn measure(
     if scenario == Scenario::Failing {
         peers.insert(2, Peer::HaProxyObserving);
     }
+    let peers = args.peers_of(&peers);
     let mut figures: Vec<Figures> = peers.iter().map(|_| Figures::default()).collect();
     for round in 1..=rounds {
         for (peer, figures) in peers.iter().zip(&mut figures) {
@@ -139,8 +140,9 @@ fn compare(peers: &[Peer], figures: &[Figures]) -> Vec<String> {
 }
 
 fn setup<'a>(args: &'a Args, folder: &'a std::path::Path, backends: &'a [u16]) -> Setup<'a> {
-    let (binary, peers, place) = (&args.binary, &args.peers, Place::Core(PROXY_CORE));
-    Setup { binary, peers, folder, backends, certificate: None, http2: false, place }
+    let (binary, beside) = (&args.binary, args.beside.as_deref());
+    let (peers, place) = (&args.peers, Place::Core(PROXY_CORE));
+    Setup { binary, beside, peers, folder, backends, certificate: None, http2: false, place }
 }
 
 fn one_run(

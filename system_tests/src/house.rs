@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
+use crate::postgres::Server;
 use crate::{Client, Ports};
 
 /// The administrator's password in every test house.
@@ -32,6 +33,8 @@ pub struct House {
     pub ports: Ports,
     folder: tempfile::TempDir,
     processes: BTreeMap<String, Child>,
+    /// The engine's URL, where it is not the default.
+    database_url: Option<String>,
 }
 
 impl House {
@@ -42,10 +45,19 @@ impl House {
 
     /// Starts a house whose config file ends in `extra`, and waits until it is ready.
     pub async fn start_with(layout: Layout, extra: &str) -> Self {
+        Self::start_on(layout, extra, None).await
+    }
+
+    /// Starts a house whose data is on a PostgreSQL server, and waits until it is ready.
+    pub async fn start_on_postgres(layout: Layout, server: &Server) -> Self {
+        Self::start_on(layout, "", Some(server.url())).await
+    }
+
+    async fn start_on(layout: Layout, extra: &str, database_url: Option<String>) -> Self {
         let ports = Ports::find();
         let folder = tempfile::tempdir().expect("a temporary folder");
         Self::write_config(folder.path(), &ports, extra);
-        let mut house = Self { ports, folder, processes: BTreeMap::new() };
+        let mut house = Self { ports, folder, processes: BTreeMap::new(), database_url };
         match layout {
             Layout::Folded => house.spawn("up", &["up"]),
             Layout::Unfolded => house.spawn_roles(),
@@ -105,6 +117,7 @@ impl House {
             .arg("--config")
             .arg(self.config_file())
             .env("SIXFOLD_ADMIN_PASSWORD", ADMIN_PASSWORD)
+            .envs(self.database_url.as_ref().map(|url| ("SIXFOLD__DATABASE__URL", url)))
             .stdin(Stdio::null())
             .stdout(log("out"))
             .stderr(log("err"))

@@ -1,6 +1,7 @@
 //! A real client's request through every tier, folded and unfolded.
 
 use serde_json::json;
+use system_tests::postgres::Server;
 use system_tests::{Client, House, Layout};
 
 #[tokio::test]
@@ -13,10 +14,23 @@ async fn a_request_passes_all_six_tiers_as_processes_of_their_own() {
     walk_through(Layout::Unfolded).await;
 }
 
+#[tokio::test]
+async fn a_request_passes_all_six_tiers_with_the_data_on_postgres() {
+    let server = Server::start();
+    let house = House::start_on_postgres(Layout::Folded, &server).await;
+    walk(&house).await;
+    let log = house.logs();
+    assert!(!log.contains("ss word") && !log.contains("ss%20word"), "the password is not printed: {log}");
+    assert!(!house.data().join("sixfold.db").exists(), "nothing is in SQLite");
+}
+
 async fn walk_through(layout: Layout) {
-    let house = House::start(layout).await;
+    walk(&House::start(layout).await).await;
+}
+
+async fn walk(house: &House) {
     let admin = house.administrator().await;
-    let product = create_and_read_a_product(&house, &admin).await;
+    let product = create_and_read_a_product(house, &admin).await;
     change_it_only_with_the_right_version(&admin, &product).await;
     order_it_and_see_the_job_confirm_it(&admin, &product).await;
     report_on_products(&admin).await;

@@ -21,8 +21,8 @@ use crate::discovery::{Directory, Override};
 /// The version of the file's form.
 const VERSION: u32 = 1;
 
-/// How long somebody who sets a weight waits for the disk.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long somebody who sets a weight waits for the disk; one that others write much to takes seconds for a sync.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How soon a writing that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);

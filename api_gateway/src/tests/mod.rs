@@ -22,7 +22,7 @@ use crate::token::testing::Issuer;
 use crate::{Config, Settings};
 
 /// How long anything may take before a test gives up; far more than it takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The token gateway and services of the house share in tests.
 const CLUSTER_TOKEN: &str = "cluster-token";

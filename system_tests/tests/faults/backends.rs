@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use system_tests::{Alone, free_port, local, send_signal, wait_for_end};
 
 /// How long a process may take to begin or to get traffic.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A light backend, or a real gateway before one.
 pub(crate) enum Backend {

@@ -11,7 +11,7 @@ use system_tests::raw::Raw;
 use system_tests::recorder::{Recorder, answer};
 
 /// How long a log may take to be written or opened anew.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts backends that answer with their number.
 fn numbered(count: usize) -> Vec<Recorder> {

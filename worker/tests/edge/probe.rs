@@ -12,7 +12,7 @@ use worker::kind::Running;
 use worker::{Attempt, Failure, Kind};
 
 /// How long a test waits for something that should happen at once on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What happened to an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use rand::rngs::SmallRng;
 
 use crate::alarm::{Alarm, Alarms};
 use crate::budget::{Budget, RETRY_SAVINGS, RETRY_SHARE};
+use crate::cluster::Thread;
 use crate::dispatch::{Asked, Passing, Sent, Way};
 use crate::lanes::{Fields, MessageLane};
 use crate::queue::Overloaded;
@@ -70,6 +71,8 @@ pub struct Balancer {
     hedges: Budget,
     alarms: OnceCell<Alarms>,
     spare: RefCell<Fields>,
+    /// Says how busy this thread is.
+    _thread: Option<Arc<Thread>>,
 }
 
 impl Balancer {
@@ -78,6 +81,7 @@ impl Balancer {
         let wire = proxy::wire::Pool::new(pool.options());
         Self {
             view: RefCell::new(Rc::new(View::of(&cluster, &pool, &wire))),
+            _thread: cluster.note_thread(),
             cluster,
             pool,
             wire,

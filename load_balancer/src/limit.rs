@@ -11,6 +11,7 @@
 //! - It grows by half in a window while latency stays put, because a step of load must not wait for long. A
 //!   growth that made answers slower in proportion is taken back, and the long-run latency with it: one that was
 //!   measured under overload from the start would hide the queue for ever.
+//! - While our own threads are saturated, it is their queue that is measured, and the limit does not follow it.
 
 use std::time::Duration;
 
@@ -116,6 +117,8 @@ pub struct Window {
     pub peak: u32,
     /// How long it was.
     pub length: Duration,
+    /// Whether our own threads had more to do than they could, so that the latency is theirs.
+    pub is_ours: bool,
 }
 
 /// A backend's limit.
@@ -152,6 +155,14 @@ impl Gradient {
             return false;
         }
         let peak = f64::from(window.peak);
+        if window.is_ours {
+            // It says nothing of the backend; who is held back, is so for nothing.
+            self.growth = None;
+            if peak >= self.limit.floor() {
+                self.limit = (self.limit * GROWTH).min(f64::from(config.max));
+            }
+            return true;
+        }
         let short_ns = window.latency_sum_ns as f64 / window.answers as f64;
         if self.long_ns == 0.0 {
             self.long_ns = short_ns;

@@ -45,6 +45,8 @@ pub(crate) struct Quiet {
     pub(crate) window_ns: u64,
     pub(crate) window_answers: u64,
     pub(crate) window_sum_ns: u64,
+    /// Whether in it our own threads had more to do than they could.
+    pub(crate) window_is_ours: bool,
 }
 
 impl Condition {

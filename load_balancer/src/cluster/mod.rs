@@ -15,6 +15,7 @@ mod options;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod upkeep;
 
 use std::collections::{HashMap, HashSet};
@@ -37,6 +38,7 @@ pub use figures::Counters;
 pub use members::{Member, Members, Order};
 pub use options::{Link, Options, PANIC_THRESHOLD, SLOW_START, Secured};
 pub(crate) use standing::Finding;
+pub(crate) use threads::Thread;
 pub(crate) use upkeep::{BUSY_PERIOD, IDLE_PERIOD, Upkeep};
 
 /// The backends that answer for one name, and how one is chosen.
@@ -57,6 +59,10 @@ pub struct Cluster {
     hedge_delay_ns: AtomicU64,
     /// From where on an answer is slow beside those of all others; as the bits of an `f64`.
     slow_from: AtomicU64,
+    /// Whether one of the threads had more to do than it could, as of the last look.
+    is_saturated: AtomicBool,
+    /// Those that send requests.
+    threads: Mutex<Vec<Weak<Thread>>>,
     /// Told when members or options change.
     pub(crate) changed: Notify,
 }
@@ -94,6 +100,8 @@ impl Cluster {
             outage_ns: AtomicU64::new(0),
             hedge_delay_ns: AtomicU64::new(0),
             slow_from: AtomicU64::new(f64::INFINITY.to_bits()),
+            is_saturated: AtomicBool::new(false),
+            threads: Mutex::default(),
             changed: Notify::new(),
         });
         let members: Vec<Member> = members.into_iter().map(Into::into).collect();

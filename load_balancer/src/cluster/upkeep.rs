@@ -50,12 +50,15 @@ impl Cluster {
         let members = self.members.load();
         // When this thread was held up, so were the others, and silence proves nothing.
         let was_held_up = now_ns.saturating_sub(upkeep.looked_ns) > 3 * BUSY_PERIOD.as_nanos() as u64;
+        let is_saturated =
+            self.look_at_threads(Duration::from_nanos(now_ns.saturating_sub(upkeep.looked_ns)));
         upkeep.looked_ns = now_ns;
         let is_usual_due = now_ns.saturating_sub(upkeep.usual_ns) >= USUAL_PERIOD_NS;
         let (mut has_changed, mut begun, mut in_flight) = (false, 0, 0);
         for backend in &members.backends {
             let mut condition = backend.condition();
             has_changed |= self.watch_silence(backend, &mut condition, &options, was_held_up, now_ns);
+            condition.quiet.window_is_ours |= is_saturated;
             has_changed |= backend.adapt_limit(&mut condition, &options, now_ns);
             begun += backend.requests();
             in_flight += backend.in_flight();
@@ -92,8 +95,12 @@ impl Cluster {
     }
 
     /// Gives the time after which a request is late and may be sent to a second backend; `None` while too
-    /// little is known, and when hedging is off.
+    /// little is known, when hedging is off, and while our own threads are what is slow: more work would make
+    /// them slower.
     pub fn hedge_delay(&self) -> Option<Duration> {
+        if self.is_saturated.load(Relaxed) {
+            return None;
+        }
         match self.hedge_delay_ns.load(Relaxed) {
             0 => None,
             delay => Some(Duration::from_nanos(delay)),
@@ -197,11 +204,13 @@ impl Backend {
             latency_sum_ns: sum_ns.saturating_sub(quiet.window_sum_ns),
             peak: self.peak.load(Relaxed),
             length: Duration::from_nanos(length_ns),
+            is_ours: quiet.window_is_ours,
         };
         if !condition.limit.update(&window, &options.limit) {
             return false;
         }
         (quiet.window_ns, quiet.window_answers, quiet.window_sum_ns) = (now_ns, answers, sum_ns);
+        quiet.window_is_ours = false;
         self.peak.store(crate::selection::Candidate::signals(self).awaited(), Relaxed);
         let limit = condition.limit.limit(&options.limit);
         self.limit.swap(limit, Relaxed) < limit

@@ -80,6 +80,7 @@ fn run(backend: &mut Simulated, per_second: f64, seconds: f64, config: &Config) 
                 latency_sum_ns: sum as u64,
                 peak: peak as u32,
                 length: Duration::from_nanos((now - window_start) as u64),
+                is_ours: false,
             };
             if gradient.update(&window, config) {
                 (window_start, peak, answers, sum) = (now, in_flight.len(), 0, 0.0);
@@ -124,12 +125,38 @@ fn one_that_is_overloaded_keeps_a_short_queue() {
     assert!(outcome.sent as f64 > 2_300.0 * 60.0, "and works as much as it can: {}", outcome.sent);
 }
 
+/// A hundred answers of 2 ms.
+const USUAL: Window = Window {
+    answers: 100,
+    latency_sum_ns: 200_000_000,
+    peak: 5,
+    length: Duration::from_millis(100),
+    is_ours: false,
+};
+
+#[test]
+fn a_queue_of_our_own_holds_no_backend_back() {
+    let config = Config::default();
+    let after = |is_ours| {
+        let mut gradient = Gradient::new(&config);
+        gradient.update(&USUAL, &config);
+        for _ in 0..10 {
+            // A thousand clients: as much at a time as is let, and later in proportion.
+            let peak = gradient.limit(&config).min(1000);
+            let latency_sum_ns = 100 * u64::from(peak) * 100_000;
+            gradient.update(&Window { latency_sum_ns, peak, is_ours, ..USUAL }, &config);
+        }
+        gradient.limit(&config)
+    };
+    assert!(after(true) >= 1000, "{}", after(true));
+    assert!(after(false) < 256, "a queue at the backend does: {}", after(false));
+}
+
 #[test]
 fn what_is_not_used_is_given_up_and_comes_back_soon() {
     let config = Config::default();
     let mut gradient = Gradient::new(&config);
-    let window =
-        |peak| Window { answers: 100, latency_sum_ns: 200_000_000, peak, length: Duration::from_millis(100) };
+    let window = |peak| Window { peak, ..USUAL };
     for _ in 0..100 {
         gradient.update(&window(5), &config);
     }

@@ -3,9 +3,11 @@
 //! cost = ratio² × stalls × (load + 1) ÷ share + penalty, where
 //!
 //! * *ratio* is how much slower the backend is than the fastest candidate: its median over the last answers, or
-//!   the time nothing came back although something is awaited, whichever is longer. What a higher load explains
-//!   is forgiven, and so is what chance explains ([`TOLERANCE`]): equal backends are told apart by load alone.
-//! * *stalls* is one plus the mean excess over the median, in medians: a stall outweighs the next good answers.
+//!   the time nothing came back although something is awaited, whichever is longer. While nobody answers, the pause
+//!   is our own: were it held against those who work, an idle one would get all that came meanwhile. What a higher
+//!   load explains is forgiven, and so is what chance explains ([`TOLERANCE`]): equals are told apart by load alone.
+//! * *stalls* is one plus the mean excess over the median, in medians: a stall outweighs the next good answers. What
+//!   all have is forgiven, with the same tolerance: a pause of all at once was our own.
 //! * *load* is the requests in flight here, and those of other balancers as far as the backend told of them.
 //!
 //! The square is what keeps a slow backend idle until the fast ones are truly full: a gateway works on several
@@ -55,13 +57,17 @@ pub(crate) fn choose<B: Candidate>(
         }
     }
     let (_, reference_ns, reference_load) = fastest;
+    let known = candidates.as_slice().iter().map(|index| signals(*index)).filter(|one| one.is_known());
+    let common_ns = known.map(Signals::excess_ns).fold(f64::INFINITY, f64::min);
+    let ages = candidates.as_slice().iter().map(|index| signals(*index).age_ns(now_ns));
+    let pause_ns = ages.min().unwrap_or_default();
     let mut best = (f64::INFINITY, None);
     for (slot, index) in candidates.as_slice().iter().enumerate() {
         let signals = signals(*index);
-        let (ratio, reason) = ratio(signals, medians[slot], reference_ns, reference_load, now_ns);
+        let (ratio, reason) = ratio(signals, medians[slot], (reference_ns, reference_load), pause_ns, now_ns);
         let load = (signals.load(now_ns) + 1.0) / signals.share(now_ns).max(LEAST_SHARE);
         let stalls = if signals.is_known() && medians[slot] > 0.0 {
-            1.0 + signals.excess_ns() / medians[slot]
+            1.0 + (signals.excess_ns() - common_ns * TOLERANCE).max(0.0) / medians[slot]
         } else {
             1.0
         };
@@ -77,8 +83,8 @@ pub(crate) fn choose<B: Candidate>(
 fn ratio(
     signals: &Signals,
     median_ns: f64,
-    reference_ns: f64,
-    reference_load: f64,
+    (reference_ns, reference_load): (f64, f64),
+    pause_ns: u64,
     now_ns: u64,
 ) -> (f64, Reason) {
     if reference_ns == 0.0 {
@@ -94,7 +100,7 @@ fn ratio(
             reason = Reason::Explored;
         }
     }
-    latency_ns = latency_ns.max(signals.silent_ns(now_ns) as f64);
+    latency_ns = latency_ns.max(signals.silent_ns(now_ns).saturating_sub(pause_ns) as f64);
     let forgiven = (reference_load + 1.0) / (reference_load.max(signals.typical_load()) + 1.0);
     ((latency_ns * forgiven / (reference_ns * TOLERANCE)).max(1.0), reason)
 }

@@ -247,6 +247,61 @@ fn a_backend_that_went_silent_gets_nothing_until_it_answers() {
     }
 }
 
+/// Makes backends that have answered 32 times in 2 ms, the last time at 1 ms.
+fn usual_backends(count: usize) -> Vec<Signals> {
+    let backends: Vec<_> = (0..count).map(|_| Signals::new(1)).collect();
+    for one in &backends {
+        for _ in 0..32 {
+            let in_flight = one.begin(1);
+            one.end();
+            one.note_answer(2 * MILLISECOND, in_flight, MILLISECOND);
+        }
+    }
+    backends
+}
+
+#[test]
+fn a_pause_of_all_at_once_tells_none_from_the_others() {
+    // As when this process was held up itself; by chance one had more in flight than the other.
+    let backends = usual_backends(2);
+    for (one, held_up) in backends.iter().zip([30, 20]) {
+        for at in 0..1000 {
+            let latency = if at < held_up { 80 * MILLISECOND } else { 2 * MILLISECOND };
+            one.note_answer(latency, 1, 100 * MILLISECOND + at);
+        }
+        (0..10).for_each(|_| {
+            one.begin(101 * MILLISECOND);
+        });
+    }
+    let (memory, mut rng) = (Memory::default(), SmallRng::seed_from_u64(5));
+    for _ in 0..10 {
+        let now = 101 * MILLISECOND;
+        let chosen = choose_backend(&snapshot(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap();
+        backends[chosen.index].begin(now);
+    }
+    let loads = [backends[0].in_flight(), backends[1].in_flight()];
+    assert!(loads[0].abs_diff(loads[1]) <= 1, "{loads:?}");
+}
+
+#[test]
+fn an_idle_backend_does_not_get_all_that_came_in_a_pause_of_our_own() {
+    let backends = usual_backends(5);
+    for one in &backends[..4] {
+        (0..7).for_each(|_| {
+            one.begin(MILLISECOND);
+        });
+    }
+    // Nothing was read for 80 ms, answers lie in the sockets, and a thousand requests came.
+    let (memory, mut rng) = (Memory::default(), SmallRng::seed_from_u64(5));
+    for _ in 0..100 {
+        let now = 81 * MILLISECOND;
+        let chosen = choose_backend(&snapshot(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap();
+        backends[chosen.index].begin(now);
+    }
+    let idle = backends[4].in_flight();
+    assert!((20..35).contains(&idle), "{idle} of 100");
+}
+
 #[test]
 fn a_key_keeps_its_backend_until_that_is_out() {
     let backends: Vec<_> = (0..5).map(|_| Signals::new(1)).collect();

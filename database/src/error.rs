@@ -34,6 +34,25 @@ pub enum Error {
         /// Its state.
         state: String,
     },
+    /// The key stands for another transaction: nothing was done.
+    #[error("the key was used for another request")]
+    KeyReused,
+    /// Another record has the same in fields that are unique: nothing was done.
+    #[error("operation {operation}: another record has the same {}", fields.join(", "))]
+    NotUnique {
+        /// The operation's place in the transaction, from 0.
+        operation: usize,
+        /// The fields of the unique index.
+        fields: Vec<String>,
+    },
+    /// The question would have to look at every record: declare an index, or ask otherwise.
+    #[error("`{field}`: {reason}")]
+    NotIndexed {
+        /// The field.
+        field: String,
+        /// What is missing.
+        reason: String,
+    },
     /// The request is not valid: repeat it only changed.
     #[error("{reason}")]
     Invalid {
@@ -81,6 +100,9 @@ impl Error {
             | Self::NotFound { .. }
             | Self::PreconditionFailed { .. }
             | Self::LeaseLost { .. }
+            | Self::KeyReused
+            | Self::NotUnique { .. }
+            | Self::NotIndexed { .. }
             | Self::WrongState { .. } => "the database refuses the request",
             Self::Storage { .. } => "the database failed",
         }

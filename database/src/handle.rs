@@ -6,7 +6,9 @@ use process::Secret;
 
 use crate::engine::Engine;
 use crate::job::{JobFilter, JobPage, QueueFigures};
-use crate::{Change, Committed, Config, Error, Job, JobCommand, Page, Query, Remote, Transaction};
+use crate::{
+    Change, Committed, Config, Declaration, Error, Job, JobCommand, Page, Query, Remote, Transaction,
+};
 
 /// The database as a role sees it; clones share connections.
 #[derive(Debug, Clone)]
@@ -36,6 +38,14 @@ impl Database {
         match self {
             Self::Remote(remote) => remote.query(namespace, query).await,
             Self::Local(engine) => engine.query(namespace, query).await,
+        }
+    }
+
+    /// Has what a collection declares, waiting for indexes of what is there already; again it changes nothing.
+    pub async fn declare(&self, namespace: &str, declaration: &Declaration) -> Result<(), Error> {
+        match self {
+            Self::Remote(remote) => remote.declare(namespace, declaration).await,
+            Self::Local(engine) => engine.declare(namespace, declaration).await,
         }
     }
 

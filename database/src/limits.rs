@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use crate::job::{JobFilter, MAX_ATTEMPTS_LIMIT};
 use crate::record::PAGE_LIMIT;
-use crate::transaction::OPERATION_LIMIT;
-use crate::{Error, JobCommand, NewJob, Operation, Query, Transaction};
+use crate::transaction::{KEEP_LIMIT_MS, OPERATION_LIMIT};
+use crate::{Declaration, Error, JobCommand, NewJob, Operation, Query, Transaction};
 
 /// The longest namespace, collection, queue or kind, in bytes.
 pub const NAME_LIMIT: usize = 64;
@@ -38,7 +38,20 @@ pub(crate) fn check_transaction(transaction: &Transaction) -> Result<(), Error> 
     if count == 0 || count > OPERATION_LIMIT {
         return invalid(format!("a transaction has 1 to {OPERATION_LIMIT} operations, not {count}"));
     }
+    let has_late_key =
+        transaction.operations.iter().skip(1).any(|operation| matches!(operation, Operation::Once { .. }));
+    if has_late_key {
+        return invalid("`once` is the first operation of a transaction");
+    }
     transaction.operations.iter().try_for_each(|operation| match operation {
+        Operation::Once { key, fingerprint, keep_ms } => {
+            check_key(key)?;
+            check_key(fingerprint)?;
+            match keep_ms {
+                1..=KEEP_LIMIT_MS => Ok(()),
+                _ => invalid(format!("a key stands 1 to {KEEP_LIMIT_MS} ms")),
+            }
+        }
         Operation::Put { collection, id, data, .. } => {
             check_record(collection, id)?;
             check_size("the record", data)
@@ -61,7 +74,20 @@ pub(crate) fn check_query(namespace: &str, query: &Query) -> Result<(), Error> {
             check_name("collection", collection)?;
             check_page(*limit)
         }
+        Query::Find(find) => find.check(),
+        Query::Some { collection, ids } => {
+            check_page(u32::try_from(ids.len()).unwrap_or(u32::MAX))?;
+            ids.iter().try_for_each(|id| check_record(collection, id))
+        }
+        Query::Latest => Ok(()),
+        Query::Answer { key } => check_key(key),
     }
+}
+
+/// Checks what a collection declares.
+pub(crate) fn check_declaration(namespace: &str, declaration: &Declaration) -> Result<(), Error> {
+    check_name("namespace", namespace)?;
+    declaration.check()
 }
 
 /// Checks the limit of a page.
@@ -121,6 +147,13 @@ fn check_job(job: &NewJob) -> Result<(), Error> {
         return invalid("the traceparent is too long");
     }
     check_size("the payload", &job.payload)
+}
+
+fn check_key(key: &str) -> Result<(), Error> {
+    match !key.is_empty() && key.len() <= ID_LIMIT && !key.chars().any(char::is_control) {
+        true => Ok(()),
+        false => invalid(format!("a key has 1 to {ID_LIMIT} bytes and no control characters")),
+    }
 }
 
 fn check_record(collection: &str, id: &str) -> Result<(), Error> {

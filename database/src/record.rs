@@ -4,6 +4,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::Committed;
+use crate::find::{Find, Position, Total};
+
 /// One JSON object of a collection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -43,6 +46,23 @@ pub enum Query {
         /// The most records of the page; at most [`PAGE_LIMIT`].
         limit: u32,
     },
+    /// Records by what they hold, in an order.
+    Find(Find),
+    /// Those of these records that exist, in the order asked for; a page that would be too large ends early, and
+    /// its `next` is the first that was not looked for.
+    Some {
+        /// The collection.
+        collection: String,
+        /// The records' names; at most [`PAGE_LIMIT`].
+        ids: Vec<String>,
+    },
+    /// The sequence of the namespace's latest change.
+    Latest,
+    /// What a transaction that is to happen once was answered, if it did happen.
+    Answer {
+        /// The key of its [`crate::Operation::Once`].
+        key: String,
+    },
 }
 
 /// The most records one page may ask for.
@@ -53,7 +73,28 @@ pub const PAGE_LIMIT: u32 = 1000;
 pub struct Page {
     /// The records.
     pub records: Vec<Record>,
-    /// Where the next page starts, when there is more; pass it as `after`.
+    /// Where the next page of a list starts, when there is more; pass it as `after`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Where the next page of a [`Find`] starts, when there may be more; pass it as `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// How many records match in all, when a [`Find`] asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<Total>,
+    /// The sequence of the latest change, when that was asked; none without any change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// What a transaction was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
+}
+
+/// What a transaction that is to happen once was answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What tells the request it was from another.
+    pub fingerprint: String,
+    /// What was done; its first outcome is [`crate::Outcome::Repeated`].
+    pub committed: Committed,
 }

@@ -12,13 +12,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::job::{JobFilter, JobPage, QueueFigures, WAIT_LIMIT_MS};
-use crate::{Change, Committed, Error, Job, JobCommand, Page, Query, Transaction, limits};
+use crate::{Change, Committed, Declaration, Error, Job, JobCommand, Page, Query, Transaction, limits};
 
 /// How long a call to the database role may take; longer than any commit on a healthy disk.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long a backup may take; it reads and writes the whole database.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(3600);
+
+/// How long a declaration may take; it reads every record of the collection for a new index.
+const DECLARE_DEADLINE: Duration = Duration::from_secs(600);
 
 /// The database role, over HTTP.
 #[derive(Debug, Clone)]
@@ -44,6 +47,11 @@ impl Remote {
         // The name becomes part of the URL unquoted.
         limits::check_name("namespace", namespace)?;
         self.post(&format!("/v1/query?namespace={namespace}"), query, Duration::ZERO).await
+    }
+
+    pub(crate) async fn declare(&self, namespace: &str, declaration: &Declaration) -> Result<(), Error> {
+        limits::check_name("namespace", namespace)?;
+        self.post(&format!("/v1/declare?namespace={namespace}"), declaration, DECLARE_DEADLINE).await
     }
 
     pub(crate) async fn changes(

@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::exchange::{Body, Refusal, malformed, read, unauthenticated};
 use crate::job::JobFilter;
 use crate::record::PAGE_LIMIT;
-use crate::{Config, Error, JobCommand, Query, Transaction, backup};
+use crate::{Config, Declaration, Error, JobCommand, Query, Transaction, backup};
 
 /// What every route needs.
 #[derive(Debug, Clone)]
@@ -35,6 +35,7 @@ pub(crate) fn router(served: Served, health: &Health, config: &Config) -> Router
     Router::new()
         .route("/v1/transact", post(transact))
         .route("/v1/query", post(query))
+        .route("/v1/declare", post(declare))
         .route("/v1/changes", get(changes))
         .route("/v1/jobs/command", post(command))
         .route("/v1/jobs/get", post(job))
@@ -107,6 +108,19 @@ async fn query(
     access.check(Some(&namespace), &served.token)?;
     let query: Query = read(&fields, body)?;
     Ok(Json(served.engine.query(&namespace, &query).await?))
+}
+
+async fn declare(
+    State(served): State<Served>,
+    Caller(access): Caller,
+    parameters: Result<Parameters<QueryParameters>, QueryRejection>,
+    fields: HeaderMap,
+    body: Body,
+) -> Answer<()> {
+    let Parameters(QueryParameters { namespace }) = parameters.map_err(malformed)?;
+    access.check(Some(&namespace), &served.token)?;
+    let declaration: Declaration = read(&fields, body)?;
+    Ok(Json(served.engine.declare(&namespace, &declaration).await?))
 }
 
 #[derive(Deserialize)]

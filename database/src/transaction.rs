@@ -18,6 +18,9 @@ pub struct Transaction {
 /// The most operations of one transaction.
 pub const OPERATION_LIMIT: usize = 1000;
 
+/// The longest that a key of [`Operation::Once`] stands: a week.
+pub const KEEP_LIMIT_MS: u64 = 7 * 86_400_000;
+
 /// One operation of a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -55,6 +58,16 @@ pub enum Operation {
         /// What must hold for the transaction to happen.
         #[serde(default)]
         precondition: Precondition,
+    },
+    /// Has the transaction happen once; only as its first operation. While the key stands, the same transaction
+    /// again does nothing and is answered with what was done then.
+    Once {
+        /// The key, within the namespace.
+        key: String,
+        /// What tells the same request from another; a key that stands for another is [`crate::Error::KeyReused`].
+        fingerprint: String,
+        /// How long the key stands; at most [`KEEP_LIMIT_MS`].
+        keep_ms: u64,
     },
     /// Puts a job into a queue.
     Enqueue {
@@ -107,6 +120,10 @@ pub enum Outcome {
         /// The sequence of the change that removed it.
         version: u64,
     },
+    /// The key was new, and the rest was done now.
+    First,
+    /// The key stood already: nothing was done, and the other outcomes are those of then.
+    Repeated,
     /// The job waits in its queue.
     Enqueued {
         /// The job.

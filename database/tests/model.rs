@@ -154,7 +154,7 @@ async fn run(url: Url, transactions: Vec<Vec<Step>>) {
                     let version = match outcome {
                         Outcome::Written { record, .. } => record.version,
                         Outcome::Deleted { version } => *version,
-                        Outcome::Enqueued { .. } => panic!("nothing was enqueued"),
+                        other => panic!("the model did no such thing: {other:?}"),
                     };
                     assert_eq!(version, first + index as u64);
                     log.push((version, steps[index].id.clone(), kind));

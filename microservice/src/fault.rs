@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use database::Error;
 use process::Problem;
-use process::problem::kinds;
+use process::problem::{Fault, kinds};
 
 /// When to try again; the time a restarted database takes to open its file.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -16,6 +16,18 @@ pub(crate) fn problem_of(error: &Error) -> Problem {
         Error::PreconditionFailed { .. } => Problem::new(kinds::PRECONDITION_FAILED),
         Error::LeaseLost { .. } => Problem::new(kinds::LEASE_LOST),
         Error::WrongState { .. } => Problem::new(kinds::CONFLICT),
+        Error::NotUnique { fields, .. } => {
+            let faults = fields.iter().map(|field| Fault {
+                pointer: format!("/{}", field.replace('.', "/")),
+                detail: "another record has the same".to_owned(),
+            });
+            let detail = format!("another record has the same {}", fields.join(", "));
+            Problem::new(kinds::NOT_UNIQUE).detail(detail).errors(faults.collect())
+        }
+        Error::KeyReused => Problem::new(kinds::KEY_REUSED),
+        Error::NotIndexed { field, reason } => {
+            Problem::new(kinds::NOT_INDEXED).detail(format!("`{field}`: {reason}"))
+        }
         Error::Overloaded => Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER),
         // Logged once by the health check or by the database, instead of here for each request.
         Error::Unavailable { reason } => {

@@ -50,6 +50,7 @@ pub mod kinds {
         REQUEST_TIMEOUT = "request-timeout", 408, "The request took too long to arrive";
         CONFLICT = "conflict", 409, "The request conflicts with the present state";
         ALREADY_EXISTS = "already-exists", 409, "It exists already";
+        NOT_UNIQUE = "not-unique", 409, "Another record has the same in a unique field";
         LEASE_LOST = "lease-lost", 409, "The lease belongs to somebody else now";
         PRECONDITION_FAILED = "precondition-failed", 412, "The record has changed since it was read";
         BODY_TOO_LARGE = "body-too-large", 413, "The body is too large";
@@ -57,6 +58,8 @@ pub mod kinds {
         UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", 415, "The media type is not supported";
         MISDIRECTED_REQUEST = "misdirected-request", 421, "The request is for another host";
         INVALID_BODY = "invalid-body", 422, "The body does not match the schema";
+        KEY_REUSED = "key-reused", 422, "The idempotency key was used for another request";
+        NOT_INDEXED = "not-indexed", 422, "The question would have to look at every record";
         PRECONDITION_REQUIRED = "precondition-required", 428, "The request must say which version it changes";
         RATE_LIMITED = "rate-limited", 429, "Too many requests";
         HEADERS_TOO_LARGE = "headers-too-large", 431, "The header fields are too large";
@@ -136,6 +139,11 @@ impl Problem {
     pub fn challenge(mut self, challenge: impl Into<String>) -> Self {
         self.challenge = Some(challenge.into().into_boxed_str());
         self
+    }
+
+    /// Gives the faults of the body.
+    pub fn faults(&self) -> &[Fault] {
+        &self.errors
     }
 
     /// Gives the kind.

@@ -15,7 +15,9 @@ pub use self::error::OpenError;
 pub use self::postgres::Postgres;
 pub use self::sqlite::Sqlite;
 use crate::job::{JobFilter, JobPage, QueueFigures};
-use crate::{Change, Committed, Config, Error, Job, JobCommand, Page, Query, Transaction, Url, limits};
+use crate::{
+    Change, Committed, Config, Declaration, Error, Job, JobCommand, Page, Query, Transaction, Url, limits,
+};
 
 /// A database engine in this process; clones share it.
 #[derive(Debug, Clone)]
@@ -53,6 +55,15 @@ impl Engine {
         match self {
             Self::Sqlite(sqlite) => sqlite.query(namespace, query).await,
             Self::Postgres(postgres) => postgres.query(namespace, query).await,
+        }
+    }
+
+    /// See [`crate::Database::declare`].
+    pub async fn declare(&self, namespace: &str, declaration: &Declaration) -> Result<(), Error> {
+        limits::check_declaration(namespace, declaration)?;
+        match self {
+            Self::Sqlite(sqlite) => sqlite.declare(namespace, declaration).await,
+            Self::Postgres(postgres) => postgres.declare(namespace, declaration).await,
         }
     }
 

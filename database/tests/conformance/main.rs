@@ -6,7 +6,9 @@
 mod harness;
 
 mod changes;
+mod finds;
 mod jobs;
+mod once;
 mod records;
 mod together;
 mod writers;

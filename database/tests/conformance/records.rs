@@ -13,6 +13,7 @@ crate::on_every_handle! {
     a_version_is_never_used_again
     pages_follow_each_other_in_the_order_of_names
     a_page_of_large_records_ends_early
+    records_are_read_by_their_names_together
     namespaces_do_not_see_each_other
     what_is_not_valid_is_refused_with_a_reason
 }
@@ -119,6 +120,31 @@ async fn a_page_of_large_records_ends_early(database: &Database) {
     assert_eq!((page.records.len(), page.next.as_deref()), (8, Some("7")));
     let rest = database.query("shop", &list(page.next)).await.unwrap();
     assert_eq!((rest.records.len(), rest.next), (2, None));
+}
+
+async fn records_are_read_by_their_names_together(database: &Database) {
+    let some = |ids: &[&str]| Query::Some {
+        collection: "things".into(),
+        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+    };
+    for id in ["a", "b", "c"] {
+        write(database, put(id, json!({}), Precondition::None)).await;
+    }
+    let page = database.query("shop", &some(&["c", "x", "a"])).await.unwrap();
+    let names: Vec<_> = page.records.iter().map(|record| record.id.as_str()).collect();
+    assert_eq!((names, page.next), (vec!["c", "a"], None));
+    assert!(matches!(database.query("shop", &some(&[])).await, Err(Error::Invalid { .. })));
+    let large = json!({"large": "x".repeat(1_000_000)});
+    let ids: Vec<String> = (0..10).map(|number| format!("large{number}")).collect();
+    for id in &ids {
+        write(database, put(id, large.clone(), Precondition::None)).await;
+    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let page = database.query("shop", &some(&ids)).await.unwrap();
+    assert_eq!((page.records.len(), page.next.as_deref()), (9, Some("large9")));
+    let latest = database.query("shop", &Query::Latest).await.unwrap().sequence;
+    assert_eq!(latest, Some(page.records[8].version + 1));
+    assert_eq!(database.query("nothing", &Query::Latest).await.unwrap().sequence, None);
 }
 
 async fn namespaces_do_not_see_each_other(database: &Database) {

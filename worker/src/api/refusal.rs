@@ -18,7 +18,10 @@ pub(super) fn refuse(error: Error) -> Problem {
         Error::WrongState { state, .. } => {
             Problem::new(kinds::CONFLICT).detail(format!("the job is {state}"))
         }
-        Error::PreconditionFailed { .. } => Problem::new(kinds::CONFLICT),
+        Error::PreconditionFailed { .. } | Error::NotUnique { .. } | Error::KeyReused => {
+            Problem::new(kinds::CONFLICT)
+        }
+        Error::NotIndexed { .. } => Problem::new(kinds::INVALID_BODY),
         Error::Invalid { reason } => Problem::new(kinds::INVALID_BODY).detail(reason),
         Error::Overloaded => Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER),
         Error::Unavailable { .. } => {

@@ -1,8 +1,10 @@
 //! A document as PostgreSQL keeps it: as jsonb, and once more as text where jsonb would change it.
 //!
-//! jsonb has no U+0000, and writes numbers out as decimals: `1e16` would come back as an integer.
+//! jsonb has no U+0000, and writes numbers out as decimals: `1e16` would come back as an integer. What is
+//! searched in stands for what was written in the same order: characters below U+0002 are escaped so that texts
+//! compare as before, and large fractions are written out as the whole numbers they are.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::Error;
 
@@ -26,7 +28,7 @@ impl Document {
         let fits = data.iter().all(|(name, value)| fits_text(name) && fits(value));
         match fits {
             true => Ok(Self { data: text, exact: None }),
-            false => Ok(Self { data: write(&without_nul(data))?, exact: Some(text) }),
+            false => Ok(Self { data: write(&searched_object(data))?, exact: Some(text) }),
         }
     }
 
@@ -63,24 +65,46 @@ fn fits(value: &Value) -> bool {
 }
 
 fn fits_text(text: &str) -> bool {
-    !text.contains('\0')
+    !text.contains(['\0', '\u{1}'])
 }
 
-fn without_nul(data: &Map<String, Value>) -> Map<String, Value> {
-    data.iter().map(|(name, value)| (replaced(name), value_without_nul(value))).collect()
+fn searched_object(data: &Map<String, Value>) -> Map<String, Value> {
+    data.iter().map(|(name, value)| (searched_text(name), searched(value))).collect()
 }
 
-fn value_without_nul(value: &Value) -> Value {
+fn searched(value: &Value) -> Value {
     match value {
-        Value::String(text) => Value::String(replaced(text)),
-        Value::Array(values) => values.iter().map(value_without_nul).collect(),
-        Value::Object(members) => Value::Object(without_nul(members)),
+        Value::String(text) => Value::String(searched_text(text)),
+        Value::Number(number) => searched_number(number).map_or_else(|| value.clone(), Value::Number),
+        Value::Array(values) => values.iter().map(searched).collect(),
+        Value::Object(members) => Value::Object(searched_object(members)),
         other => other.clone(),
     }
 }
 
-fn replaced(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+/// Gives what a text is searched by.
+pub(super) fn searched_text(text: &str) -> String {
+    text.replace('\u{1}', "\u{1}\u{2}").replace('\0', "\u{1}\u{1}")
+}
+
+/// Gives the whole number that a large fraction is, where there is one of JSON's.
+fn searched_number(number: &Number) -> Option<Number> {
+    let fraction = number.as_f64().filter(|fraction| number.is_f64() && fraction.abs() >= PLAIN_BELOW)?;
+    // The casts are exact: beyond 2^53 every fraction is whole, and the bounds are those of the types.
+    match fraction {
+        _ if (0.0..18_446_744_073_709_551_616.0).contains(&fraction) && fraction.fract() == 0.0 => {
+            Some(Number::from(fraction as u64))
+        }
+        _ if (-9_223_372_036_854_775_808.0..0.0).contains(&fraction) && fraction.fract() == 0.0 => {
+            Some(Number::from(fraction as i64))
+        }
+        _ => None,
+    }
+}
+
+/// Gives what a number is searched by, as a decimal.
+pub(super) fn searched_decimal(number: &Number) -> String {
+    searched_number(number).as_ref().unwrap_or(number).to_string()
 }
 
 #[cfg(test)]
@@ -111,5 +135,22 @@ mod tests {
             assert!(document.exact.is_some(), "{value}");
             assert!(!document.data.contains("\\u0000"), "{}", document.data);
         }
+    }
+
+    #[test]
+    fn texts_are_searched_in_the_order_they_have() {
+        let mut texts = ["", "a", "a\0", "a\0\0", "a\0\u{1}", "a\u{1}", "a\u{1}\0", "a\u{2}", "aa", "b"];
+        texts.sort();
+        assert!(texts.map(searched_text).is_sorted_by(|one, next| one < next));
+    }
+
+    #[test]
+    fn a_large_fraction_is_searched_as_the_whole_number_it_is() {
+        let decimal = |value: Value| value.as_number().map(searched_decimal).unwrap();
+        assert_eq!(decimal(json!(1e16)), "10000000000000000");
+        assert_eq!(decimal(json!(-1.2345678901234568e18)), "-1234567890123456768");
+        assert_eq!(decimal(json!(1.2345678901234567e19)), "12345678901234567168");
+        assert_eq!(decimal(json!(2.5)), "2.5");
+        assert_eq!(decimal(json!(u64::MAX)), "18446744073709551615");
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -13,7 +14,7 @@ use serde_json::{Map, Value};
 use super::document::Document;
 use crate::change::ChangeKind;
 use crate::{
-    Committed, Error, Job, Operation, Outcome, Precondition, Record, Transaction, limits, merge_patch,
+    Committed, Error, Job, Operation, Outcome, Precondition, Record, Transaction, limits, merge_patch, time,
 };
 
 /// Which record.
@@ -49,6 +50,26 @@ pub(super) struct Appended<'a> {
     pub(super) kind: ChangeKind,
 }
 
+/// What an operation writes of a record: `None` when it removes it.
+#[derive(Debug)]
+pub(super) struct Step<'a> {
+    /// The operation's place in its transaction.
+    pub(super) operation: usize,
+    pub(super) key: Key<'a>,
+    pub(super) present: Option<Present>,
+}
+
+/// An answer that is kept under a key, and until when if it is new.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) fingerprint: String,
+    pub(super) committed: Committed,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+/// The answers kept in a namespace, by their keys.
+pub(super) type Answers<'a> = HashMap<(&'a str, &'a str), Kept>;
+
 /// The state of a batch under way.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
@@ -58,32 +79,62 @@ pub(super) struct Draft<'a> {
     pub(super) rows: HashMap<Key<'a>, Row>,
     pub(super) changes: Vec<Appended<'a>>,
     pub(super) jobs: Vec<Job>,
+    /// What is written of records, in order.
+    pub(super) steps: Vec<Step<'a>>,
+    pub(super) answers: Answers<'a>,
     /// What the present caller's rows were before it.
     undo: Vec<(Key<'a>, Row)>,
 }
 
 impl<'a> Draft<'a> {
     /// Begins with the records that were found.
-    pub(super) fn new(now: Timestamp, sequence: u64, found: HashMap<Key<'a>, Present>) -> Self {
+    pub(super) fn new(
+        now: Timestamp,
+        sequence: u64,
+        found: HashMap<Key<'a>, Present>,
+        answers: Answers<'a>,
+    ) -> Self {
         let there = |present| Row { was_there: true, is_written: false, present: Some(present) };
         let rows = found.into_iter().map(|(key, present)| (key, there(present))).collect();
-        Self { now, sequence, rows, changes: Vec::new(), jobs: Vec::new(), undo: Vec::new() }
+        let (changes, jobs, steps, undo) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { now, sequence, rows, changes, jobs, steps, answers, undo }
     }
 
     /// Does one caller's operations, or none of them.
     pub(super) fn perform(&mut self, transaction: &'a Transaction) -> Result<Committed, Error> {
         let (sequence, changes, jobs) = (self.sequence, self.changes.len(), self.jobs.len());
+        let steps = self.steps.len();
         self.undo.clear();
-        let result = self.perform_all(transaction);
+        let result = self.perform_once(transaction);
         if result.is_err() {
             self.sequence = sequence;
             self.changes.truncate(changes);
             self.jobs.truncate(jobs);
+            self.steps.truncate(steps);
             for (key, row) in self.undo.drain(..).rev() {
                 self.rows.insert(key, row);
             }
         }
         result
+    }
+
+    /// Does a transaction unless its key says that it was done.
+    fn perform_once(&mut self, transaction: &'a Transaction) -> Result<Committed, Error> {
+        let Some(Operation::Once { key, fingerprint, keep_ms }) = transaction.operations.first() else {
+            return self.perform_all(transaction);
+        };
+        let key = (transaction.namespace.as_str(), key.as_str());
+        if let Some(kept) = self.answers.get(&key) {
+            return match kept.fingerprint == *fingerprint {
+                true => Ok(kept.repeat()),
+                false => Err(Error::KeyReused),
+            };
+        }
+        let committed = self.perform_all(transaction)?;
+        let expires_at = Some(time::later(self.now, Duration::from_millis(*keep_ms)));
+        let kept = Kept { fingerprint: fingerprint.clone(), committed: committed.clone(), expires_at };
+        self.answers.insert(key, kept);
+        Ok(committed)
     }
 
     fn perform_all(&mut self, transaction: &'a Transaction) -> Result<Committed, Error> {
@@ -95,7 +146,7 @@ impl<'a> Draft<'a> {
                 Operation::Put { collection, id, data, precondition } => {
                     let key = place(collection, id);
                     self.find(key, *precondition, operation)?;
-                    self.write(key, data.clone())?
+                    self.write(operation, key, data.clone())?
                 }
                 Operation::Patch { collection, id, patch, precondition } => {
                     let key = place(collection, id);
@@ -106,15 +157,16 @@ impl<'a> Draft<'a> {
                     };
                     merge_patch::apply(&mut data, patch);
                     limits::check_size("the patched record", &data)?;
-                    self.write(key, data)?
+                    self.write(operation, key, data)?
                 }
                 Operation::Delete { collection, id, precondition } => {
                     let key = place(collection, id);
                     self.find(key, *precondition, operation)?.ok_or_else(|| missing(key))?;
                     let version = self.append(key, ChangeKind::Delete);
-                    self.row(key).present = None;
+                    self.set(operation, key, None);
                     Outcome::Deleted { version }
                 }
+                Operation::Once { .. } => Outcome::First,
                 Operation::Enqueue { job } => {
                     let job = job.clone().into_job(&transaction.namespace, self.now);
                     self.jobs.push(job.clone());
@@ -124,7 +176,7 @@ impl<'a> Draft<'a> {
             match &outcome {
                 Outcome::Written { record, .. } => sequence = record.version,
                 Outcome::Deleted { version } => sequence = *version,
-                Outcome::Enqueued { .. } => {}
+                Outcome::Enqueued { .. } | Outcome::First | Outcome::Repeated => {}
             }
             outcomes.push(outcome);
         }
@@ -146,14 +198,14 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn write(&mut self, key: Key<'a>, data: Map<String, Value>) -> Result<Outcome, Error> {
+    fn write(&mut self, operation: usize, key: Key<'a>, data: Map<String, Value>) -> Result<Outcome, Error> {
         let document = Arc::new(Document::of(&data)?);
         let before = self.rows.get(&key).and_then(|row| row.present.as_ref());
         let created_at = before.map(|present| present.created_at);
         let created = created_at.is_none();
         let version = self.append(key, if created { ChangeKind::Create } else { ChangeKind::Update });
         let created_at = created_at.unwrap_or(self.now);
-        self.row(key).present = Some(Present { version, created_at, document: Some(document) });
+        self.set(operation, key, Some(Present { version, created_at, document: Some(document) }));
         let (collection, id) = (key.collection.to_owned(), key.id.to_owned());
         let record = Record { collection, id, version, created_at, updated_at: self.now, data };
         Ok(Outcome::Written { record, created })
@@ -165,12 +217,23 @@ impl<'a> Draft<'a> {
         self.sequence
     }
 
-    /// Gives a row that is about to change.
-    fn row(&mut self, key: Key<'a>) -> &mut Row {
+    fn set(&mut self, operation: usize, key: Key<'a>, present: Option<Present>) {
         let row = self.rows.entry(key).or_default();
         self.undo.push((key, row.clone()));
         row.is_written = true;
-        row
+        row.present = present.clone();
+        self.steps.push(Step { operation, key, present });
+    }
+}
+
+impl Kept {
+    /// Gives the answer as to a repeated transaction.
+    pub(super) fn repeat(&self) -> Committed {
+        let mut committed = self.committed.clone();
+        if let Some(first) = committed.outcomes.first_mut() {
+            *first = Outcome::Repeated;
+        }
+        committed
     }
 }
 
@@ -205,7 +268,7 @@ mod tests {
             of(vec![put("a", 2, Precondition::None), delete("b"), put("c", 2, Precondition::Present)]),
             of(vec![put("b", 3, Precondition::Version(7)), delete("a")]),
         ];
-        let mut draft = Draft::new(Timestamp::UNIX_EPOCH, 5, HashMap::new());
+        let mut draft = Draft::new(Timestamp::UNIX_EPOCH, 5, HashMap::new(), HashMap::new());
         let results: Vec<_> = work.iter().map(|one| draft.perform(one)).collect();
         assert_eq!(results[0].as_ref().unwrap().sequence, 7);
         assert_eq!(results[1], Err(Error::PreconditionFailed { operation: 2, current: None }));
@@ -216,5 +279,6 @@ mod tests {
         assert!(row("a").present.is_none() && row("a").is_written);
         let document = row("b").present.as_ref().unwrap().document.clone().unwrap();
         assert_eq!(document.data, r#"{"n":3}"#);
+        assert_eq!(draft.steps.iter().map(|step| step.operation).collect::<Vec<_>>(), [0, 1, 0, 1]);
     }
 }

@@ -14,6 +14,9 @@ pub(super) enum Fault {
     /// No answer in time.
     #[error("PostgreSQL did not answer in time")]
     TimedOut,
+    /// One caller asks for what another record forbids.
+    #[error("{0}")]
+    Refused(Error),
     /// An answer that cannot be.
     #[error("PostgreSQL holds what Sixfold did not write: {0}")]
     Inconsistent(&'static str),
@@ -35,7 +38,11 @@ pub(super) enum Verdict {
 impl Fault {
     /// Decides what to do, when nothing was done.
     pub(super) fn verdict(&self) -> Verdict {
-        let Self::Said(error) = self else { return Verdict::GiveUp };
+        let error = match self {
+            Self::Said(error) => error,
+            Self::Refused(_) => return Verdict::Blame,
+            Self::TimedOut | Self::Inconsistent(_) => return Verdict::GiveUp,
+        };
         let Some(code) = error.code() else {
             // Values that cannot be sent are the caller's; all else without a code is the connection's.
             let is_value = error.to_string().starts_with("error serializing parameter");
@@ -43,6 +50,8 @@ impl Fault {
         };
         match *code {
             SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Verdict::Repeat,
+            // The lane writes one by one from now on, and then knows which operation it is.
+            SqlState::UNIQUE_VIOLATION => Verdict::Repeat,
             SqlState::ADMIN_SHUTDOWN
             | SqlState::CRASH_SHUTDOWN
             | SqlState::CANNOT_CONNECT_NOW
@@ -60,7 +69,7 @@ impl Fault {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::TimedOut => true,
-            Self::Inconsistent(_) => false,
+            Self::Inconsistent(_) | Self::Refused(_) => false,
             Self::Said(error) => match error.code() {
                 None => true,
                 Some(code) => {
@@ -74,10 +83,14 @@ impl Fault {
     pub(super) fn answer(&self) -> Error {
         match self {
             Self::TimedOut => Error::Unavailable { reason: "PostgreSQL did not answer in time".into() },
+            Self::Refused(error) => error.clone(),
             Self::Inconsistent(_) => Error::Storage { reason: self.to_string() },
             Self::Said(error) => match error.code().map(|code| &code.code()[..2]) {
                 None => Error::Unavailable { reason: "PostgreSQL is not reached".into() },
                 Some("22") => Error::Invalid { reason: "PostgreSQL cannot store a value of it".into() },
+                Some("54") => {
+                    Error::Invalid { reason: "PostgreSQL cannot index a value of this length".into() }
+                }
                 Some("08" | "53" | "57" | "55") => {
                     Error::Unavailable { reason: "PostgreSQL does not serve at present".into() }
                 }

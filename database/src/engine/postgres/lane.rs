@@ -55,7 +55,12 @@ pub(super) struct Written<D> {
 #[derive(Debug)]
 pub(super) enum Failed<D> {
     /// Nothing of it was done.
-    NotDone(Fault),
+    NotDone {
+        /// What happened.
+        fault: Fault,
+        /// Which of the writing statements failed; the server has then rolled back, and the connection is well.
+        at: Option<usize>,
+    },
     /// Its commit was sent and not answered.
     InDoubt {
         /// The transaction's name at the server.
@@ -69,7 +74,7 @@ pub(super) enum Failed<D> {
 
 impl<D, F: Into<Fault>> From<F> for Failed<D> {
     fn from(fault: F) -> Self {
-        Self::NotDone(fault.into())
+        Self::NotDone { fault: fault.into(), at: None }
     }
 }
 
@@ -207,9 +212,11 @@ impl<B: Batch> Lane<B> {
         };
         match self.batch.commit(&session, work, deadline).await {
             Ok(written) => Ok(written),
-            Err(Failed::NotDone(fault)) => {
-                // Whatever state the connection is in, a fresh one is in none.
-                self.link.discard(&session).await;
+            Err(Failed::NotDone { fault, at }) => {
+                if at.is_none() || fault.verdict() == Verdict::Reconnect {
+                    // Whatever state the connection is in, a fresh one is in none.
+                    self.link.discard(&session).await;
+                }
                 Err(Unsettled::not_done(&fault))
             }
             Err(Failed::InDoubt { transaction, written, fault }) => {
@@ -256,6 +263,10 @@ impl<B: Batch> Lane<B> {
     }
 
     fn say(&mut self, reason: &str, callers: usize, verdict: Verdict, attempt: u32) {
+        if verdict == Verdict::Blame {
+            tracing::debug!(reason, callers, "a caller is refused");
+            return;
+        }
         // A connection that broke while nothing was under way is replaced, and nobody notices.
         if callers == 0 || (attempt == 1 && verdict != Verdict::GiveUp) {
             tracing::debug!(reason, callers, "a transaction failed and is tried again");

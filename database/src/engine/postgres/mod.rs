@@ -6,9 +6,11 @@
 //! runtime of its own, so that opening and closing block just as SQLite's do, and no caller's runtime has to
 //! outlive a connection.
 
+mod declared;
 mod document;
 mod draft;
 mod fault;
+mod find;
 mod job_rows;
 mod jobs;
 mod lane;
@@ -33,6 +35,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::declared::Declarations;
 use self::jobs::Jobs;
 use self::lane::{Lane, Task};
 use self::link::Link;
@@ -47,7 +50,8 @@ use crate::engine::OpenError;
 use crate::job::backoff::Backoff;
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::{
-    Change, Committed, Config, Error, Job, JobCommand, Operation, Page, Query, Transaction, figures,
+    Change, Committed, Config, Declaration, Error, Job, JobCommand, Operation, Page, Query, Transaction,
+    figures,
 };
 
 /// How long a start waits for a server that is not there yet.
@@ -71,6 +75,8 @@ struct Inner {
     transactions: mpsc::Sender<Task<Transaction, Committed>>,
     commands: mpsc::Sender<Task<JobCommand, Vec<Job>>>,
     readers: Arc<Readers>,
+    declarations: Arc<Declarations>,
+    server: Server,
     wakes: Arc<Wakes>,
     writable: watch::Receiver<bool>,
     /// Cancelled when those who wait are to go.
@@ -117,13 +123,15 @@ impl Postgres {
             });
         })?;
         let no_thread = || OpenError::Storage { reason: "its thread ended".to_owned() };
-        let Parts { transactions, commands, readers, wakes, writable, stop } =
+        let Parts { transactions, commands, readers, declarations, server, wakes, writable, stop } =
             opening.recv().map_err(|_| no_thread())??;
         let (no_waiting, thread) = (CancellationToken::new(), Mutex::new(Some(thread)));
         Ok(Self(Arc::new(Inner {
             transactions,
             commands,
             readers,
+            declarations,
+            server,
             wakes,
             writable,
             no_waiting,
@@ -140,6 +148,7 @@ impl Postgres {
                 Operation::Patch { .. } => "patch",
                 Operation::Delete { .. } => "delete",
                 Operation::Enqueue { .. } => "enqueue",
+                Operation::Once { .. } => continue,
             });
         }
         enter(&self.0.transactions, transaction.clone()).await
@@ -148,6 +157,15 @@ impl Postgres {
     pub(super) async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
         figures::count("query");
         self.0.readers.query(namespace, query).await
+    }
+
+    pub(super) async fn declare(&self, namespace: &str, declaration: &Declaration) -> Result<(), Error> {
+        if self.0.readers.declared(namespace, &declaration.collection).await?.holds(declaration) {
+            return Ok(());
+        }
+        let declared = declared::declare(&self.0.server, namespace, declaration).await?;
+        self.0.declarations.note(namespace, &declaration.collection, declared);
+        Ok(())
     }
 
     pub(super) async fn changes(
@@ -279,6 +297,8 @@ struct Parts {
     transactions: mpsc::Sender<Task<Transaction, Committed>>,
     commands: mpsc::Sender<Task<JobCommand, Vec<Job>>>,
     readers: Arc<Readers>,
+    declarations: Arc<Declarations>,
+    server: Server,
     wakes: Arc<Wakes>,
     writable: watch::Receiver<bool>,
     stop: CancellationToken,
@@ -300,7 +320,9 @@ async fn start(config: &Config, server: Server) -> Result<(Parts, Running), Open
     schema::migrate(&connect(&server).await?, server.schema()).await?;
     let (transactions, transaction_inbox) = mpsc::channel(config.queue);
     let (commands, command_inbox) = mpsc::channel(config.queue);
-    let readers = Arc::new(Readers::new(&server, config.readers, config.read_queue));
+    let declarations = Arc::new(Declarations::default());
+    let readers = Readers::new(&server, Arc::clone(&declarations), config.readers, config.read_queue);
+    let readers = Arc::new(readers);
     let wakes = Arc::new(Wakes::default());
     let signal = Arc::new(Signal::new(Arc::clone(&wakes), server.schema()));
     let writable = watch::Sender::new(true);
@@ -309,13 +331,15 @@ async fn start(config: &Config, server: Server) -> Result<(Parts, Running), Open
         transactions,
         commands,
         readers: Arc::clone(&readers),
+        declarations: Arc::clone(&declarations),
+        server: server.clone(),
         wakes,
         writable: writable.subscribe(),
         stop: stop.clone(),
     };
     let backoff = Backoff { base: config.backoff_base, limit: config.backoff_limit };
     let records = Lane {
-        batch: Records,
+        batch: Records::new(declarations),
         link: Arc::new(Link::new(server.clone(), records::STATEMENTS)),
         inbox: transaction_inbox,
         most: config.batch,

@@ -1,7 +1,11 @@
 //! Statements that are sent together and answered together.
 
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
 
+use futures_util::FutureExt;
+use futures_util::future::maybe_done;
 use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -39,9 +43,7 @@ impl<'a> Pipeline<'a> {
     /// Sends everything and gives the rows of each statement, or the first failure: what follows it failed
     /// because of it.
     pub(super) async fn run(self, deadline: Instant) -> Result<Vec<Vec<Row>>, Fault> {
-        // Polled in order the first time, and with the first poll a statement is on its way.
-        let all = futures_util::future::join_all(self.sent);
-        let all = tokio::time::timeout_at(deadline, all).await.map_err(|_| Fault::TimedOut)?;
+        let all = tokio::time::timeout_at(deadline, all(self.sent)).await.map_err(|_| Fault::TimedOut)?;
         Ok(all.into_iter().collect::<Result<_, _>>()?)
     }
 
@@ -57,8 +59,7 @@ impl<'a> Pipeline<'a> {
     ) -> Result<(Written<D>, Vec<Vec<Row>>), Failed<D>> {
         let writes = self.sent.len();
         self.add_plain("COMMIT");
-        let all = futures_util::future::join_all(self.sent);
-        let fault = match tokio::time::timeout_at(deadline, all).await {
+        let fault = match tokio::time::timeout_at(deadline, all(self.sent)).await {
             Err(_) => Fault::TimedOut,
             Ok(results) => {
                 let failed = results.iter().position(Result::is_err);
@@ -68,7 +69,7 @@ impl<'a> Pipeline<'a> {
                         return Ok((written, rows));
                     }
                     Err(error) if failed < Some(writes) && error.code().is_some() => {
-                        return Err(Failed::NotDone(error.into()));
+                        return Err(Failed::NotDone { fault: error.into(), at: failed });
                     }
                     Err(error) => error.into(),
                 }
@@ -77,7 +78,26 @@ impl<'a> Pipeline<'a> {
         match transaction {
             Some(transaction) => Err(Failed::InDoubt { transaction, written, fault }),
             // It wrote nothing that could be lost.
-            None => Err(Failed::NotDone(fault)),
+            None => Err(fault.into()),
         }
     }
+}
+
+/// Sends all statements in order, then awaits them in order.
+async fn all(sent: Vec<Sent<'_>>) -> Vec<Result<Vec<Row>, tokio_postgres::Error>> {
+    let mut sent: Vec<_> = sent.into_iter().map(maybe_done).collect();
+    // With its first poll a statement is on its way; COMMIT must be behind all others.
+    poll_fn(|context| {
+        for statement in &mut sent {
+            let _ = statement.poll_unpin(context);
+        }
+        Poll::Ready(())
+    })
+    .await;
+    let mut answers = Vec::with_capacity(sent.len());
+    for mut statement in sent {
+        (&mut statement).await;
+        answers.extend(Pin::new(&mut statement).take_output());
+    }
+    answers
 }

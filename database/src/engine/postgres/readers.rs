@@ -11,8 +11,11 @@ use tokio::sync::{Semaphore, TryAcquireError};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::declared::{self, Declarations, Declared};
 use super::document;
+use super::draft::Kept;
 use super::fault::{Fault, Verdict};
+use super::find;
 use super::job_rows;
 use super::link::Link;
 use super::session::Server;
@@ -20,7 +23,8 @@ use crate::change::ChangeKind;
 use crate::engine::numbers::{number, stored};
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::limits::ANSWER_BYTES;
-use crate::{Change, Error, Job, JobState, Page, Query, Record};
+use crate::record::Answer;
+use crate::{Change, Error, Find, Job, JobState, Page, Query, Record, time};
 
 /// How long a read may take.
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -28,6 +32,9 @@ const DEADLINE: Duration = Duration::from_secs(4);
 /// Jobs of a page that does not say how many.
 const DEFAULT_PAGE: u32 = 100;
 
+const SOME: &str = include_str!("sql/some_records.sql");
+const LATEST: &str = include_str!("sql/latest_change.sql");
+const ANSWER: &str = include_str!("sql/get_answer.sql");
 const GET: &str = include_str!("sql/get_record.sql");
 const LIST: &str = include_str!("sql/list_records.sql");
 const CHANGES: &str = include_str!("sql/list_changes.sql");
@@ -38,12 +45,14 @@ const NEXT_DUE: &str = include_str!("sql/next_due.sql");
 const FIGURES: &str = include_str!("sql/queue_figures.sql");
 
 /// What each connection prepares; listings of jobs follow as they are asked for.
-const STATEMENTS: &[&str] = &[GET, LIST, CHANGES, CHANGES_OF_NAMESPACE, JOB, NEXT_DUE, FIGURES];
+const STATEMENTS: &[&str] =
+    &[GET, LIST, SOME, LATEST, ANSWER, declared::LOAD, CHANGES, CHANGES_OF_NAMESPACE, JOB, NEXT_DUE, FIGURES];
 
 /// The reading connections.
 #[derive(Debug)]
 pub(super) struct Readers {
     links: Vec<Link>,
+    declarations: Arc<Declarations>,
     next: AtomicUsize,
     /// How many more questions may wait.
     room: Semaphore,
@@ -51,9 +60,9 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Makes the connections' places; they connect when they are used.
-    pub(super) fn new(server: &Server, count: usize, queue: usize) -> Self {
+    pub(super) fn new(server: &Server, declarations: Arc<Declarations>, count: usize, queue: usize) -> Self {
         let links = (0..count).map(|_| Link::new(server.clone(), STATEMENTS)).collect();
-        Self { links, next: AtomicUsize::new(0), room: Semaphore::new(queue) }
+        Self { links, declarations, next: AtomicUsize::new(0), room: Semaphore::new(queue) }
     }
 
     /// Refuses every further question.
@@ -62,7 +71,7 @@ impl Readers {
     }
 
     /// Asks for rows; a question whose connection broke is asked once more on another.
-    async fn ask(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+    pub(super) async fn ask(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
         let _place = match self.room.try_acquire() {
             Ok(place) => place,
             Err(TryAcquireError::NoPermits) => return Err(Error::Overloaded),
@@ -105,8 +114,24 @@ impl Readers {
             Query::Get { collection, id } => {
                 let rows = self.ask(GET, &[&namespace, collection, id]).await?;
                 let read = |row: &Row| read_record(row, collection).map(|(record, _)| record);
-                Ok(Page { records: rows.iter().map(read).collect::<Result<_, _>>()?, next: None })
+                Ok(Page { records: rows.iter().map(read).collect::<Result<_, _>>()?, ..Page::default() })
             }
+            Query::Some { collection, ids } => self.some(namespace, collection, ids).await,
+            Query::Latest => {
+                let rows = self.ask(LATEST, &[&namespace]).await?;
+                let read = |row: &Row| row.try_get(0).map(number).map_err(unreadable);
+                Ok(Page { sequence: rows.first().map(read).transpose()?, ..Page::default() })
+            }
+            Query::Answer { key } => {
+                let rows = self.ask(ANSWER, &[&namespace, key]).await?;
+                let answer = rows
+                    .first()
+                    .map(read_answer)
+                    .transpose()?
+                    .map(|kept| Answer { committed: kept.repeat(), fingerprint: kept.fingerprint });
+                Ok(Page { answer, ..Page::default() })
+            }
+            Query::Find(asked) => self.find(namespace, asked).await,
             Query::List { collection, after, limit } => {
                 let after = without_nul(after.as_deref().unwrap_or(""));
                 let one_more = i64::from(*limit) + 1;
@@ -128,6 +153,38 @@ impl Readers {
                 Ok(page)
             }
         }
+    }
+
+    /// Answers by what is known to be declared, or, should that refuse, by what is declared now.
+    async fn find(&self, namespace: &str, asked: &Find) -> Result<Page, Error> {
+        if let Some(declared) = self.declarations.fresh(namespace, &asked.collection) {
+            match find::find(self, namespace, asked, &declared).await {
+                Err(Error::NotIndexed { .. } | Error::Invalid { .. }) => {}
+                answer => return answer,
+            }
+        }
+        let declared = self.declared(namespace, &asked.collection).await?;
+        find::find(self, namespace, asked, &declared).await
+    }
+
+    /// Reads what a collection declares.
+    pub(super) async fn declared(&self, namespace: &str, collection: &str) -> Result<Arc<Declared>, Error> {
+        let rows = self.ask(declared::LOAD, &[&namespace, &collection]).await?;
+        Ok(self.declarations.note(namespace, collection, declared::read(&rows)?))
+    }
+
+    /// Reads records by their names, until the answer is large.
+    async fn some(&self, namespace: &str, collection: &str, ids: &[String]) -> Result<Page, Error> {
+        let rows = self.ask(SOME, &[&namespace, &collection, &ids, &(ANSWER_BYTES as i64)]).await?;
+        let (mut page, mut bytes, mut place) = (Page::default(), 0, 0);
+        for row in &rows {
+            let (record, size) = read_record(row, collection)?;
+            bytes += size;
+            place = usize::try_from(row.try_get::<_, i64>(5).map_err(unreadable)?).unwrap_or(0);
+            page.records.push(record);
+        }
+        page.next = if bytes > ANSWER_BYTES { ids.get(place).cloned() } else { None };
+        Ok(page)
     }
 
     pub(super) async fn changes(
@@ -196,7 +253,7 @@ impl Readers {
         let rows = self.ask(NEXT_DUE, &[&queues]).await?;
         let due = rows.first().and_then(|row| {
             let (now, due) = (row.try_get::<_, Timestamp>(0).ok()?, row.try_get::<_, Timestamp>(1).ok()?);
-            Some(crate::time::until(now, due))
+            Some(time::until(now, due))
         });
         Ok(due)
     }
@@ -230,21 +287,29 @@ fn condition_of(state: JobState) -> &'static str {
     }
 }
 
+/// Reads the two columns of a kept answer.
+fn read_answer(row: &Row) -> Result<Kept, Error> {
+    let committed: &str = row.try_get(1).map_err(unreadable)?;
+    let committed = serde_json::from_str(committed)
+        .map_err(|error| Error::Storage { reason: format!("a kept answer: {error}") })?;
+    Ok(Kept { fingerprint: row.try_get(0).map_err(unreadable)?, committed, expires_at: None })
+}
+
 /// Cuts a text off before U+0000, which PostgreSQL does not take; as no name holds control characters, what
 /// is greater or less than it stays so.
 fn without_nul(text: &str) -> &str {
     text.split('\0').next().unwrap_or("")
 }
 
-fn read_record(row: &Row, collection: &str) -> Result<(Record, usize), Error> {
+pub(super) fn read_record(row: &Row, collection: &str) -> Result<(Record, usize), Error> {
     let text: &str = row.try_get(4).map_err(unreadable)?;
     let read = || {
         Ok::<_, tokio_postgres::Error>(Record {
             collection: collection.to_owned(),
             id: row.try_get(0)?,
             version: number(row.try_get(1)?),
-            created_at: row.try_get(2)?,
-            updated_at: row.try_get(3)?,
+            created_at: time::from_stored(row.try_get(2)?),
+            updated_at: time::from_stored(row.try_get(3)?),
             data: serde_json::Map::new(),
         })
     };

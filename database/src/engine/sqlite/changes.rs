@@ -1,6 +1,6 @@
 //! The change log as rows.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::records::Place;
 use super::writer::Moment;
@@ -14,6 +14,9 @@ pub(super) const CHANGES: &str = "SELECT sequence, namespace, collection, id, ki
     WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
 pub(super) const CHANGES_OF_NAMESPACE: &str = "SELECT sequence, namespace, collection, id, kind, at \
     FROM changes WHERE sequence > ?1 AND namespace = ?3 ORDER BY sequence LIMIT ?2";
+
+pub(super) const LATEST: &str =
+    "SELECT sequence FROM changes WHERE namespace = ?1 ORDER BY sequence DESC LIMIT 1";
 
 /// Appends a change; its sequence is the record's new version.
 pub(super) fn append(moment: &mut Moment<'_>, place: &Place<'_>, kind: ChangeKind) -> Result<u64, Error> {
@@ -48,6 +51,13 @@ pub(super) fn list(
         }
     }
     .map_err(Error::from)
+}
+
+/// Gives the sequence of a namespace's latest change.
+pub(super) fn latest(connection: &Connection, namespace: &str) -> Result<Option<u64>, Error> {
+    let mut statement = connection.prepare_cached(LATEST)?;
+    let found: Option<i64> = statement.query_row([namespace], |row| row.get(0)).optional()?;
+    Ok(found.map(number))
 }
 
 fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {

@@ -1,8 +1,11 @@
 //! The SQLite engine: one writer thread, a few readers, and the owner's lock on the data directory.
 
+mod answers;
 mod changes;
 mod connection;
+mod declared;
 mod failure;
+mod find;
 mod job_moves;
 mod job_rows;
 mod owner;
@@ -26,6 +29,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::connection::{check_library, create_private, database_file, open_reader, open_writer};
+use self::declared::Declarations;
 pub(crate) use self::owner::Owner;
 use self::readers::Readers;
 use self::upkeep::Upkeep;
@@ -35,7 +39,9 @@ use crate::engine::failures::FailureLog;
 use crate::engine::wakes::Wakes;
 use crate::job::backoff::Backoff;
 use crate::job::{JobFilter, JobPage, QueueFigures};
-use crate::{Change, Committed, Config, Error, Job, JobCommand, Page, Query, Transaction, figures, time};
+use crate::{
+    Change, Committed, Config, Declaration, Error, Job, JobCommand, Page, Query, Transaction, figures, time,
+};
 
 /// A SQLite database that this process owns; clones share it.
 #[derive(Debug, Clone)]
@@ -47,6 +53,7 @@ struct Inner {
     readers: Readers,
     wakes: Arc<Wakes>,
     upkeep: SyncSender<upkeep::Message>,
+    declarations: Declarations,
     threads: Mutex<Option<Threads>>,
     file: PathBuf,
     writable: watch::Receiver<bool>,
@@ -75,6 +82,7 @@ impl Sqlite {
         let log_pages = Arc::new(AtomicU32::new(0));
         let mut connection = writer::open_counted(&file, &log_pages)?;
         schema::migrate(&mut connection)?;
+        let declarations = Declarations::load(&connection)?;
         let readers = Readers::start(&file, config.readers, config.read_queue)?;
         let (log_upkeep, upkeep, upkeep_thread) = Upkeep::start(&file, config.checkpoint)?;
         let (outbox, inbox) = sync_channel(config.queue);
@@ -110,6 +118,7 @@ impl Sqlite {
             readers,
             wakes,
             upkeep,
+            declarations,
             threads,
             file,
             writable: writable_seen,
@@ -121,14 +130,33 @@ impl Sqlite {
     pub(super) async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
         match self.write(Work::Transact(transaction.clone())).await? {
             Done::Committed(committed) => Ok(committed),
-            Done::Jobs(_) => Err(mixed_up()),
+            Done::Jobs(_) | Done::Declared => Err(mixed_up()),
         }
     }
 
     pub(super) async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
         figures::count("query");
         let (namespace, query) = (namespace.to_owned(), query.clone());
-        self.0.readers.ask(move |connection| records::query(connection, &namespace, &query)).await
+        let Query::Find(asked) = query else {
+            return self
+                .0
+                .readers
+                .ask(move |connection| records::query(connection, &namespace, &query))
+                .await;
+        };
+        let declared = self.0.declarations.get(&namespace, &asked.collection);
+        self.0.readers.ask(move |connection| find::find(connection, &namespace, &asked, &declared)).await
+    }
+
+    pub(super) async fn declare(&self, namespace: &str, declaration: &Declaration) -> Result<(), Error> {
+        let (namespace, declaration) = (namespace.to_owned(), declaration.clone());
+        self.write(Work::Declare(namespace.clone(), declaration.clone())).await?;
+        // What a question is answered by is known only once it is durable.
+        let collection = declaration.collection;
+        let (of, named) = (namespace.clone(), collection.clone());
+        let declared = self.0.readers.ask(move |connection| declared::load(connection, &of, &named)).await?;
+        self.0.declarations.note(namespace, collection, declared);
+        Ok(())
     }
 
     pub(super) async fn job(&self, id: &str) -> Result<Job, Error> {
@@ -149,7 +177,7 @@ impl Sqlite {
     async fn move_jobs(&self, command: JobCommand) -> Result<Vec<Job>, Error> {
         match self.write(Work::Command(command)).await? {
             Done::Jobs(jobs) => Ok(jobs),
-            Done::Committed(_) => Err(mixed_up()),
+            Done::Committed(_) | Done::Declared => Err(mixed_up()),
         }
     }
 

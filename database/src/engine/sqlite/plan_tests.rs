@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, ToSql};
 
-use super::{changes, job_moves, job_rows, records, schema};
+use super::{answers, changes, job_moves, job_rows, records, schema};
 
 /// Gives SQLite's plan of a statement, one line a step.
 fn plan(connection: &Connection, sql: &str) -> String {
@@ -24,8 +24,11 @@ fn no_hot_statement_scans_or_sorts() {
         (records::DELETE, "INTEGER PRIMARY KEY"),
         (records::GET, "INDEX sqlite_autoindex_records_1"),
         (records::LIST, "INDEX sqlite_autoindex_records_1"),
+        (answers::FIND, "INDEX sqlite_autoindex_answers_1"),
+        (answers::FORGET, "INDEX answers_by_expiry"),
         (changes::CHANGES, "INTEGER PRIMARY KEY"),
         (changes::CHANGES_OF_NAMESPACE, "INDEX changes_by_namespace"),
+        (changes::LATEST, "INDEX changes_by_namespace"),
         (job_rows::GET, "INDEX sqlite_autoindex_jobs_1"),
         (job_rows::UPDATE, "INDEX sqlite_autoindex_jobs_1"),
         (job_moves::CLAIMABLE, "INDEX jobs_waiting"),

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
-use super::changes;
 use super::writer::Moment;
+use super::{answers, changes, declared};
 use crate::change::ChangeKind;
 use crate::engine::numbers::{number, stored};
 use crate::limits::{self, ANSWER_BYTES};
@@ -30,6 +30,15 @@ pub(super) const LIST: &str = "SELECT id, version, created_at, updated_at, data 
 /// Does a transaction's operations within the writer's present savepoint.
 pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Result<Committed, Error> {
     let namespace = &transaction.namespace;
+    if let Some(Operation::Once { key, fingerprint, .. }) = transaction.operations.first()
+        && let Some(answer) = answers::find(moment.connection, namespace, key, moment.now)?
+    {
+        figures::count("repeated");
+        return match answer.fingerprint == *fingerprint {
+            true => Ok(answer.committed),
+            false => Err(Error::KeyReused),
+        };
+    }
     let mut sequence = 0;
     let mut outcomes = Vec::with_capacity(transaction.operations.len());
     for (operation, wanted) in transaction.operations.iter().enumerate() {
@@ -48,16 +57,21 @@ pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Re
                 figures::count("delete");
                 delete(moment, &place(collection, id, *precondition))?
             }
+            Operation::Once { .. } => Outcome::First,
             Operation::Enqueue { job } => enqueue(moment, namespace, job)?,
         };
         match &outcome {
             Outcome::Written { record, .. } => sequence = record.version,
             Outcome::Deleted { version } => sequence = *version,
-            Outcome::Enqueued { .. } => {}
+            Outcome::Enqueued { .. } | Outcome::First | Outcome::Repeated => {}
         }
         outcomes.push(outcome);
     }
-    Ok(Committed { sequence, at: moment.now, outcomes })
+    let committed = Committed { sequence, at: moment.now, outcomes };
+    if let Some(Operation::Once { key, fingerprint, keep_ms }) = transaction.operations.first() {
+        answers::keep(moment, namespace, key, fingerprint, *keep_ms, &committed)?;
+    }
+    Ok(committed)
 }
 
 /// Which record an operation is about, and what must hold for it.
@@ -134,17 +148,15 @@ fn write(
     let (connection, now) = (moment.connection, time::to_stored(moment.now));
     let created_at = match present {
         Some(present) => {
-            connection.prepare_cached(UPDATE)?.execute(params![
-                present.number,
-                stored(version),
-                now,
-                text
-            ])?;
+            let row = params![present.number, stored(version), now, text];
+            let done = connection.prepare_cached(UPDATE)?.execute(row);
+            done.map_err(|error| declared::explain(connection, error, place.operation))?;
             present.created_at
         }
         None => {
             let row = params![place.namespace, place.collection, place.id, stored(version), now, text];
-            connection.prepare_cached(INSERT)?.execute(row)?;
+            let done = connection.prepare_cached(INSERT)?.execute(row);
+            done.map_err(|error| declared::explain(connection, error, place.operation))?;
             moment.now
         }
     };
@@ -160,9 +172,20 @@ pub(super) fn query(connection: &Connection, namespace: &str, query: &Query) -> 
             let mut statement = connection.prepare_cached(GET)?;
             let found = statement.query_row([namespace, collection, id], |row| read(row, collection));
             let records = found.optional()?.map(|(record, _)| record).into_iter().collect();
-            return Ok(Page { records, next: None });
+            return Ok(Page { records, ..Page::default() });
         }
         Query::List { collection, after, limit } => (collection, after.as_deref().unwrap_or(""), *limit),
+        Query::Some { collection, ids } => return some(connection, namespace, collection, ids),
+        Query::Latest => {
+            let sequence = changes::latest(connection, namespace)?;
+            return Ok(Page { sequence, ..Page::default() });
+        }
+        Query::Answer { key } => {
+            let answer = answers::find(connection, namespace, key, time::now())?;
+            return Ok(Page { answer, ..Page::default() });
+        }
+        // Answered by `find`, which knows what is declared.
+        Query::Find(_) => return Ok(Page::default()),
     };
     let mut statement = connection.prepare_cached(LIST)?;
     // One more than asked for tells whether there is a next page.
@@ -181,7 +204,28 @@ pub(super) fn query(connection: &Connection, namespace: &str, query: &Query) -> 
     Ok(page)
 }
 
-fn read(row: &Row<'_>, collection: &str) -> rusqlite::Result<(Record, usize)> {
+/// Reads records by their names, until the answer is large.
+fn some(connection: &Connection, namespace: &str, collection: &str, ids: &[String]) -> Result<Page, Error> {
+    let mut statement = connection.prepare_cached(GET)?;
+    let mut page = Page::default();
+    let mut bytes = 0;
+    for id in ids {
+        if bytes > ANSWER_BYTES {
+            page.next = Some(id.clone());
+            break;
+        }
+        let found =
+            statement.query_row([namespace, collection, id], |row| read(row, collection)).optional()?;
+        if let Some((record, size)) = found {
+            bytes += size;
+            page.records.push(record);
+        }
+    }
+    Ok(page)
+}
+
+/// Reads the five columns of a record, and how long its data is as text.
+pub(super) fn read(row: &Row<'_>, collection: &str) -> rusqlite::Result<(Record, usize)> {
     let text = row.get_ref(4)?.as_str()?;
     let data = serde_json::from_str(text).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, error.into())

@@ -5,7 +5,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::engine::OpenError;
 
 /// The steps in order; a released one is never changed, only followed by another.
-const STEPS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_collections.sql"),
+    include_str!("migrations/0003_answers.sql"),
+];
 
 /// The version of the schema this program reads and writes.
 pub(crate) const VERSION: u32 = STEPS.len() as u32;

@@ -16,11 +16,11 @@ use tokio::sync::{oneshot, watch};
 
 use super::failure::Failed;
 use super::upkeep::Upkeep;
-use super::{connection, job_moves, records};
+use super::{connection, declared, job_moves, records};
 use crate::engine::failures::{FailureLog, not_done};
 use crate::engine::wakes::{Effects, Wakes};
 use crate::job::backoff::Backoff;
-use crate::{Committed, Error, Job, JobCommand, Transaction, figures, time};
+use crate::{Committed, Declaration, Error, Job, JobCommand, Transaction, figures, time};
 
 /// The longest the writer sleeps while leases are held: a clock that was set is noticed after this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -46,12 +46,15 @@ pub(super) struct Task {
 pub(super) enum Work {
     Transact(Transaction),
     Command(JobCommand),
+    /// What a collection of a namespace declares.
+    Declare(String, Declaration),
 }
 
 /// What was written.
 pub(super) enum Done {
     Committed(Committed),
     Jobs(Vec<Job>),
+    Declared,
 }
 
 /// What one operation needs: the open transaction, the time, a random source, and where effects are noted.
@@ -195,6 +198,9 @@ impl Writer {
             results.push(within_savepoint(&mut moment, |moment| match one {
                 Work::Transact(transaction) => records::transact(moment, transaction).map(Done::Committed),
                 Work::Command(command) => job_moves::perform(moment, command).map(Done::Jobs),
+                Work::Declare(namespace, declaration) => {
+                    declared::declare(moment.connection, namespace, declaration).map(|()| Done::Declared)
+                }
             })?);
         }
         if effects.leases {

@@ -15,11 +15,12 @@ CREATE TABLE records (
     collection text        COLLATE "C" NOT NULL,
     id         text        COLLATE "C" NOT NULL,
     version    bigint      NOT NULL,
-    created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL,
+    -- Whole microseconds since 1970, UTC: numbers, as which they are indexed and compared.
+    created_at bigint      NOT NULL,
+    updated_at bigint      NOT NULL,
     data       jsonb       NOT NULL,
-    -- The document as it was written, only where jsonb would change it: U+0000, and numbers beyond 1e15
-    -- with a fraction or an exponent.
+    -- The document as it was written, only where that is not just what `data` holds: characters below U+0002,
+    -- and numbers from 1e15 on that are not written as whole ones.
     exact      text,
     PRIMARY KEY (namespace, collection, id)
 );

@@ -1,0 +1,6 @@
+SELECT scan, number, definition, coalesce(is_ready, false)
+FROM collections
+LEFT JOIN collection_indexes
+     ON collection_indexes.namespace = collections.namespace AND collection_indexes.collection = collections.name
+WHERE collections.namespace = $1 AND collections.name = $2
+ORDER BY number

@@ -1,0 +1,163 @@
+//! Walking an index for a question: one statement a stretch, rows read only as far as they are needed.
+
+use std::ops::ControlFlow;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Row, ToSql, params_from_iter};
+use serde_json::Value;
+
+use super::declared::{Declared, expression, of_collection, sql_name};
+use super::records;
+use crate::find::gather::{Counting, Gather};
+use crate::find::plan::{Walk, plan};
+use crate::find::segment::{Segment, segments};
+use crate::find::{Find, Kind};
+use crate::{Error, Page, Record};
+
+/// The columns of a record, which the columns of the walk follow.
+const RECORD: usize = 5;
+
+/// Answers a question for records by what they hold.
+pub(super) fn find(
+    connection: &Connection,
+    namespace: &str,
+    find: &Find,
+    declared: &Declared,
+) -> Result<Page, Error> {
+    let walk = plan(find, &declared.indexes, declared.scan)?;
+    let after = find.after.as_ref().map(|after| after.values.as_slice());
+    let stretches = segments(&walk, after)?;
+    let source = Source { connection, namespace, collection: &find.collection, walk: &walk, declared };
+    let mut gather = Gather::new(find, &walk.name);
+    source.walk(&stretches, |row, record, size| gather.take(record, size, || place(row, &walk)))?;
+    let mut page = gather.finish();
+    if let Some(mut counting) = Counting::new(find) {
+        let all = segments(&walk, None)?;
+        source.walk(&all, |_, record, _| counting.take(&record))?;
+        page.total = Some(counting.finish());
+    }
+    Ok(page)
+}
+
+/// Where a walk goes along.
+struct Source<'a> {
+    connection: &'a Connection,
+    namespace: &'a str,
+    collection: &'a str,
+    walk: &'a Walk,
+    declared: &'a Declared,
+}
+
+impl Source<'_> {
+    /// Reads the rows of stretches, one after the other, until it is enough.
+    fn walk(
+        &self,
+        stretches: &[Segment],
+        mut take: impl FnMut(&Row<'_>, Record, usize) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        for stretch in stretches {
+            let (sql, values) = statement(self.namespace, self.collection, self.walk, self.declared, stretch);
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(params_from_iter(values))?;
+            while let Some(row) = rows.next()? {
+                let (record, size) = records::read(row, self.collection)?;
+                if take(row, record, size).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes the statement of one stretch, and what is bound to it.
+pub(super) fn statement(
+    namespace: &str,
+    collection: &str,
+    walk: &Walk,
+    declared: &Declared,
+    stretch: &Segment,
+) -> (String, Vec<Bindable>) {
+    let mut expressions: Vec<String> = walk.columns.iter().map(expression).collect();
+    expressions.push("id".to_owned());
+    let mut conditions = vec![of_collection(namespace, collection)];
+    let mut values = Vec::new();
+    for (value, expression) in stretch.equals.iter().zip(&expressions) {
+        match value {
+            Value::Null => conditions.push(format!("{expression} IS NULL")),
+            value => {
+                values.push(Bindable(value.clone()));
+                conditions.push(format!("{expression} = ?{}", values.len()));
+            }
+        }
+    }
+    if let Some(expression) = expressions.get(stretch.equals.len()) {
+        if stretch.not_null && stretch.lower.is_none() && stretch.upper.is_none() {
+            conditions.push(format!("{expression} IS NOT NULL"));
+        }
+        for (bound, sign) in [(&stretch.lower, '>'), (&stretch.upper, '<')] {
+            if let Some(bound) = bound {
+                values.push(Bindable(bound.value.clone()));
+                let equal = if bound.inclusive { "=" } else { "" };
+                conditions.push(format!("{expression} {sign}{equal} ?{}", values.len()));
+            }
+        }
+    }
+    let index = walk
+        .index
+        .map_or_else(|| "sqlite_autoindex_records_1".to_owned(), |place| sql_name(declared.numbers[place]));
+    let descending = walk.columns.iter().map(|column| column.descending).chain([false]);
+    // What is fixed is left out: of an expression SQLite does not see that it has one value, and would sort.
+    let free = expressions.iter().zip(descending).skip(stretch.equals.len());
+    let order = free.map(|(expression, descending)| {
+        format!("{expression}{}", if descending != walk.backward { " DESC" } else { "" })
+    });
+    let order: Vec<String> = order.collect();
+    // A unique index does not hold the name, and finds one record.
+    let is_single = walk.index.is_some_and(|place| declared.indexes[place].unique);
+    let order = if is_single { String::new() } else { format!(" ORDER BY {}", order.join(", ")) };
+    let free: Vec<String> =
+        expressions[walk.equals.len()..walk.columns.len()].iter().map(|free| format!(", {free}")).collect();
+    let sql = format!(
+        "SELECT id, version, created_at, updated_at, data{} FROM records INDEXED BY {index} WHERE {}{order}",
+        free.concat(),
+        conditions.join(" AND "),
+    );
+    (sql, values)
+}
+
+/// Reads where a row stands in the walk's free columns, as the index has it, and its name.
+fn place(row: &Row<'_>, walk: &Walk) -> Vec<Value> {
+    let free = walk.columns[walk.equals.len()..].iter().enumerate();
+    let values = free.map(|(number, column)| match (row.get_ref(RECORD + number), column.kind) {
+        (Ok(ValueRef::Integer(flag)), Kind::Boolean) => Value::Bool(flag != 0),
+        (Ok(ValueRef::Integer(number)), _) => Value::from(number),
+        (Ok(ValueRef::Real(number)), _) => Value::from(number),
+        (Ok(ValueRef::Text(text)), _) => Value::from(String::from_utf8_lossy(text)),
+        _ => Value::Null,
+    });
+    let name = row.get(0).unwrap_or_default();
+    values.chain([Value::String(name)]).collect()
+}
+
+/// A boolean, number or string as SQLite takes it.
+#[derive(Debug)]
+pub(super) struct Bindable(Value);
+
+impl ToSql for Bindable {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match &self.0 {
+            Value::Bool(flag) => i64::from(*flag).into(),
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => whole.into(),
+                (None, fraction) => fraction.unwrap_or(0.0).into(),
+            },
+            Value::String(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            _ => rusqlite::types::Null.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "find_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! What a collection declares of itself: which fields are indexed, and which are unique.
+
+use serde::{Deserialize, Serialize};
+
+use super::field::{Field, ID};
+use crate::{Error, limits};
+
+/// The most indexes of one collection; each costs every write.
+pub const INDEX_LIMIT: usize = 16;
+
+/// The most columns of one index.
+pub const COLUMN_LIMIT: usize = 4;
+
+/// What a collection declares.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declaration {
+    /// The collection.
+    pub collection: String,
+    /// Its indexes. They are made where they are missing; those that were declared before and are not any more
+    /// stay, because an instance of an earlier release may still need them.
+    #[serde(default)]
+    pub indexes: Vec<Index>,
+    /// Indexes that are removed if they are there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<Index>,
+    /// Whether filters may ask about fields that no index has.
+    #[serde(default)]
+    pub scan: bool,
+}
+
+/// Fields by which records are found in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    /// Its columns, the first one deciding first; the record's name decides last.
+    pub columns: Vec<Column>,
+    /// Whether no two records may have the same in all columns. A record with null in one of them is free.
+    #[serde(default)]
+    pub unique: bool,
+}
+
+/// One field of an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// The field.
+    pub field: Field,
+    /// The type of its values; a value of another type counts as null here.
+    pub kind: Kind,
+    /// Whether the greatest comes first.
+    #[serde(default)]
+    pub descending: bool,
+}
+
+/// The type of the values in a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Strings, by the bytes of their UTF-8.
+    Text,
+    /// Numbers, by value; `created_at` and `updated_at` are numbers.
+    Number,
+    /// `false`, then `true`.
+    Boolean,
+}
+
+impl Index {
+    /// Spells it: equal indexes have equal names.
+    pub fn name(&self) -> String {
+        let columns: Vec<String> = self.columns.iter().map(Column::name).collect();
+        let unique = if self.unique { "unique " } else { "" };
+        format!("{unique}{}", columns.join(","))
+    }
+
+    /// Names its fields.
+    pub fn fields(&self) -> Vec<String> {
+        self.columns.iter().map(|column| column.field.to_string()).collect()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.columns.is_empty() || self.columns.len() > COLUMN_LIMIT {
+            return invalid(format!("an index has 1 to {COLUMN_LIMIT} fields"));
+        }
+        for (place, column) in self.columns.iter().enumerate() {
+            if column.field.as_str() == ID {
+                return invalid("every index ends with `id`, so none names it");
+            }
+            if column.field.is_of_record() && column.kind != Kind::Number {
+                return invalid(format!("`{}` is a number", column.field));
+            }
+            if self.columns[..place].iter().any(|earlier| earlier.field == column.field) {
+                return invalid(format!("an index has `{}` twice", column.field));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Column {
+    fn name(&self) -> String {
+        let kind = match self.kind {
+            Kind::Text => "text",
+            Kind::Number => "number",
+            Kind::Boolean => "boolean",
+        };
+        format!("{}{}:{kind}", if self.descending { "-" } else { "" }, self.field)
+    }
+}
+
+impl Declaration {
+    /// Checks that it is of a bounded size and makes sense.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        limits::check_name("collection", &self.collection)?;
+        if self.indexes.len() > INDEX_LIMIT || self.dropped.len() > INDEX_LIMIT {
+            return invalid(format!("a collection has at most {INDEX_LIMIT} indexes"));
+        }
+        self.indexes.iter().chain(&self.dropped).try_for_each(Index::check)?;
+        match self.dropped.iter().find(|dropped| self.indexes.contains(dropped)) {
+            Some(both) => invalid(format!("the index `{}` is declared and dropped", both.name())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn invalid<T>(reason: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Invalid { reason: reason.into() })
+}

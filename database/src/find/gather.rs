@@ -1,0 +1,98 @@
+//! Gathering a page, or counting, from the records an engine walks past; the same for every engine.
+
+use std::ops::ControlFlow;
+
+use serde_json::Value;
+
+use super::{COUNTED_LIMIT, Count, ESTIMATED_LIMIT, EXAMINED_LIMIT, Find, Position, Total, project};
+use crate::limits::ANSWER_BYTES;
+use crate::{Page, Record};
+
+/// A page in the making.
+pub(crate) struct Gather<'a> {
+    find: &'a Find,
+    index: &'a str,
+    page: Page,
+    examined: u64,
+    bytes: usize,
+    /// Where the record before the present one stands.
+    last: Option<Vec<Value>>,
+}
+
+impl<'a> Gather<'a> {
+    /// Begins a page of a question whose walk goes along an index of this name.
+    pub(crate) fn new(find: &'a Find, index: &'a str) -> Self {
+        Self { find, index, page: Page::default(), examined: 0, bytes: 0, last: None }
+    }
+
+    /// Takes the next record of the walk, with its size as text and its place; breaks when the page is over.
+    pub(crate) fn take(
+        &mut self,
+        mut record: Record,
+        size: usize,
+        place: impl FnOnce() -> Vec<Value>,
+    ) -> ControlFlow<()> {
+        self.bytes += size;
+        let is_full = self.page.records.len() == self.find.limit as usize;
+        let is_large = self.bytes > ANSWER_BYTES && !self.page.records.is_empty();
+        if is_full || is_large || self.examined == EXAMINED_LIMIT {
+            let values = self.last.take();
+            self.page.position = values.map(|values| Position { index: self.index.to_owned(), values });
+            return ControlFlow::Break(());
+        }
+        self.examined += 1;
+        self.last = Some(place());
+        if self.find.filter.as_ref().is_none_or(|filter| filter.matches(&record)) {
+            if let Some(fields) = &self.find.fields {
+                record.data = project(&record.data, fields);
+            }
+            self.page.records.push(record);
+        } else {
+            // What is not answered weighs nothing.
+            self.bytes -= size;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Gives the page.
+    pub(crate) fn finish(self) -> Page {
+        self.page
+    }
+}
+
+/// A count in the making.
+pub(crate) struct Counting<'a> {
+    find: &'a Find,
+    examined: u64,
+    most: u64,
+    total: Total,
+}
+
+impl<'a> Counting<'a> {
+    /// Begins to count, when the question asks for it.
+    pub(crate) fn new(find: &'a Find) -> Option<Self> {
+        let most = match find.count {
+            Count::None => return None,
+            Count::Estimated => ESTIMATED_LIMIT,
+            Count::Exact => COUNTED_LIMIT,
+        };
+        Some(Self { find, examined: 0, most, total: Total { counted: 0, is_exact: true } })
+    }
+
+    /// Takes the next record of the walk from its beginning; breaks when enough was counted.
+    pub(crate) fn take(&mut self, record: &Record) -> ControlFlow<()> {
+        if self.examined == self.most {
+            self.total.is_exact = false;
+            return ControlFlow::Break(());
+        }
+        self.examined += 1;
+        let matches = self.find.filter.as_ref().is_none_or(|filter| filter.matches(record));
+        self.total.counted += u64::from(matches);
+        ControlFlow::Continue(())
+    }
+
+    /// Gives the count.
+    pub(crate) fn finish(self) -> Total {
+        self.total
+    }
+}

@@ -142,6 +142,18 @@ pub(crate) enum DatabaseAction {
         /// The file a backup wrote
         file: PathBuf,
     },
+    /// Copy all data from one engine to another, which must be empty; neither may be running
+    Copy {
+        /// sqlite, sqlite:DIR, postgres://…, or file:PATH of a file that holds one of these
+        #[arg(value_parser = database::Url::read)]
+        from: database::Url,
+        /// The same for the destination
+        #[arg(value_parser = database::Url::read)]
+        to: database::Url,
+        /// The folder that `sqlite` stands for [default: data]
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
     /// Print the credential that opens one namespace and nothing else
     Credential {
         /// The namespace
@@ -225,7 +237,11 @@ impl ServiceOptions {
 impl DatabaseOptions {
     pub(crate) fn flags(&self) -> Flags {
         let data = match &self.action {
-            Some(DatabaseAction::Backup { data, .. } | DatabaseAction::Restore { data, .. }) => data.as_ref(),
+            Some(
+                DatabaseAction::Backup { data, .. }
+                | DatabaseAction::Restore { data, .. }
+                | DatabaseAction::Copy { data, .. },
+            ) => data.as_ref(),
             _ => self.data.as_ref(),
         };
         flags([

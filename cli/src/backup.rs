@@ -1,8 +1,9 @@
-//! `sixfold database backup | restore | verify | credential`.
+//! `sixfold database backup | restore | verify | copy | credential`.
 
 use std::process::ExitCode;
 
 use database::backup::{self, BackupError, Report};
+use database::copy;
 
 use crate::args::DatabaseAction;
 use crate::settings::Settings;
@@ -30,6 +31,14 @@ pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::R
             print_report("restored", &restored);
         }
         DatabaseAction::Verify { file } => print_report("verified", &backup::verify(file)?),
+        DatabaseAction::Copy { from, to, .. } => {
+            let done = run::block_on(async { Ok(copy::copy(from, to, data).await?) })?;
+            terminal::say(format_args!(
+                "copied {from} to {to}: {} records, {} changes up to {}, {} jobs, {} kept answers; both hold \
+                 SHA-256 {}",
+                done.records, done.changes, done.sequence, done.jobs, done.answers, done.sha256
+            ));
+        }
         DatabaseAction::Credential { namespace } => {
             let credential = settings.token().namespace_credential(namespace);
             let credential = credential.ok_or_else(|| {

@@ -10,6 +10,7 @@ mod access;
 pub mod backup;
 pub mod change;
 mod config;
+pub mod copy;
 pub mod engine;
 mod error;
 mod exchange;

@@ -29,6 +29,18 @@ impl Url {
     }
 }
 
+impl Url {
+    /// Reads a URL, or the file that holds it when the text is `file:PATH`.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let url = match text.strip_prefix("file:") {
+            None => text.to_owned(),
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| format!("the URL's file {path} cannot be read: {error}"))?,
+        };
+        Ok(url.trim().parse::<Self>()?)
+    }
+}
+
 impl FromStr for Url {
     type Err = &'static str;
 
@@ -85,14 +97,7 @@ impl Serialize for Url {
 impl<'de> Deserialize<'de> for Url {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let text = match text.strip_prefix("file:") {
-            None => text,
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| D::Error::custom(format!("the URL's file {path} cannot be read: {error}")))?
-                .trim()
-                .to_owned(),
-        };
-        text.parse().map_err(D::Error::custom)
+        Self::read(&text).map_err(D::Error::custom)
     }
 }
 

@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
 use std::cmp::Ordering;
+use std::path::Path;
 
 use database::find::{Column, Comparison, Field, Filter, Index, Kind, Order, State};
 use database::{
-    Config, Database, Declaration, Engine, Find, Operation, Precondition, Query, Record, Transaction,
+    Config, Database, Declaration, Engine, Find, Operation, Precondition, Query, Record, Transaction, Url,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value};
+use system_tests::postgres::Scratch;
 
 /// The fields of the random records.
 const FIELDS: [&str; 4] = ["n", "t", "b", "o.n"];
@@ -202,13 +204,14 @@ fn is_in_order(one: &Record, next: &Record, order: &[Order]) -> bool {
 }
 
 async fn run(
+    url: Url,
     records: Vec<Map<String, Value>>,
     late: Vec<Map<String, Value>>,
     filters: Vec<(Filter, Vec<Order>)>,
     limit: u32,
 ) {
-    let data = tempfile::tempdir().unwrap();
-    let database = Database::Local(Engine::open(&Config::default(), data.path()).unwrap());
+    let config = Config { url, ..Config::default() };
+    let database = Database::Local(Engine::open(&config, Path::new("none")).unwrap());
     let declaration =
         Declaration { collection: "things".into(), indexes: indexes(), ..Declaration::default() };
     database.declare("shop", &declaration).await.unwrap();
@@ -260,15 +263,35 @@ async fn run(
     }
 }
 
+type Case = (Vec<Map<String, Value>>, Vec<Map<String, Value>>, Vec<(Filter, Vec<Order>)>, u32);
+
+fn case() -> impl Strategy<Value = Case> {
+    (
+        prop::collection::vec(record(), 0..40),
+        prop::collection::vec(record(), 0..20),
+        prop::collection::vec((filter(), order()), 1..12),
+        1u32..9,
+    )
+}
+
+fn check(url: Url, (records, late, filters, limit): Case) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(run(url, records, late, filters, limit));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn what_is_found_is_what_a_look_at_every_record_finds(
-        records in prop::collection::vec(record(), 0..40),
-        late in prop::collection::vec(record(), 0..20),
-        filters in prop::collection::vec((filter(), order()), 1..12),
-        limit in 1u32..9,
-    ) {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run(records, late, filters, limit));
+    fn sqlite_finds_what_a_look_at_every_record_finds(case in case()) {
+        let data = tempfile::tempdir().unwrap();
+        check(Url::SqliteIn(data.path().to_owned()), case);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn postgres_finds_what_a_look_at_every_record_finds(case in case()) {
+        check(Scratch::create().url().parse().unwrap(), case);
     }
 }

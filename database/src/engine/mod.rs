@@ -3,7 +3,7 @@
 mod error;
 mod failures;
 mod numbers;
-mod postgres;
+pub(crate) mod postgres;
 pub(crate) mod sqlite;
 mod waits;
 mod wakes;

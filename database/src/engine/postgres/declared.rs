@@ -40,7 +40,10 @@ const FRESH: Duration = Duration::from_secs(5);
 
 /// What is declared of each collection, as far as it was asked for.
 #[derive(Debug, Default)]
-pub(super) struct Declarations(RwLock<HashMap<(String, String), (Instant, Arc<Declared>)>>);
+pub(super) struct Declarations(RwLock<HashMap<(String, String), Known>>);
+
+/// What is known of one collection, and since when.
+type Known = (Instant, Arc<Declared>);
 
 /// What is declared of one collection.
 #[derive(Debug, Default)]

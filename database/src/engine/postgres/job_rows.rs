@@ -51,6 +51,17 @@ fn document<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
     serde_json::from_str(text).map_err(|_| Fault::Inconsistent("a job's document is not JSON"))
 }
 
+/// Gives the stored state: whether a waiting job is scheduled or ready is told by its time.
+pub(super) fn state_text(state: JobState) -> &'static str {
+    match state {
+        JobState::Scheduled | JobState::Ready => "waiting",
+        JobState::Leased => "leased",
+        JobState::Succeeded => "succeeded",
+        JobState::Dead => "dead",
+        JobState::Canceled => "canceled",
+    }
+}
+
 /// Jobs that moved, a list a column, as `sql/update_jobs.sql` takes them.
 #[derive(Debug, Default)]
 pub(super) struct Moved {
@@ -68,14 +79,7 @@ pub(super) struct Moved {
 impl Moved {
     pub(super) fn push(&mut self, job: &Job) {
         self.ids.push(job.id.clone());
-        self.states.push(match job.state {
-            // Which of the two a waiting job is, its time tells.
-            JobState::Scheduled | JobState::Ready => "waiting",
-            JobState::Leased => "leased",
-            JobState::Succeeded => "succeeded",
-            JobState::Dead => "dead",
-            JobState::Canceled => "canceled",
-        });
+        self.states.push(state_text(job.state));
         self.attempts.push(job.attempt.into());
         self.results.push(job.result.as_ref().map(ToString::to_string));
         self.errors.push(job.error.clone());

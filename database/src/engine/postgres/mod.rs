@@ -21,6 +21,7 @@ mod records;
 mod schema;
 mod session;
 mod signal;
+pub(crate) mod transfer;
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
 use std::thread::JoinHandle;

@@ -317,7 +317,7 @@ pub(super) fn read_record(row: &Row, collection: &str) -> Result<(Record, usize)
     Ok((Record { data: document::parse(text)?, ..record }, text.len()))
 }
 
-fn read_change(row: &Row) -> Result<Change, tokio_postgres::Error> {
+pub(super) fn read_change(row: &Row) -> Result<Change, tokio_postgres::Error> {
     let kind = match row.try_get(4)? {
         "create" => ChangeKind::Create,
         "delete" => ChangeKind::Delete,

@@ -20,11 +20,7 @@ pub(super) const LATEST: &str =
 
 /// Appends a change; its sequence is the record's new version.
 pub(super) fn append(moment: &mut Moment<'_>, place: &Place<'_>, kind: ChangeKind) -> Result<u64, Error> {
-    let kind = match kind {
-        ChangeKind::Create => "create",
-        ChangeKind::Update => "update",
-        ChangeKind::Delete => "delete",
-    };
+    let kind = kind_text(kind);
     let now = time::to_stored(moment.now);
     let row = params![place.namespace, place.collection, place.id, kind, now];
     let sequence = moment.connection.prepare_cached(APPEND)?.insert(row)?;
@@ -60,7 +56,7 @@ pub(super) fn latest(connection: &Connection, namespace: &str) -> Result<Option<
     Ok(found.map(number))
 }
 
-fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
+pub(super) fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
     let kind = match row.get_ref(4)?.as_str()? {
         "create" => ChangeKind::Create,
         "delete" => ChangeKind::Delete,
@@ -74,4 +70,13 @@ fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
         kind,
         at: time::from_stored(row.get(5)?),
     })
+}
+
+/// Gives the stored kind.
+pub(super) fn kind_text(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Create => "create",
+        ChangeKind::Update => "update",
+        ChangeKind::Delete => "delete",
+    }
 }

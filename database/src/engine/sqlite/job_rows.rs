@@ -18,6 +18,8 @@ macro_rules! columns {
     };
 }
 
+/// What [`read`] reads.
+pub(super) const COLUMNS: &str = columns!();
 pub(super) const INSERT: &str = concat!(
     "INSERT INTO jobs (",
     columns!(),
@@ -38,7 +40,14 @@ const DEFAULT_PAGE: u32 = 100;
 
 /// Puts a new job into its queue.
 pub(super) fn insert(moment: &mut Moment<'_>, job: &Job) -> Result<(), Error> {
-    moment.connection.prepare_cached(INSERT)?.execute(params![
+    insert_row(moment.connection, job)?;
+    moment.effects.moved(job);
+    Ok(())
+}
+
+/// Writes a job as it stands.
+pub(super) fn insert_row(connection: &Connection, job: &Job) -> Result<(), Error> {
+    connection.prepare_cached(INSERT)?.execute(params![
         job.id,
         job.namespace,
         job.queue,
@@ -57,7 +66,6 @@ pub(super) fn insert(moment: &mut Moment<'_>, job: &Job) -> Result<(), Error> {
         time::to_stored(job.updated_at),
         job.traceparent,
     ])?;
-    moment.effects.moved(job);
     Ok(())
 }
 

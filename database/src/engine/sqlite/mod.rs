@@ -12,6 +12,7 @@ mod owner;
 mod readers;
 mod records;
 pub(crate) mod schema;
+pub(crate) mod transfer;
 mod upkeep;
 mod waits;
 mod writer;

@@ -1,0 +1,164 @@
+//! Moving all data from one engine to another: `sixfold database copy FROM TO`.
+//!
+//! The source is read in one snapshot, in the order of its keys; the destination, which must be empty, is
+//! written in one transaction, read again, and committed only if the two hold the same: as many of each, with
+//! the same SHA-256 over all of it. A few items at a time are in memory, however many there are.
+
+mod digest;
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+pub(crate) use self::digest::Digest;
+use crate::engine::{postgres, sqlite};
+use crate::{Change, Committed, Declaration, Error, Job, JobState, OpenError, Record, Url};
+
+/// How many items travel together.
+pub(crate) const CHUNK: usize = 64;
+
+/// How many chunks may wait for the destination.
+const WAITING: usize = 2;
+
+/// What was copied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many records there are.
+    pub records: u64,
+    /// How many changes.
+    pub changes: u64,
+    /// How many jobs, ended ones included.
+    pub jobs: u64,
+    /// How many kept answers.
+    pub answers: u64,
+    /// The last sequence that was given out.
+    pub sequence: u64,
+    /// The SHA-256 of all of it, the same at both ends.
+    pub sha256: String,
+}
+
+/// Why nothing was copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// One of the two cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// There is something already.
+    #[error("{place} is not empty; nothing was copied")]
+    NotEmpty {
+        /// The destination.
+        place: String,
+    },
+    /// The source ended before all was read.
+    #[error("the source ended early; nothing was copied")]
+    Unfinished,
+    /// What was written is not what was read.
+    #[error("the destination does not hold what the source does; nothing was copied")]
+    Differs,
+    /// Reading or writing failed.
+    #[error("{0}; nothing was copied")]
+    Failed(Error),
+    /// The data is there, and one of its indexes is not.
+    #[error("all data was copied, but an index of {collection} could not be made: {error}")]
+    Index {
+        /// The collection.
+        collection: String,
+        /// Why.
+        error: Error,
+    },
+}
+
+impl From<Error> for CopyError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// One thing that is copied.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Item {
+    Record {
+        namespace: String,
+        record: Record,
+    },
+    Change(Change),
+    Job(Box<Job>),
+    Answer {
+        namespace: String,
+        key: String,
+        fingerprint: String,
+        committed: Committed,
+        expires_at: Timestamp,
+    },
+}
+
+impl Item {
+    /// Makes an item of a job: whether a waiting one is ready depends on when one looks.
+    pub(crate) fn of_job(mut job: Job) -> Self {
+        if job.state == JobState::Scheduled {
+            job.state = JobState::Ready;
+        }
+        Self::Job(Box::new(job))
+    }
+}
+
+/// What the source sends.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// Some items.
+    Items(Vec<Item>),
+    /// All were sent; this is the last sequence, and what collections declare in their namespaces.
+    End { sequence: u64, declarations: Vec<(String, Declaration)> },
+}
+
+/// The source's end of the way to the destination.
+pub(crate) type Outbox = mpsc::Sender<Part>;
+
+/// The destination's end.
+pub(crate) type Inbox = mpsc::Receiver<Part>;
+
+/// Copies everything; `data` is the folder that a plain `sqlite` stands for.
+pub async fn copy(from: &Url, to: &Url, data: &Path) -> Result<Summary, CopyError> {
+    let (outbox, inbox) = mpsc::channel(WAITING);
+    // Both are opened before anything is moved, so that what cannot be opened is said at once.
+    let reading = read(from.clone(), data.to_owned(), outbox);
+    let writing = write(to.clone(), data.to_owned(), inbox);
+    let (read, written) = tokio::join!(reading, writing);
+    match (read, written) {
+        (Ok(()), written) => written,
+        // A source that fails leaves the destination without an end, which says less.
+        (Err(error), Ok(_) | Err(CopyError::Unfinished)) => Err(error),
+        (Err(_), Err(error)) => Err(error),
+    }
+}
+
+async fn read(from: Url, data: PathBuf, outbox: Outbox) -> Result<(), CopyError> {
+    match from {
+        Url::Sqlite => blocking(move || sqlite::transfer::send_all(&data, &outbox)).await,
+        Url::SqliteIn(folder) => blocking(move || sqlite::transfer::send_all(&folder, &outbox)).await,
+        Url::Postgres(url) => postgres::transfer::send_all(&url, &outbox).await,
+    }
+}
+
+async fn write(to: Url, data: PathBuf, mut inbox: Inbox) -> Result<Summary, CopyError> {
+    match to {
+        Url::Sqlite => blocking(move || sqlite::transfer::receive_all(&data, &mut inbox)).await,
+        Url::SqliteIn(folder) => blocking(move || sqlite::transfer::receive_all(&folder, &mut inbox)).await,
+        Url::Postgres(ref url) => postgres::transfer::receive_all(url, &to.to_string(), &mut inbox).await,
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CopyError> + Send + 'static,
+) -> Result<T, CopyError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Error::Storage { reason: error.to_string() }.into()))
+}
+
+/// What the source says when the destination has gone.
+pub(crate) fn nobody_listens() -> CopyError {
+    Error::Unavailable { reason: "the destination ended".into() }.into()
+}

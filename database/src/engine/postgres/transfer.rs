@@ -1,0 +1,277 @@
+//! All data of a database, read in one snapshot and written in one transaction ([`crate::copy`]).
+
+use process::Secret;
+use tokio::runtime::Handle;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::document::Document;
+use super::fault::Fault;
+use super::session::{Server, Session};
+use super::{declared, job_rows, readers, schema};
+use crate::copy::{CHUNK, CopyError, Digest, Inbox, Item, Outbox, Part, Summary, nobody_listens};
+use crate::engine::OpenError;
+use crate::engine::numbers::{number, stored};
+use crate::{Declaration, Error, Record, time};
+
+const RECORDS: &str = include_str!("sql/copy_records.sql");
+const CHANGES: &str = include_str!("sql/list_changes.sql");
+const JOBS: &str = include_str!("sql/copy_jobs.sql");
+const ANSWERS: &str = include_str!("sql/copy_answers.sql");
+const COLLECTIONS: &str = "SELECT namespace, name FROM collections ORDER BY namespace, name";
+const SEQUENCE: &str = "SELECT sequence FROM counter";
+const LOCK: &str = "SELECT sequence FROM counter FOR UPDATE";
+const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM records) AND NOT EXISTS (SELECT FROM changes) \
+    AND NOT EXISTS (SELECT FROM jobs) AND NOT EXISTS (SELECT FROM answers)";
+const PUT_RECORDS: &str = include_str!("sql/paste_records.sql");
+const PUT_CHANGES: &str = include_str!("sql/paste_changes.sql");
+const PUT_JOBS: &str = include_str!("sql/paste_jobs.sql");
+const PUT_ANSWERS: &str = include_str!("sql/keep_answers.sql");
+const SET_SEQUENCE: &str = "UPDATE counter SET sequence = $1";
+
+/// The settings of a connection that is to take as long as it takes.
+const PATIENT: &str = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+
+/// Opens the database and brings its schema up.
+async fn open(url: &Secret) -> Result<(Server, Session), CopyError> {
+    let unreadable = || OpenError::Config { reason: "the PostgreSQL URL cannot be read".to_owned() };
+    let server = Server::new(url.expose().parse().map_err(|_| unreadable())?, Handle::current());
+    let storage = |fault: Fault| OpenError::Storage { reason: fault.to_string() };
+    let session = server.connect(&[], None).await.map_err(storage)?;
+    schema::migrate(&session, server.schema()).await?;
+    session.run(PATIENT).await.map_err(failed)?;
+    Ok((server, session))
+}
+
+/// Sends everything there is.
+pub(crate) async fn send_all(url: &Secret, outbox: &Outbox) -> Result<(), CopyError> {
+    let (_, session) = open(url).await?;
+    session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(failed)?;
+    let mut pages = Pages::new(&session);
+    while let Some(items) = pages.next().await? {
+        outbox.send(Part::Items(items)).await.map_err(|_| nobody_listens())?;
+    }
+    let sequence = number(session.query_one(SEQUENCE, &[]).await.map_err(failed)?.get(0));
+    let declarations = declarations(&session).await?;
+    outbox.send(Part::End { sequence, declarations }).await.map_err(|_| nobody_listens())
+}
+
+/// Takes everything into an empty database, and makes the indexes.
+pub(crate) async fn receive_all(url: &Secret, place: &str, inbox: &mut Inbox) -> Result<Summary, CopyError> {
+    let (server, session) = open(url).await?;
+    session.run("BEGIN").await.map_err(failed)?;
+    // A process that serves this database waits meanwhile, and gives up waiting.
+    session.query_one(LOCK, &[]).await.map_err(failed)?;
+    if !session.query_one(IS_EMPTY, &[]).await.map_err(failed)?.get::<_, bool>(0) {
+        return Err(CopyError::NotEmpty { place: place.to_owned() });
+    }
+    let mut digest = Digest::new();
+    let (sequence, declarations) = loop {
+        match inbox.recv().await.ok_or(CopyError::Unfinished)? {
+            Part::Items(items) => {
+                items.iter().try_for_each(|item| digest.take(item))?;
+                paste(&session, &items).await?;
+            }
+            Part::End { sequence, declarations } => break (sequence, declarations),
+        }
+    };
+    session.execute(SET_SEQUENCE, &[&stored(sequence)]).await.map_err(failed)?;
+    let sent = digest.finish(sequence);
+    if content(&session).await? != sent {
+        return Err(CopyError::Differs);
+    }
+    session.run("COMMIT").await.map_err(failed)?;
+    for (namespace, declaration) in declarations {
+        let declared = declared::declare(&server, &namespace, &declaration).await;
+        let collection = declaration.collection;
+        declared.map_err(|error| CopyError::Index { collection, error })?;
+    }
+    Ok(sent)
+}
+
+/// Counts and hashes what is there.
+async fn content(session: &Session) -> Result<Summary, CopyError> {
+    let (mut digest, mut pages) = (Digest::new(), Pages::new(session));
+    while let Some(items) = pages.next().await? {
+        items.iter().try_for_each(|item| digest.take(item))?;
+    }
+    Ok(digest.finish(number(session.query_one(SEQUENCE, &[]).await.map_err(failed)?.get(0))))
+}
+
+async fn declarations(session: &Session) -> Result<Vec<(String, Declaration)>, CopyError> {
+    let mut all = Vec::new();
+    for row in session.query(COLLECTIONS, &[]).await.map_err(failed)? {
+        let (namespace, collection): (String, String) = (row.get(0), row.get(1));
+        let rows = session.query(declared::LOAD, &[&namespace, &collection]).await.map_err(failed)?;
+        let declared = declared::read(&rows)?;
+        let (indexes, scan) = (declared.indexes, declared.scan);
+        all.push((namespace, Declaration { collection, indexes, scan, ..Declaration::default() }));
+    }
+    Ok(all)
+}
+
+/// The content page by page: records, changes, jobs, answers, each in the order of its key.
+struct Pages<'a> {
+    session: &'a Session,
+    kind: usize,
+    after: Option<Item>,
+}
+
+impl<'a> Pages<'a> {
+    fn new(session: &'a Session) -> Self {
+        Self { session, kind: 0, after: None }
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<Item>>, CopyError> {
+        loop {
+            let items = match self.kind {
+                0 => self.records().await?,
+                1 => self.changes().await?,
+                2 => self.jobs().await?,
+                3 => self.answers().await?,
+                _ => return Ok(None),
+            };
+            self.after = items.last().cloned();
+            match items.is_empty() {
+                true => self.kind += 1,
+                false => return Ok(Some(items)),
+            }
+        }
+    }
+
+    async fn page<T>(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+        read: impl Fn(&Row) -> Result<T, Error>,
+    ) -> Result<Vec<T>, CopyError> {
+        let rows = self.session.query(sql, values).await.map_err(failed)?;
+        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    async fn records(&self) -> Result<Vec<Item>, CopyError> {
+        let (namespace, collection, id) = match &self.after {
+            Some(Item::Record { namespace, record }) => {
+                (namespace.as_str(), &*record.collection, &*record.id)
+            }
+            _ => ("", "", ""),
+        };
+        let read = |row: &Row| {
+            let collection: &str = row.try_get(6).map_err(unreadable)?;
+            let (record, _) = readers::read_record(row, collection)?;
+            Ok(Item::Record { namespace: row.try_get(5).map_err(unreadable)?, record })
+        };
+        self.page(RECORDS, &[&namespace, &collection, &id, &(CHUNK as i64)], read).await
+    }
+
+    async fn changes(&self) -> Result<Vec<Item>, CopyError> {
+        let after = match &self.after {
+            Some(Item::Change(change)) => stored(change.sequence),
+            _ => 0,
+        };
+        let read = |row: &Row| readers::read_change(row).map(Item::Change).map_err(unreadable);
+        self.page(CHANGES, &[&after, &(CHUNK as i64)], read).await
+    }
+
+    async fn jobs(&self) -> Result<Vec<Item>, CopyError> {
+        let after = match &self.after {
+            Some(Item::Job(job)) => job.id.as_str(),
+            _ => "",
+        };
+        let read = |row: &Row| Ok(Item::of_job(job_rows::read(row).map_err(unreadable)?.0));
+        self.page(JOBS, &[&after, &(CHUNK as i64)], read).await
+    }
+
+    async fn answers(&self) -> Result<Vec<Item>, CopyError> {
+        let (namespace, key) = match &self.after {
+            Some(Item::Answer { namespace, key, .. }) => (namespace.as_str(), key.as_str()),
+            _ => ("", ""),
+        };
+        let read = |row: &Row| {
+            let text = |column| row.try_get::<_, String>(column).map_err(unreadable);
+            let committed = serde_json::from_str(&text(3)?)
+                .map_err(|error| Error::Storage { reason: format!("a kept answer: {error}") })?;
+            let expires_at = row.try_get(4).map_err(unreadable)?;
+            Ok(Item::Answer {
+                namespace: text(0)?,
+                key: text(1)?,
+                fingerprint: text(2)?,
+                committed,
+                expires_at,
+            })
+        };
+        self.page(ANSWERS, &[&namespace, &key, &(CHUNK as i64)], read).await
+    }
+}
+
+/// Writes items, all of one kind; a chunk is small, so each is one statement.
+async fn paste(session: &Session, items: &[Item]) -> Result<(), CopyError> {
+    let statements = items.iter().map(|item| paste_one(session, item));
+    // They travel together.
+    futures_util::future::try_join_all(statements).await?;
+    Ok(())
+}
+
+async fn paste_one(session: &Session, item: &Item) -> Result<(), CopyError> {
+    match item {
+        Item::Record { namespace, record } => {
+            let Record { collection, id, version, created_at, updated_at, data } = record;
+            let Document { data, exact } = Document::of(data)?;
+            let times = (time::to_stored(*created_at), time::to_stored(*updated_at));
+            let values: [&(dyn ToSql + Sync); 8] =
+                [namespace, collection, id, &stored(*version), &times.0, &times.1, &data, &exact];
+            session.execute(PUT_RECORDS, &values).await
+        }
+        Item::Change(change) => {
+            let kind = serde_json::to_value(change.kind).unwrap_or_default();
+            let values: [&(dyn ToSql + Sync); 6] = [
+                &stored(change.sequence),
+                &change.namespace,
+                &change.collection,
+                &change.id,
+                &kind.as_str().unwrap_or_default(),
+                &change.at,
+            ];
+            session.execute(PUT_CHANGES, &values).await
+        }
+        Item::Job(job) => {
+            let result = job.result.as_ref().map(ToString::to_string);
+            let values: [&(dyn ToSql + Sync); 17] = [
+                &job.id,
+                &job.namespace,
+                &job.queue,
+                &job.kind,
+                &job_rows::state_text(job.state),
+                &i64::from(job.attempt),
+                &i64::from(job.max_attempts),
+                &job.payload.to_string(),
+                &result,
+                &job.error,
+                &job.progress,
+                &stored(job.lease_token),
+                &job.lease_until,
+                &job.run_at,
+                &job.created_at,
+                &job.updated_at,
+                &job.traceparent,
+            ];
+            session.execute(PUT_JOBS, &values).await
+        }
+        Item::Answer { namespace, key, fingerprint, committed, expires_at } => {
+            let committed = serde_json::to_string(committed)
+                .map_err(|error| Error::Storage { reason: error.to_string() })?;
+            let values: [&(dyn ToSql + Sync); 5] =
+                [&vec![namespace], &vec![key], &vec![fingerprint], &vec![committed], &vec![*expires_at]];
+            session.execute(PUT_ANSWERS, &values).await
+        }
+    }
+    .map_err(failed)
+}
+
+fn failed(error: tokio_postgres::Error) -> CopyError {
+    Error::Storage { reason: Fault::from(error).to_string() }.into()
+}
+
+fn unreadable(fault: impl Into<Fault>) -> Error {
+    Error::Storage { reason: fault.into().to_string() }
+}

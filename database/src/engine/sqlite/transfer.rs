@@ -1,0 +1,202 @@
+//! All data of a database, read in one snapshot and written in one transaction ([`crate::copy`]).
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{Owner, changes, connection, declared, job_rows, records, schema};
+use crate::copy::{CHUNK, CopyError, Digest, Inbox, Item, Outbox, Part, Summary, nobody_listens};
+use crate::engine::OpenError;
+use crate::engine::numbers::{number, stored};
+use crate::{Declaration, Error, Record, time};
+
+const RECORDS: &str = "SELECT id, version, created_at, updated_at, data, namespace, collection FROM records \
+    ORDER BY namespace, collection, id";
+const CHANGES: &str = "SELECT sequence, namespace, collection, id, kind, at FROM changes ORDER BY sequence";
+const ANSWERS: &str =
+    "SELECT namespace, key, fingerprint, committed, expires_at FROM answers ORDER BY namespace, key";
+const COLLECTIONS: &str = "SELECT namespace, name FROM collections ORDER BY namespace, name";
+const SEQUENCE: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'changes'";
+const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM records) AND NOT EXISTS (SELECT 1 FROM changes) \
+    AND NOT EXISTS (SELECT 1 FROM jobs) AND NOT EXISTS (SELECT 1 FROM answers)";
+const PUT_RECORD: &str = "INSERT INTO records (namespace, collection, id, version, created_at, updated_at, data) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const PUT_CHANGE: &str =
+    "INSERT INTO changes (sequence, namespace, collection, id, kind, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const PUT_ANSWER: &str = "INSERT INTO answers (namespace, key, fingerprint, committed, expires_at) \
+    VALUES (?1, ?2, ?3, ?4, ?5)";
+const FORGET_SEQUENCE: &str = "DELETE FROM sqlite_sequence WHERE name = 'changes'";
+const SET_SEQUENCE: &str = "INSERT INTO sqlite_sequence (name, seq) VALUES ('changes', ?1)";
+
+/// A data directory that is ours meanwhile.
+struct Opened {
+    connection: Connection,
+    _owner: Owner,
+}
+
+/// Takes a data directory, opens its database and brings its schema up.
+fn open(folder: &Path, may_make: bool) -> Result<Opened, CopyError> {
+    connection::check_library()?;
+    let file = connection::database_file(folder);
+    // Asking for the metadata opens nothing.
+    if !may_make && !file.exists() {
+        let reason = format!("there is no database in {}", folder.display());
+        return Err(OpenError::Storage { reason }.into());
+    }
+    let owner = Owner::take(folder)?;
+    connection::create_private(&file).map_err(OpenError::from)?;
+    let mut connection = connection::open_writer(&file).map_err(OpenError::from)?;
+    schema::migrate(&mut connection)?;
+    Ok(Opened { connection, _owner: owner })
+}
+
+/// Sends everything there is; blocks.
+pub(crate) fn send_all(folder: &Path, outbox: &Outbox) -> Result<(), CopyError> {
+    let opened = open(folder, false)?;
+    let connection = &opened.connection;
+    connection.execute_batch("BEGIN").map_err(Error::from)?;
+    let mut chunk = Vec::with_capacity(CHUNK);
+    each(connection, |item| {
+        chunk.push(item);
+        match chunk.len() {
+            CHUNK => {
+                outbox.blocking_send(Part::Items(std::mem::take(&mut chunk))).map_err(|_| nobody_listens())
+            }
+            _ => Ok(()),
+        }
+    })?;
+    let (sequence, declarations) = (last_sequence(connection)?, declarations(connection)?);
+    for part in [Part::Items(chunk), Part::End { sequence, declarations }] {
+        outbox.blocking_send(part).map_err(|_| nobody_listens())?;
+    }
+    Ok(())
+}
+
+/// Takes everything into an empty database, and makes the indexes; blocks.
+pub(crate) fn receive_all(folder: &Path, inbox: &mut Inbox) -> Result<Summary, CopyError> {
+    let opened = open(folder, true)?;
+    let connection = &opened.connection;
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(Error::from)?;
+    if !connection.query_row(IS_EMPTY, (), |row| row.get::<_, bool>(0)).map_err(Error::from)? {
+        return Err(CopyError::NotEmpty { place: folder.display().to_string() });
+    }
+    let mut digest = Digest::new();
+    let (sequence, declarations) = loop {
+        match inbox.blocking_recv().ok_or(CopyError::Unfinished)? {
+            Part::Items(items) => {
+                for item in &items {
+                    digest.take(item)?;
+                    put(connection, item)?;
+                }
+            }
+            Part::End { sequence, declarations } => break (sequence, declarations),
+        }
+    };
+    connection.execute(FORGET_SEQUENCE, ()).map_err(Error::from)?;
+    connection.execute(SET_SEQUENCE, [stored(sequence)]).map_err(Error::from)?;
+    let sent = digest.finish(sequence);
+    let mut content = Digest::new();
+    each(connection, |item| Ok(content.take(&item)?))?;
+    if content.finish(last_sequence(connection)?) != sent {
+        return Err(CopyError::Differs);
+    }
+    for (namespace, declaration) in declarations {
+        declared::declare(connection, &namespace, &declaration)?;
+    }
+    connection.execute_batch("COMMIT").map_err(Error::from)?;
+    Ok(sent)
+}
+
+/// Gives everything in order: records, changes, jobs, answers, each in the order of its key.
+fn each(
+    connection: &Connection,
+    mut take: impl FnMut(Item) -> Result<(), CopyError>,
+) -> Result<(), CopyError> {
+    let jobs = format!("SELECT {} FROM jobs ORDER BY id", job_rows::COLUMNS);
+    walk(connection, RECORDS, read_record, &mut take)?;
+    walk(connection, CHANGES, |row| Ok(Item::Change(changes::read_change(row)?)), &mut take)?;
+    let read_job = |row: &Row<'_>| Ok(Item::of_job(job_rows::read(row, Timestamp::MAX)?.0));
+    walk(connection, &jobs, read_job, &mut take)?;
+    walk(connection, ANSWERS, read_answer, &mut take)
+}
+
+fn walk(
+    connection: &Connection,
+    sql: &str,
+    read: impl Fn(&Row<'_>) -> Result<Item, Error>,
+    take: &mut impl FnMut(Item) -> Result<(), CopyError>,
+) -> Result<(), CopyError> {
+    let mut statement = connection.prepare(sql).map_err(Error::from)?;
+    let mut rows = statement.query(()).map_err(Error::from)?;
+    while let Some(row) = rows.next().map_err(Error::from)? {
+        take(read(row)?)?;
+    }
+    Ok(())
+}
+
+fn read_record(row: &Row<'_>) -> Result<Item, Error> {
+    let collection: String = row.get(6)?;
+    let (record, _) = records::read(row, &collection)?;
+    Ok(Item::Record { namespace: row.get(5)?, record })
+}
+
+fn read_answer(row: &Row<'_>) -> Result<Item, Error> {
+    let committed: String = row.get(3)?;
+    let committed = serde_json::from_str(&committed)
+        .map_err(|error| Error::Storage { reason: format!("a kept answer: {error}") })?;
+    let expires_at = time::from_stored(row.get(4)?);
+    Ok(Item::Answer {
+        namespace: row.get(0)?,
+        key: row.get(1)?,
+        fingerprint: row.get(2)?,
+        committed,
+        expires_at,
+    })
+}
+
+fn put(connection: &Connection, item: &Item) -> Result<(), Error> {
+    match item {
+        Item::Record { namespace, record } => {
+            let Record { collection, id, version, created_at, updated_at, data } = record;
+            let text = text(data)?;
+            let times = (time::to_stored(*created_at), time::to_stored(*updated_at));
+            let row = params![namespace, collection, id, stored(*version), times.0, times.1, text];
+            connection.prepare_cached(PUT_RECORD)?.execute(row)?;
+        }
+        Item::Change(change) => {
+            let kind = changes::kind_text(change.kind);
+            let at = time::to_stored(change.at);
+            let row =
+                params![stored(change.sequence), change.namespace, change.collection, change.id, kind, at];
+            connection.prepare_cached(PUT_CHANGE)?.execute(row)?;
+        }
+        Item::Job(job) => job_rows::insert_row(connection, job)?,
+        Item::Answer { namespace, key, fingerprint, committed, expires_at } => {
+            let row = params![namespace, key, fingerprint, text(committed)?, time::to_stored(*expires_at)];
+            connection.prepare_cached(PUT_ANSWER)?.execute(row)?;
+        }
+    }
+    Ok(())
+}
+
+fn text(value: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Storage { reason: error.to_string() })
+}
+
+fn last_sequence(connection: &Connection) -> Result<u64, Error> {
+    let found: Option<i64> = connection.query_row(SEQUENCE, (), |row| row.get(0)).optional()?;
+    Ok(found.map_or(0, number))
+}
+
+fn declarations(connection: &Connection) -> Result<Vec<(String, Declaration)>, Error> {
+    let mut statement = connection.prepare(COLLECTIONS)?;
+    let named = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let named: Vec<(String, String)> = named.collect::<Result<_, _>>()?;
+    let declaration = |(namespace, collection): (String, String)| {
+        let declared = declared::load(connection, &namespace, &collection)?;
+        let (indexes, scan) = (declared.indexes, declared.scan);
+        Ok((namespace, Declaration { collection, indexes, scan, ..Declaration::default() }))
+    };
+    named.into_iter().map(declaration).collect()
+}

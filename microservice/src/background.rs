@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use database::{Database, Error, Query};
+use database::{Database, Declaration, Error, Query};
 use jiff::Timestamp;
 use process::health::HealthState;
 use process::{Health, Shutdown};
@@ -30,6 +30,8 @@ pub(crate) struct Background {
     pub(crate) database: Database,
     /// The accounts, of the accounts service.
     pub(crate) accounts: Option<Arc<Accounts>>,
+    /// What its collections declare.
+    pub(crate) declarations: Vec<Declaration>,
     /// Who is to be told of the first account.
     pub(crate) first_admin: Option<oneshot::Sender<FirstAdmin>>,
     /// What keeps the cache true to the change log.
@@ -41,7 +43,7 @@ pub(crate) struct Background {
 /// What is repeated until the database does it.
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// Loading or making what the accounts need.
+    /// Declaring the collections; loading or making what the accounts need.
     Prepare,
     /// Answering the cheapest question.
     Probe,
@@ -94,8 +96,10 @@ impl Background {
         while let Err(error) = self.attempt(step).await {
             let standing = error.standing();
             // Said once, when the database is lost, and not while a whole house is starting; a wrong
-            // credential does not become right by waiting, so it is said then too.
-            if standing != said && (self.health.state() == HealthState::Ready || error == Error::Forbidden) {
+            // credential does not become right by waiting, nor a declaration that the records contradict, so
+            // those are said then too.
+            let lasts = matches!(error, Error::Forbidden | Error::Invalid { .. });
+            if standing != said && (self.health.state() == HealthState::Ready || lasts) {
                 tracing::warn!(%error, "{standing}");
             } else {
                 tracing::debug!(%error, ?step, "{standing}");
@@ -109,7 +113,12 @@ impl Background {
 
     async fn attempt(&self, step: Step) -> Result<(), Error> {
         match (step, &self.accounts) {
-            (Step::Prepare, None) => Ok(()),
+            (Step::Prepare, None) => {
+                for declaration in &self.declarations {
+                    self.database.declare(&self.namespace, declaration).await?;
+                }
+                Ok(())
+            }
             (Step::Prepare, Some(accounts)) => accounts.prepare().await,
             (Step::Probe, _) => {
                 // A record that nobody makes.

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use axum::extract::Request;
+use bytes::Bytes;
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body::Body as _;
 use http_body_util::LengthLimitError;
@@ -11,7 +13,7 @@ use process::problem::{Fault, kinds};
 use serde_json::{Map, Value};
 
 /// How long a body may take to arrive; the gateway in front has buffered or streams it without pause.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The media type of a JSON document.
 pub(crate) const JSON: &str = "application/json";
@@ -19,27 +21,44 @@ pub(crate) const JSON: &str = "application/json";
 /// The media type of a merge patch (RFC 7396 §3).
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// Reads a body of at most `limit` bytes as JSON of a media type.
-pub(crate) async fn read_json(request: Request, limit: u64, media_type: &str) -> Result<Value, Problem> {
-    let sent = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+/// The media type of a JSON patch (RFC 6902 §6).
+pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
+
+/// Finds which of the media types a body is sent as.
+pub(crate) fn media_type<'a>(fields: &HeaderMap, taken: &[&'a str]) -> Result<&'a str, Problem> {
+    let sent = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let sent = sent.split(';').next().unwrap_or_default().trim();
-    if !sent.eq_ignore_ascii_case(media_type) {
-        let detail = format!("send the body as {media_type}");
-        return Err(Problem::new(kinds::UNSUPPORTED_MEDIA_TYPE).detail(detail));
-    }
+    taken.iter().find(|taken| sent.eq_ignore_ascii_case(taken)).copied().ok_or_else(|| {
+        let detail = format!("send the body as {}", taken.join(" or "));
+        Problem::new(kinds::UNSUPPORTED_MEDIA_TYPE).detail(detail)
+    })
+}
+
+/// Reads a body of at most `limit` bytes as JSON of a media type.
+pub(crate) async fn read_json(request: Request, limit: u64, taken: &str) -> Result<Value, Problem> {
+    media_type(request.headers(), &[taken])?;
+    parse(&read_bytes(request, limit).await?)
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(crate) async fn read_bytes(request: Request, limit: u64) -> Result<Bytes, Problem> {
     let body = request.into_body();
     if body.size_hint().lower() > limit {
         return Err(too_large(limit));
     }
     let limit_bytes = usize::try_from(limit).unwrap_or(usize::MAX);
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, limit_bytes))
+    tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, limit_bytes))
         .await
         .map_err(|_| Problem::new(kinds::REQUEST_TIMEOUT))?
         .map_err(|error| match error.into_inner().is::<LengthLimitError>() {
             true => too_large(limit),
             false => Problem::new(kinds::MALFORMED_REQUEST).detail("the body ended early"),
-        })?;
-    serde_json::from_slice(&bytes).map_err(|error| {
+        })
+}
+
+/// Parses a body as JSON.
+pub(crate) fn parse(bytes: &Bytes) -> Result<Value, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
         let detail = format!("the body is not JSON: line {} column {}", error.line(), error.column());
         Problem::new(kinds::MALFORMED_REQUEST).detail(detail)
     })

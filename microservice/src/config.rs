@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use database::find::Field;
+use database::find::field::ID;
 use database::limits::{DOCUMENT_LIMIT, NAME_LIMIT, is_name};
 use process::{ConfigError, Secret, Services};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::accounts::refuse_password;
+use crate::declare;
+use crate::rules;
 use crate::schema::{self, Schema};
 
 /// The largest `max_body`: what the database takes as one record, less room for the fields of the server.
@@ -56,10 +60,74 @@ pub struct Collection {
     pub max_body: u64,
     /// The most records of one page.
     pub page_limit: u32,
+    /// What listings are filtered and ordered by: each `"field"`, or `"field,-other"` for several together and
+    /// for falling order. The type is the schema's; where that has none, `"field:text"`, `:number` or `:boolean`.
+    pub indexes: Vec<String>,
+    /// What no two records may have the same: each `"field"`, or `"field,other"` for several together.
+    pub unique: Vec<String>,
+    /// Indexes and unique fields of before, to be removed; what is only no longer declared stays.
+    pub dropped_indexes: Vec<String>,
+    /// Likewise of `unique`.
+    pub dropped_unique: Vec<String>,
+    /// Whether filters may ask about fields that no index has; then a page looks at up to 10,000 records.
+    pub scan: bool,
     /// Fields only the house sets, with the value a new record starts with; clients may not send them.
     pub server_fields: BTreeMap<String, Value>,
+    /// The field that holds whom a record belongs to: its maker, by the name a gateway tells. Only the server
+    /// sets it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Fields of a new record that are computed where the client leaves them out.
+    pub defaults: BTreeMap<String, Computed>,
+    /// Fields that are set when the record is made and never changed.
+    pub readonly: Vec<String>,
+    /// Who may do what.
+    pub rules: Rules,
     /// Jobs put into a queue in the same transaction as a new record.
     pub on_create: Vec<Enqueue>,
+    /// Likewise when a record is changed.
+    pub on_update: Vec<Enqueue>,
+    /// Likewise when it is deleted.
+    pub on_delete: Vec<Enqueue>,
+}
+
+/// Who may do what with a collection's records: each a list of roles, `owner` and `public`. Without a list
+/// whoever the gateway lets pass may; an empty one is nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rules {
+    /// Who lists; an owner gets its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list: Option<Vec<String>>,
+    /// Who reads one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<Vec<String>>,
+    /// Who makes one; `owner` is everybody who has a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub create: Option<Vec<String>>,
+    /// Who changes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<Vec<String>>,
+    /// Who deletes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delete: Option<Vec<String>>,
+    /// What a caller sees at all, written like the query of a listing; `$subject` is the caller's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<String>,
+    /// The roles that see every record, whatever `rows` says.
+    pub all_rows: Vec<String>,
+}
+
+/// What the server computes for a field that a client leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Computed {
+    /// The present time, RFC 3339.
+    Now,
+    /// A new UUID, version 7.
+    Uuid,
+    /// The caller's name; nothing where there is none.
+    Caller,
 }
 
 /// A job that a change causes; its payload names the record: `{"namespace","collection","id"}`.
@@ -117,17 +185,33 @@ impl Default for Collection {
             require_if_match: false,
             max_body: 256 << 10,
             page_limit: 200,
+            indexes: Vec::new(),
+            unique: Vec::new(),
+            dropped_indexes: Vec::new(),
+            dropped_unique: Vec::new(),
+            scan: false,
             server_fields: BTreeMap::new(),
+            owner: None,
+            defaults: BTreeMap::new(),
+            readonly: Vec::new(),
+            rules: Rules::default(),
             on_create: Vec::new(),
+            on_update: Vec::new(),
+            on_delete: Vec::new(),
         }
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let products = Collection { schema: Some("products".to_owned()), ..Collection::default() };
+        let products = Collection {
+            schema: Some("products".to_owned()),
+            indexes: ["price", "name", "category,price"].map(str::to_owned).to_vec(),
+            ..Collection::default()
+        };
         let orders = Collection {
             schema: Some("orders".to_owned()),
+            indexes: ["status,created_at", "product_id"].map(str::to_owned).to_vec(),
             server_fields: BTreeMap::from([("status".to_owned(), Value::from("pending"))]),
             on_create: vec![Enqueue { queue: "orders".to_owned(), kind: "order.confirm".to_owned() }],
             ..Collection::default()
@@ -219,17 +303,33 @@ impl Collection {
             let message = format!("must be 1B to {}", process::size::format(MAX_BODY_LIMIT));
             return Err(ConfigError::inconsistent(format!("{key}.max_body"), message));
         }
-        for enqueue in &self.on_create {
+        let effects =
+            [("on_create", &self.on_create), ("on_update", &self.on_update), ("on_delete", &self.on_delete)];
+        for (event, enqueue) in
+            effects.iter().flat_map(|(event, jobs)| jobs.iter().map(move |job| (event, job)))
+        {
             for (part, name) in [("queue", &enqueue.queue), ("kind", &enqueue.kind)] {
                 if !is_name(name) {
                     let message = format!(
                         "the {part} `{name}` has not 1 to {NAME_LIMIT} letters, digits, `_`, `-` or `.`"
                     );
-                    return Err(ConfigError::inconsistent(format!("{key}.on_create"), message));
+                    return Err(ConfigError::inconsistent(format!("{key}.{event}"), message));
                 }
             }
         }
-        Schema::load(self).map_err(|reason| ConfigError::inconsistent(format!("{key}.schema"), reason))?;
+        let schema = Schema::load(self)
+            .map_err(|reason| ConfigError::inconsistent(format!("{key}.schema"), reason))?;
+        let named = |(part, reason)| ConfigError::inconsistent(format!("{key}.{part}"), reason);
+        let declaration = declare::declaration(name, self, &schema).map_err(named)?;
+        let rules = rules::Rules::read(self, &schema).map_err(named)?;
+        let is_indexed = |field: &Field| {
+            field.as_str() == ID
+                || declaration.indexes.iter().any(|index| index.fields().contains(&field.to_string()))
+        };
+        if let Some(field) = rules.fields().into_iter().find(|field| !self.scan && !is_indexed(field)) {
+            let message = format!("listings are narrowed by `{field}`, so it must stand in `indexes`");
+            return Err(ConfigError::inconsistent(format!("{key}.rules"), message));
+        }
         Ok(())
     }
 }

@@ -14,9 +14,14 @@ mod collection;
 mod condition;
 mod config;
 mod cursor;
+mod declare;
 mod fault;
 mod follower;
+mod json_patch;
+mod openapi;
+mod query;
 mod role;
+mod rules;
 mod schema;
 
 pub use accounts::FirstAdmin;

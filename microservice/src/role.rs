@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router, middleware};
 use cache::Cache;
 use database::Database;
@@ -15,13 +15,18 @@ use process::{
     Bound, ClusterToken, Health, Listening, Problem, RoleError, Services, Shutdown, listen, token,
 };
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::accounts::{self, FirstAdmin};
 use crate::background::Background;
-use crate::collection::{self, Collection};
+use crate::collection::feed::Feeds;
+use crate::collection::{self, Collection, batch};
 use crate::config::{Config, Service};
+use crate::cursor::Keys;
+use crate::declare;
 use crate::follower::{Follower, OwnWrites};
+use crate::openapi;
+use crate::rules::Rules;
 use crate::schema::Schema;
 
 /// The role's name in metrics.
@@ -54,14 +59,16 @@ pub fn bind(
         return Err(RoleError::start(role, format!("neither it nor [services.{name}] has an address")));
     };
     let own_writes = Arc::new(OwnWrites::default());
+    let (end_feeds, ending) = watch::channel(false);
     let accounts = service.accounts.then(|| {
         Arc::new(accounts::Accounts::new(name, config.accounts.clone(), database.clone(), token.clone()))
     });
     let resources = match &accounts {
         Some(accounts) => accounts::routes(Arc::clone(accounts)),
-        None => collection_routes(name, service, &database, &cache, &own_writes)
+        None => collection_routes(name, service, &database, &cache, &own_writes, Feeds::new(ending))
             .map_err(|reason| RoleError::start(&role, reason))?,
     };
+    let declarations = declare::declarations(service).map_err(|reason| RoleError::start(&role, reason))?;
     let follower = Follower {
         namespace: name.to_owned(),
         collections: cached_collections(service),
@@ -77,12 +84,19 @@ pub fn bind(
         namespace: name.to_owned(),
         database,
         accounts,
+        declarations,
         first_admin,
         follower,
         health: health.clone(),
     };
     let run = async move |shutdown: Shutdown| {
-        tokio::join!(serve(listener, router, &shutdown, Limits::default()), background.run(shutdown.clone()));
+        let ending = async {
+            shutdown.requested().await;
+            // Followers would otherwise use up the grace.
+            let _ = end_feeds.send(true);
+        };
+        let serving = serve(listener, router, &shutdown, Limits::default());
+        tokio::join!(serving, background.run(shutdown.clone()), ending);
         Ok(())
     };
     Ok(Bound::new(vec![Listening { protocol: "http", address }], role, health, run))
@@ -122,23 +136,48 @@ fn collection_routes(
     database: &Database,
     cache: &Cache,
     own_writes: &Arc<OwnWrites>,
+    feeds: Feeds,
 ) -> Result<Router, String> {
+    let feeds = Arc::new(feeds);
+    let keys = Arc::new(Keys::new(namespace, database.clone()));
     let mut router = Router::new();
     let mut schemas = BTreeMap::new();
+    let mut collections = batch::Collections::new();
     for (name, settings) in &service.collections {
+        let schema = Schema::load(settings)?;
+        let rules =
+            Rules::read(settings, &schema).map_err(|(part, reason)| format!("{name}.{part}: {reason}"))?;
         let collection = Collection {
             namespace: namespace.to_owned(),
             name: name.clone(),
             path: format!("/{namespace}/{name}"),
             settings: settings.clone(),
-            schema: Schema::load(settings)?,
+            schema,
+            rules,
             database: database.clone(),
+            feeds: Arc::clone(&feeds),
+            keys: Arc::clone(&keys),
             cache: cache.clone(),
             own_writes: Arc::clone(own_writes),
         };
-        schemas.insert(collection.path.clone(), json!({ "schema": collection.schema.document() }));
-        router = router.merge(collection::routes(Arc::new(collection)));
+        schemas.insert(collection.path.clone(), json!({ "schema": collection.schema.of_requests() }));
+        let collection = Arc::new(collection);
+        collections.insert(name.clone(), Arc::clone(&collection));
+        router = router.merge(collection::routes(collection));
     }
+    let declarations = declare::declarations(service)?;
+    let described: Vec<_> = declarations
+        .iter()
+        .filter_map(|declaration| Some((collections.get(&declaration.collection)?.as_ref(), declaration)))
+        .collect();
+    let description = Json(openapi::describe(namespace, &described));
+    let describe = get(move || std::future::ready(description.clone()));
+    // Beside the collections too, so that a route that reaches them reaches it; no collection's name has a dot.
+    router = router
+        .route("/openapi.json", describe.clone())
+        .route(&format!("/{namespace}/openapi.json"), describe);
+    let batch = any(batch::serve).with_state(Arc::new(collections));
+    let router = router.route(&format!("/{namespace}/_batch"), batch);
     let schemas = Json(json!({ "collections": schemas }));
     Ok(router.route(SCHEMAS_PATH, get(move || std::future::ready(schemas.clone()))))
 }

@@ -1,5 +1,9 @@
 //! JSON Schemas of collections: loading them, and saying where a record does not follow one.
 
+use std::collections::BTreeMap;
+
+use database::find::field::ID;
+use database::find::{Field, Kind};
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use process::problem::Fault;
@@ -14,7 +18,7 @@ const BUILT_IN: [(&str, &str); 2] = [
 ];
 
 /// The fields every representation carries, which no client sends.
-const RESERVED: [&str; 3] = ["id", "created_at", "updated_at"];
+pub(crate) const RESERVED: [&str; 3] = ["id", "created_at", "updated_at"];
 
 /// The most faults one answer lists; beyond it a person reads none.
 const FAULT_LIMIT: usize = 50;
@@ -27,8 +31,10 @@ const DETAIL_LIMIT: usize = 200;
 pub(crate) struct Schema {
     document: Value,
     validator: Validator,
-    /// The fields only the house sets.
-    server_fields: Vec<String>,
+    /// The fields only the house sets, with what they begin as.
+    server_fields: BTreeMap<String, Value>,
+    /// The fields that are computed where a client leaves them out.
+    defaults: Vec<String>,
 }
 
 /// Tells whether a name is of a schema within the program.
@@ -55,8 +61,10 @@ impl Schema {
             .should_validate_formats(true)
             .build(&document)
             .map_err(|error| error.to_string())?;
-        let server_fields = collection.server_fields.keys().cloned().collect();
-        Ok(Self { document, validator, server_fields })
+        let mut server_fields = collection.server_fields.clone();
+        server_fields.extend(collection.owner.clone().map(|owner| (owner, Value::from(""))));
+        let defaults = collection.defaults.keys().cloned().collect();
+        Ok(Self { document, validator, server_fields, defaults })
     }
 
     /// Gives the schema as it was written.
@@ -64,9 +72,43 @@ impl Schema {
         &self.document
     }
 
+    /// Gives the schema of what a client sends: what is computed where it is missing is not required.
+    pub(crate) fn of_requests(&self) -> Value {
+        let mut document = self.document.clone();
+        if let Some(Value::Array(required)) = document.get_mut("required") {
+            required.retain(|name| !self.defaults.iter().any(|default| name == default));
+        }
+        document
+    }
+
+    /// Tells whether only the server sets a field.
+    pub(crate) fn is_server_s(&self, name: &str) -> bool {
+        self.server_fields.contains_key(name)
+    }
+
+    /// Names the fields that only the server sets.
+    pub(crate) fn server_fields(&self) -> impl Iterator<Item = &str> {
+        self.server_fields.keys().map(String::as_str)
+    }
+
+    /// Tells the type of a field's values, where the schema or a field of the server's shows it.
+    pub(crate) fn kind_of(&self, field: &Field) -> Option<Kind> {
+        if field.is_of_record() {
+            return Some(if field.as_str() == ID { Kind::Text } else { Kind::Number });
+        }
+        let mut place = Some(&self.document);
+        for name in field.names() {
+            place = place.and_then(|place| place.get("properties")?.get(name));
+        }
+        match place {
+            Some(place) => kind_of_schema(place),
+            None => kind_of_value(self.server_fields.get(field.as_str())?),
+        }
+    }
+
     /// Finds everything that is wrong with what a client sent as a record; nothing when it is valid.
     pub(crate) fn find_faults(&self, data: &Value) -> Vec<Fault> {
-        let owned = |name: &str| RESERVED.contains(&name) || self.server_fields.iter().any(|f| f == name);
+        let owned = |name: &str| RESERVED.contains(&name) || self.server_fields.contains_key(name);
         let fields = data.as_object().into_iter().flat_map(Map::keys).filter(|name| owned(name));
         let mut faults: Vec<Fault> = fields
             .map(|name| Fault {
@@ -83,6 +125,36 @@ impl Schema {
             }
         }
         faults
+    }
+}
+
+/// Tells the type that a schema gives; null beside it changes nothing.
+fn kind_of_schema(schema: &Value) -> Option<Kind> {
+    let of_type = |name: &Value| match name.as_str()? {
+        "string" => Some(Kind::Text),
+        "number" | "integer" => Some(Kind::Number),
+        "boolean" => Some(Kind::Boolean),
+        _ => None,
+    };
+    match schema.get("type") {
+        Some(Value::Array(types)) => {
+            let kinds: Vec<Kind> = types.iter().filter(|name| *name != "null").filter_map(of_type).collect();
+            kinds.first().copied().filter(|first| kinds.iter().all(|kind| kind == first))
+        }
+        Some(name) => of_type(name),
+        None => {
+            let values = schema.get("enum").and_then(Value::as_array);
+            schema.get("const").or_else(|| values?.first()).and_then(kind_of_value)
+        }
+    }
+}
+
+fn kind_of_value(value: &Value) -> Option<Kind> {
+    match value {
+        Value::String(_) => Some(Kind::Text),
+        Value::Number(_) => Some(Kind::Number),
+        Value::Bool(_) => Some(Kind::Boolean),
+        _ => None,
     }
 }
 
@@ -112,7 +184,7 @@ fn faults_of(error: &jsonschema::ValidationError<'_>) -> Vec<Fault> {
 }
 
 /// Escapes one reference token of a JSON Pointer (RFC 6901 §3).
-fn escape(name: &str) -> String {
+pub(crate) fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
@@ -149,6 +221,32 @@ mod tests {
         assert_eq!(pointers(&orders, sent), ["/a~1b", "/id", "/status"]);
         assert_eq!(pointers(&orders, json!({"product_id": "p", "quantity": 0})), ["/quantity"]);
         assert_eq!(pointers(&orders, json!({"product_id": "p", "quantity": 1.5})), ["/quantity"]);
+    }
+
+    #[test]
+    fn the_type_of_a_field_is_the_schema_s_or_that_of_what_it_begins_as() {
+        let document = json!({"properties": {
+            "a": {"type": ["null", "integer", "number"]}, "b": {"properties": {"c": {"enum": ["x", "y"]}}},
+            "d": {"type": ["string", "number"]}, "e": {"const": true}, "f": {"type": "array"},
+        }});
+        let schema = Schema::compile(document, &config::Collection::default()).unwrap();
+        let kind = |schema: &Schema, name: &str| schema.kind_of(&Field::new(name).unwrap());
+        let cases = [
+            ("a", Some(Kind::Number)),
+            ("b.c", Some(Kind::Text)),
+            ("e", Some(Kind::Boolean)),
+            ("id", Some(Kind::Text)),
+            ("created_at", Some(Kind::Number)),
+            ("b", None),
+            ("d", None),
+            ("f", None),
+            ("a.b", None),
+            ("z", None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(kind(&schema, name), expected, "{name}");
+        }
+        assert_eq!(kind(&self::schema("orders", "orders"), "status"), Some(Kind::Text));
     }
 
     #[test]

@@ -1,82 +1,122 @@
-//! Listing a collection by pages in the order of the records' names.
+//! Listing a collection: filtered, ordered, page by page.
 
 use axum::body::Body;
 use axum::response::Response;
-use database::{Page, Query};
-use http::HeaderValue;
+use database::{Error, Find, Page, Query};
 use http::header::{CONTENT_TYPE, LINK};
-use process::Problem;
+use http::{HeaderMap, HeaderValue};
 use process::problem::kinds;
+use process::{Identity, Problem};
 use serde::Serialize;
 
 use super::Collection;
 use super::representation::Representation;
 use crate::body::JSON;
-use crate::cursor;
+use crate::cursor::{self, Question};
 use crate::fault::problem_of_read;
-
-/// How many records a page has unless the client says otherwise.
-const DEFAULT_LIMIT: u32 = 50;
+use crate::query::{Asked, Reader};
 
 /// The body of a listing.
 #[derive(Serialize)]
 struct Listing<'a> {
     items: Vec<Representation<'a>>,
     next: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<Counted>,
 }
 
-/// What a listing asks for.
-#[derive(Debug, PartialEq, Eq)]
-struct Asked {
-    limit: u32,
-    after: Option<String>,
+/// How many records match, when that was asked.
+#[derive(Serialize)]
+struct Counted {
+    /// How many were counted.
+    value: u64,
+    /// Whether these are all.
+    exact: bool,
 }
 
 /// Answers GET and HEAD of the collection.
-pub(super) async fn list(collection: &Collection, query: Option<&str>) -> Result<Response, Problem> {
-    let Asked { limit, after } = read_query(query.unwrap_or_default(), collection.settings.page_limit)
-        .map_err(|detail| Problem::new(kinds::MALFORMED_REQUEST).detail(detail))?;
-    let question = Query::List { collection: collection.name.clone(), after, limit };
-    let page = collection.database.query(&collection.namespace, &question).await;
-    write_page(&collection.path, limit, &page.map_err(|error| problem_of_read(&error))?)
+pub(super) async fn list(
+    collection: &Collection,
+    fields: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Response, Problem> {
+    let caller = Identity::read(fields);
+    let grant = collection.rules.grant_list(caller.as_ref())?;
+    let query = query.unwrap_or_default();
+    let asked = read(collection, query)?;
+    let Asked { filter, order, limit, cursor, fields, count } = asked;
+    // A cursor is bound to what the caller may see, too.
+    let filter = collection.rules.narrow(caller.as_ref(), grant, filter);
+    let question = Question { path: &collection.path, filter: filter.as_ref(), order: &order };
+    let key = collection.keys.key().await.map_err(|error| problem_of_read(&error))?;
+    let after = match &cursor {
+        Some(cursor) => {
+            let place = cursor::decode(key, question, cursor);
+            Some(place.ok_or_else(|| malformed("`cursor`: not one that this question was answered with"))?)
+        }
+        None => None,
+    };
+    let find = Find {
+        collection: collection.name.clone(),
+        filter: filter.clone(),
+        order: order.clone(),
+        after,
+        limit,
+        fields: fields.clone(),
+        count,
+    };
+    let page = collection.database.query(&collection.namespace, &Query::Find(find)).await;
+    let page = page.map_err(|error| match error {
+        // What was asked is within every bound, so it is the cursor's index that is gone.
+        Error::Invalid { .. } if cursor.is_some() => malformed("`cursor`: out of date; start again"),
+        error => problem_of_read(&error),
+    })?;
+    let next = page.position.as_ref().map(|position| cursor::encode(key, question, position));
+    let fields = fields.as_deref();
+    let items = page.records.iter().map(|record| Representation::of(record, fields)).collect();
+    write(&collection.path, query, items, next.as_deref(), &page)
 }
 
-fn write_page(path: &str, limit: u32, page: &Page) -> Result<Response, Problem> {
-    let next = page.next.as_deref().map(cursor::encode);
-    let items = page.records.iter().map(Representation::from).collect();
-    let body = serde_json::to_vec(&Listing { items, next: next.as_deref() })
-        .map_err(|_| Problem::new(kinds::INTERNAL))?;
+/// Reads a query as this collection's.
+pub(super) fn read(collection: &Collection, query: &str) -> Result<Asked, Problem> {
+    let kind_of = |field: &_| collection.schema.kind_of(field);
+    let reader = Reader { kind_of: &kind_of, page_limit: collection.settings.page_limit };
+    reader.read(query).map_err(malformed)
+}
+
+fn write(
+    path: &str,
+    query: &str,
+    items: Vec<Representation<'_>>,
+    next: Option<&str>,
+    page: &Page,
+) -> Result<Response, Problem> {
+    let count = page.total.map(|total| Counted { value: total.counted, exact: total.is_exact });
+    let body =
+        serde_json::to_vec(&Listing { items, next, count }).map_err(|_| Problem::new(kinds::INTERNAL))?;
     let mut response = Response::new(Body::from(body));
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-    if let Some(next) = next {
-        // Path and cursor need no escaping: both are made of unreserved characters.
-        let link = format!("<{path}?limit={limit}&cursor={next}>; rel=\"next\"");
-        if let Ok(link) = HeaderValue::try_from(link) {
-            fields.insert(LINK, link);
-        }
+    if let Some(next) = next
+        && let Ok(link) =
+            HeaderValue::try_from(format!("<{path}?{}>; rel=\"next\"", with_cursor(query, next)))
+    {
+        fields.insert(LINK, link);
     }
     Ok(response)
 }
 
-/// Reads the query; a parameter that is not known is refused, because what it was to filter would be there.
-fn read_query(query: &str, most: u32) -> Result<Asked, String> {
-    let mut asked = Asked { limit: DEFAULT_LIMIT.min(most), after: None };
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match name {
-            "limit" => {
-                let limit: u32 = value.parse().ok().filter(|limit| *limit > 0).ok_or("limit is 1 or more")?;
-                asked.limit = limit.min(most);
-            }
-            "cursor" => {
-                let after = cursor::decode(value).ok_or("the cursor is not one of ours")?;
-                asked.after = Some(after);
-            }
-            _ => return Err("the parameters are limit and cursor".to_owned()),
-        }
-    }
-    Ok(asked)
+/// Puts a cursor into a query in the place of the one that was there. What a client sent is kept as it was
+/// sent: it came within a URL, so it fits into one. Only the sign that ends a URL in `Link` is escaped.
+fn with_cursor(query: &str, cursor: &str) -> String {
+    let kept = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+    let mut pairs: Vec<String> = kept.map(|pair| pair.replace('>', "%3E")).collect();
+    pairs.push(format!("cursor={cursor}"));
+    pairs.join("&")
+}
+
+pub(super) fn malformed(detail: impl Into<String>) -> Problem {
+    Problem::new(kinds::MALFORMED_REQUEST).detail(detail)
 }
 
 #[cfg(test)]
@@ -84,18 +124,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_says_how_many_and_from_where() {
-        assert_eq!(read_query("", 200), Ok(Asked { limit: DEFAULT_LIMIT, after: None }));
-        assert_eq!(read_query("", 10), Ok(Asked { limit: 10, after: None }));
-        let query = format!("limit=7&cursor={}", cursor::encode("b"));
-        assert_eq!(read_query(&query, 200), Ok(Asked { limit: 7, after: Some("b".into()) }));
-        assert_eq!(read_query("limit=1000", 200).unwrap().limit, 200, "no more than the collection allows");
-    }
-
-    #[test]
-    fn a_query_that_would_be_misread_is_refused() {
-        for query in ["limit=0", "limit=-1", "limit", "limit=many", "cursor=", "cursor=!", "price=gte.10"] {
-            assert!(read_query(query, 200).is_err(), "{query}");
-        }
+    fn the_next_page_is_asked_for_like_this_one() {
+        assert_eq!(with_cursor("", "c"), "cursor=c");
+        assert_eq!(with_cursor("limit=2&cursor=b&a=eq.%C3%A4", "c"), "limit=2&a=eq.%C3%A4&cursor=c");
+        assert_eq!(with_cursor("a=eq.<>", "c"), "a=eq.<%3E&cursor=c");
     }
 }

@@ -1,9 +1,18 @@
 //! A collection over REST: `/SERVICE/COLLECTION` and `/SERVICE/COLLECTION/ID`.
 //!
-//! The two resources choose by method here; [`read`], [`list`] and [`mod@write`] answer. What every answer
+//! The two resources choose by method here; [`read`], [`list`] and [`mod@write`] answer. A change is put together in
+//! [`prepare`] and made in [`commit`]; [`batch`] makes several. What every answer
 //! about one record looks like is in [`representation`].
 
+pub(crate) mod batch;
+mod commit;
+mod export;
+pub(crate) mod feed;
+mod import;
 mod list;
+mod once;
+mod patch;
+mod prepare;
 mod read;
 mod representation;
 mod write;
@@ -23,16 +32,24 @@ use http::{HeaderValue, Method, StatusCode};
 use process::Problem;
 use process::problem::kinds;
 
-use crate::body::MERGE_PATCH;
+use crate::body;
 use crate::config;
+use crate::cursor::Keys;
 use crate::follower::OwnWrites;
+use crate::rules::Rules;
 use crate::schema::Schema;
 
 /// The methods of the whole collection.
 const COLLECTION_METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
+/// Where the changes are followed; no record has this name.
+const CHANGES: &str = "changes";
+
 /// The methods of one record.
 const RECORD_METHODS: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
+
+/// The patches that are taken.
+const PATCHES: &str = "application/merge-patch+json, application/json-patch+json";
 
 /// The field that says which patches are taken (RFC 5789 §3.1).
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
@@ -50,8 +67,14 @@ pub(crate) struct Collection {
     pub(crate) settings: config::Collection,
     /// What its records follow.
     pub(crate) schema: Schema,
+    /// Who may do what with them.
+    pub(crate) rules: Rules,
     /// Where its records lie.
     pub(crate) database: Database,
+    /// Who follows its changes.
+    pub(crate) feeds: Arc<feed::Feeds>,
+    /// What signs its cursors.
+    pub(crate) keys: Arc<Keys>,
     /// What reads go through.
     pub(crate) cache: Cache,
     /// The writes of this instance, which it invalidated itself.
@@ -69,6 +92,7 @@ impl Collection {
 pub(crate) fn routes(collection: Arc<Collection>) -> Router {
     let path = collection.path.clone();
     Router::new()
+        .route(&format!("{path}/{CHANGES}"), any(serve_changes))
         .route(&format!("{path}/{{id}}"), any(serve_record))
         .route(&path, any(serve_collection))
         .with_state(collection)
@@ -76,10 +100,27 @@ pub(crate) fn routes(collection: Arc<Collection>) -> Router {
 
 async fn serve_collection(State(collection): State<Arc<Collection>>, request: Request) -> Response {
     let answer = match request.method() {
-        &Method::GET | &Method::HEAD => list::list(&collection, request.uri().query()).await,
+        &Method::GET if export::is_asked_for(request.headers()) => {
+            export::export(&collection, request.headers(), request.uri().query()).await
+        }
+        &Method::GET | &Method::HEAD => {
+            list::list(&collection, request.headers(), request.uri().query()).await
+        }
+        &Method::POST if body::media_type(request.headers(), &[export::NDJSON]).is_ok() => {
+            import::import(&collection, request).await
+        }
         &Method::POST => write::create(&collection, request).await,
         &Method::OPTIONS => return options(COLLECTION_METHODS),
         _ => return method_not_allowed(COLLECTION_METHODS),
+    };
+    answer.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn serve_changes(State(collection): State<Arc<Collection>>, request: Request) -> Response {
+    let answer = match *request.method() {
+        Method::GET => feed::follow(&collection, request).await,
+        Method::OPTIONS => return options("GET, OPTIONS"),
+        _ => return method_not_allowed("GET, OPTIONS"),
     };
     answer.unwrap_or_else(IntoResponse::into_response)
 }
@@ -97,13 +138,13 @@ async fn serve_record(
         &Method::GET | &Method::HEAD => read::read(&collection, &id, request.headers()).await,
         &Method::PUT => write::replace(&collection, &id, request).await,
         &Method::PATCH => write::patch(&collection, &id, request).await,
-        &Method::DELETE => write::delete(&collection, &id, request.headers()).await,
+        &Method::DELETE => write::delete(&collection, &id, request).await,
         &Method::OPTIONS => return options(RECORD_METHODS),
         _ => return method_not_allowed(RECORD_METHODS),
     };
     let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     if is_patch && response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-        response.headers_mut().insert(ACCEPT_PATCH, HeaderValue::from_static(MERGE_PATCH));
+        response.headers_mut().insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHES));
     }
     response
 }
@@ -111,14 +152,14 @@ async fn serve_record(
 /// Tells whether a path segment can name a record; anything else names nothing.
 fn is_record_name(id: &str) -> bool {
     let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    (1..=ID_LIMIT).contains(&id.len()) && id.bytes().all(is_unreserved)
+    (1..=ID_LIMIT).contains(&id.len()) && id.bytes().all(is_unreserved) && id != CHANGES
 }
 
 fn options(methods: &'static str) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     if methods.contains("PATCH") {
-        response.headers_mut().insert(ACCEPT_PATCH, HeaderValue::from_static(MERGE_PATCH));
+        response.headers_mut().insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHES));
     }
     response
 }

@@ -9,13 +9,14 @@ use database::{Query, Record};
 use http::header::ETAG;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use process::problem::kinds;
-use process::{Problem, metrics};
+use process::{Identity, Problem, metrics};
 use prometheus::IntCounterVec;
 
 use super::Collection;
 use super::representation::Prepared;
 use crate::condition::{Conditions, ReadAnswer, entity_tag};
 use crate::fault::problem_of_read;
+use crate::rules::Grant;
 
 /// The field that says how the cache was used (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -58,7 +59,16 @@ impl From<Source> for CacheUse {
 /// Answers GET and HEAD of one record.
 pub(super) async fn read(collection: &Collection, id: &str, fields: &HeaderMap) -> Result<Response, Problem> {
     let conditions = conditions(fields)?;
+    let caller = Identity::read(fields);
+    let grant = collection.rules.grant_read(caller.as_ref())?;
     let (prepared, cache_use) = find(collection, id).await?;
+    if collection.rules.look_at_records() {
+        let record = prepared.to_record(&collection.name).ok_or_else(|| Problem::new(kinds::INTERNAL))?;
+        let is_own = grant == Grant::All || collection.rules.owns(caller.as_ref(), &record);
+        if !is_own || !collection.rules.sees(caller.as_ref(), &record) {
+            return Err(Problem::new(kinds::NOT_FOUND));
+        }
+    }
     READS.with_label_values(&[&collection.namespace, &collection.name, cache_use.label()]).inc();
     let mut response = match conditions.decide_read(prepared.version()) {
         ReadAnswer::Whole => prepared.into_response(StatusCode::OK),

@@ -4,6 +4,8 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use database::Record;
+use database::find::Field;
+use database::find::field::{CREATED_AT, UPDATED_AT};
 use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
@@ -29,18 +31,28 @@ pub(super) struct Representation<'a> {
     id: &'a str,
     #[serde(flatten)]
     data: &'a Map<String, Value>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_at: Option<Timestamp>,
+}
+
+impl<'a> Representation<'a> {
+    /// Represents a record whose data was cut down to fields: its name is always there, its times if named.
+    pub(super) fn of(record: &'a Record, fields: Option<&[Field]>) -> Self {
+        let has = |name: &str| fields.is_none_or(|fields| fields.iter().any(|field| field.as_str() == name));
+        Self {
+            id: &record.id,
+            data: &record.data,
+            created_at: has(CREATED_AT).then_some(record.created_at),
+            updated_at: has(UPDATED_AT).then_some(record.updated_at),
+        }
+    }
 }
 
 impl<'a> From<&'a Record> for Representation<'a> {
     fn from(record: &'a Record) -> Self {
-        Self {
-            id: &record.id,
-            data: &record.data,
-            created_at: record.created_at,
-            updated_at: record.updated_at,
-        }
+        Self::of(record, None)
     }
 }
 
@@ -63,6 +75,24 @@ impl Prepared {
     /// Gives what the cache is to hold.
     pub(super) fn to_cached(&self) -> Bytes {
         self.0.clone()
+    }
+
+    /// Reads the record back.
+    pub(super) fn to_record(&self, collection: &str) -> Option<Record> {
+        let mut data: Map<String, Value> = serde_json::from_slice(&self.0[HEAD..]).ok()?;
+        let mut text = |name: &str| match data.remove(name) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        };
+        let (id, created_at, updated_at) = (text("id")?, text(CREATED_AT)?, text(UPDATED_AT)?);
+        Some(Record {
+            collection: collection.to_owned(),
+            id,
+            version: self.version(),
+            created_at: created_at.parse().ok()?,
+            updated_at: updated_at.parse().ok()?,
+            data,
+        })
     }
 
     /// Gives the record's version.
@@ -105,6 +135,7 @@ mod tests {
         assert_eq!(cached, prepared);
         assert_eq!(cached.version(), record.version);
         let body: Value = serde_json::from_slice(&cached.0[HEAD..]).unwrap();
+        assert_eq!(cached.to_record("products"), Some(record));
         let expected = json!({"id": "lamp", "name": "Lamp", "price": 19.5,
             "created_at": "2026-01-02T03:04:05Z", "updated_at": "2026-01-02T03:04:05Z"});
         assert_eq!(body, expected);

@@ -1,37 +1,59 @@
-//! Creating, replacing, patching and deleting records.
+//! Creating, replacing, patching and deleting one record.
 //!
 //! Every change of a record reads it, decides on what it read, and writes on the condition that the record
-//! is still at that version, so no update is lost. A cached copy is invalidated before the answer.
+//! is still at that version, so no update is lost.
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use database::{Error, NewJob, Operation, Outcome, Precondition, Record, Transaction, merge_patch};
+use bytes::Bytes;
+use database::{Error, Outcome, Record};
 use http::header::LOCATION;
-use http::{HeaderMap, HeaderValue, StatusCode};
-use process::Problem;
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 use process::problem::kinds;
-use serde_json::{Map, Value, json};
+use process::{Identity, Problem};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Collection;
+use super::commit::{self, Change, commit};
+use super::once::Once;
+use super::patch::Patch;
+use super::prepare::{self, check_grant};
 use super::read::{conditions, load};
 use super::representation::Prepared;
-use crate::body::{self, JSON, MERGE_PATCH};
+use crate::body::{self, JSON, JSON_PATCH, MERGE_PATCH};
 use crate::condition::Conditions;
 use crate::fault::{RETRY_AFTER, problem_of};
+use crate::rules::Grant;
 
 /// How often a change that another writer overtook is decided anew; each round one of them gets through.
-const ROUNDS: usize = 8;
+pub(super) const ROUNDS: usize = 8;
+
+/// A request that changes something, as far as it was read.
+struct Asked {
+    caller: Option<Identity>,
+    conditions: Conditions,
+    body: Bytes,
+    once: Option<Once>,
+}
 
 /// Answers POST to the collection: a new record under a new name.
 pub(super) async fn create(collection: &Collection, request: Request) -> Result<Response, Problem> {
-    let body = body::read_json(request, collection.settings.max_body, JSON).await?;
-    let data = check(collection, body)?;
+    body::media_type(request.headers(), &[JSON])?;
+    let asked = read(collection, request).await?;
+    if let Some(answer) = answered(collection, &asked).await? {
+        return Ok(answer);
+    }
     // Version 7 grows with time, so new records lie together and listings show the oldest first.
     let id = Uuid::now_v7().to_string();
-    // Nobody can have read, so nobody can have cached, what had no name until now.
-    let outcome = transact(collection, creation(collection, &id, data)).await;
-    created(collection, &id, outcome)
+    let body = body::parse(&asked.body)?;
+    let change = prepare::create(collection, asked.caller.as_ref(), &id, body, true)?;
+    respond(
+        collection,
+        commit(collection, vec![change], asked.once.as_ref()).await.map_err(|e| problem_of(&e))?,
+    )
 }
 
 /// Answers PUT: replaces a record or, with `If-None-Match: *`, makes one under a chosen name.
@@ -40,59 +62,63 @@ pub(super) async fn replace(
     id: &str,
     request: Request,
 ) -> Result<Response, Problem> {
-    let conditions = conditions(request.headers())?;
-    if !conditions.wants_absence() {
-        require_version(collection, &conditions)?;
+    body::media_type(request.headers(), &[JSON])?;
+    let asked = read(collection, request).await?;
+    if let Some(answer) = answered(collection, &asked).await? {
+        return Ok(answer);
     }
-    let body = body::read_json(request, collection.settings.max_body, JSON).await?;
-    let data = check(collection, body)?;
-    if conditions.wants_absence() {
-        let outcome = commit(collection, id, creation(collection, id, data)).await;
-        return created(collection, id, outcome);
+    let body = body::parse(&asked.body)?;
+    if asked.conditions.wants_absence() {
+        let change = prepare::create(collection, asked.caller.as_ref(), id, body, false)?;
+        let done = commit(collection, vec![change], asked.once.as_ref()).await;
+        return respond(collection, done.map_err(|error| problem_of(&error))?);
     }
-    rewrite(collection, id, &conditions, |_| Ok(data.clone())).await
+    require_version(collection, &asked.conditions)?;
+    let grant = collection.rules.grant_update(asked.caller.as_ref())?;
+    // Said before the record is looked for, as far as it does not depend on the record.
+    let data = body::as_object(body)?;
+    rewrite(collection, id, &asked, grant, |_| Ok(data.clone())).await
 }
 
-/// Answers PATCH: merges a patch into a record.
+/// Answers PATCH: applies a merge patch or a JSON patch to a record.
 pub(super) async fn patch(collection: &Collection, id: &str, request: Request) -> Result<Response, Problem> {
-    let conditions = conditions(request.headers())?;
-    require_version(collection, &conditions)?;
-    let body = body::read_json(request, collection.settings.max_body, MERGE_PATCH).await?;
-    let patch = body::as_object(body)?;
-    rewrite(collection, id, &conditions, |record| {
-        let mut data = record.data.clone();
-        data.retain(|name, _| !collection.settings.server_fields.contains_key(name));
-        merge_patch::apply(&mut data, &patch);
-        check(collection, Value::Object(data))
-    })
-    .await
+    let media_type = body::media_type(request.headers(), &[MERGE_PATCH, JSON_PATCH])?;
+    let asked = read(collection, request).await?;
+    if let Some(answer) = answered(collection, &asked).await? {
+        return Ok(answer);
+    }
+    require_version(collection, &asked.conditions)?;
+    let grant = collection.rules.grant_update(asked.caller.as_ref())?;
+    let patch = Patch::read(media_type, body::parse(&asked.body)?)?;
+    rewrite(collection, id, &asked, grant, |record| patch.apply(collection, record)).await
 }
 
 /// Answers DELETE.
-pub(super) async fn delete(
-    collection: &Collection,
-    id: &str,
-    fields: &HeaderMap,
-) -> Result<Response, Problem> {
-    let conditions = conditions(fields)?;
-    require_version(collection, &conditions)?;
-    for _ in 0..ROUNDS {
-        let current = load(collection, id).await?;
-        if !conditions.allow_write(current.version) {
-            return Err(Problem::new(kinds::PRECONDITION_FAILED));
-        }
-        let operation = Operation::Delete {
-            collection: collection.name.clone(),
-            id: id.to_owned(),
-            precondition: Precondition::Version(current.version),
-        };
-        match commit(collection, id, vec![operation]).await {
-            Ok(_) => return Ok(StatusCode::NO_CONTENT.into_response()),
-            Err(Error::PreconditionFailed { .. }) => {}
-            Err(error) => return Err(problem_of(&error)),
-        }
+pub(super) async fn delete(collection: &Collection, id: &str, request: Request) -> Result<Response, Problem> {
+    let asked = read(collection, request).await?;
+    if let Some(answer) = answered(collection, &asked).await? {
+        return Ok(answer);
     }
-    Err(overtaken())
+    require_version(collection, &asked.conditions)?;
+    let grant = collection.rules.grant_delete(asked.caller.as_ref())?;
+    settle(collection, id, &asked, grant, |current| Ok(prepare::remove(collection, current))).await
+}
+
+/// Reads what every change needs.
+async fn read(collection: &Collection, request: Request) -> Result<Asked, Problem> {
+    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+    let conditions = conditions(&headers)?;
+    let caller = Identity::read(&headers);
+    let body = body::read_bytes(Request::new(body), collection.settings.max_body).await?;
+    let once = Once::read(&headers, &method, uri.path(), caller.as_ref(), &body)?;
+    Ok(Asked { caller, conditions, body, once })
+}
+
+/// Answers what was done before under the same key, if it was.
+async fn answered(collection: &Collection, asked: &Asked) -> Result<Option<Response>, Problem> {
+    let Some(once) = &asked.once else { return Ok(None) };
+    let done = once.find(collection).await?;
+    done.map(|outcomes| respond(collection, commit::records(outcomes))).transpose()
 }
 
 /// Says which changes must name a version (RFC 6585 §3).
@@ -104,79 +130,37 @@ fn require_version(collection: &Collection, conditions: &Conditions) -> Result<(
     Ok(())
 }
 
-/// Checks what is to become a record against the schema and the size a record may have.
-fn check(collection: &Collection, data: Value) -> Result<Map<String, Value>, Problem> {
-    let faults = collection.schema.find_faults(&data);
-    if !faults.is_empty() {
-        return Err(body::invalid(faults));
-    }
-    let data = body::as_object(data)?;
-    // Patches grow a record: each is small enough, what they add up to may not be.
-    let size = serde_json::to_vec(&data).map_or(u64::MAX, |text| text.len() as u64);
-    if size > collection.settings.max_body {
-        return Err(body::too_large(collection.settings.max_body));
-    }
-    Ok(data)
-}
-
-/// Writes a record that must not exist, with the jobs its creation causes.
-fn creation(collection: &Collection, id: &str, mut data: Map<String, Value>) -> Vec<Operation> {
-    data.extend(collection.settings.server_fields.clone());
-    let payload = json!({ "namespace": collection.namespace, "collection": collection.name, "id": id });
-    let put = Operation::Put {
-        collection: collection.name.clone(),
-        id: id.to_owned(),
-        data,
-        precondition: Precondition::Absent,
-    };
-    let jobs = collection.settings.on_create.iter().map(|enqueue| Operation::Enqueue {
-        job: NewJob::new(&enqueue.queue, &enqueue.kind, payload.clone()),
-    });
-    std::iter::once(put).chain(jobs).collect()
-}
-
-/// Answers a creation.
-fn created(
-    collection: &Collection,
-    id: &str,
-    outcome: Result<Option<Outcome>, Error>,
-) -> Result<Response, Problem> {
-    let outcome = outcome.map_err(|error| problem_of(&error))?;
-    let mut response = written(outcome, StatusCode::CREATED)?;
-    if let Ok(location) = HeaderValue::try_from(format!("{}/{id}", collection.path)) {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    Ok(response)
-}
-
-/// Changes a record to what `decide` makes of it, anew whenever another writer was faster.
-///
-/// With an `If-Match` the second round finds a version it does not name and ends with 412.
+/// Changes a record to what `decide` makes of it.
 async fn rewrite(
     collection: &Collection,
     id: &str,
-    conditions: &Conditions,
+    asked: &Asked,
+    grant: Grant,
     decide: impl Fn(&Record) -> Result<Map<String, Value>, Problem>,
+) -> Result<Response, Problem> {
+    let change =
+        |current: &Record| prepare::change(collection, asked.caller.as_ref(), current, decide(current)?);
+    settle(collection, id, asked, grant, change).await
+}
+
+/// Decides a change on the record as it is and commits it, anew whenever another writer was faster.
+///
+/// With an `If-Match` the second round finds a version it does not name and ends with 412.
+async fn settle(
+    collection: &Collection,
+    id: &str,
+    asked: &Asked,
+    grant: Grant,
+    decide: impl Fn(&Record) -> Result<Change, Problem>,
 ) -> Result<Response, Problem> {
     for _ in 0..ROUNDS {
         let current = load(collection, id).await?;
-        if !conditions.allow_write(current.version) {
+        check_grant(collection, asked.caller.as_ref(), grant, &current)?;
+        if !asked.conditions.allow_write(current.version) {
             return Err(Problem::new(kinds::PRECONDITION_FAILED));
         }
-        let mut data = decide(&current)?;
-        for name in collection.settings.server_fields.keys() {
-            if let Some(value) = current.data.get(name) {
-                data.insert(name.clone(), value.clone());
-            }
-        }
-        let put = Operation::Put {
-            collection: collection.name.clone(),
-            id: id.to_owned(),
-            data,
-            precondition: Precondition::Version(current.version),
-        };
-        match commit(collection, id, vec![put]).await {
-            Ok(outcome) => return written(outcome, StatusCode::OK),
+        match commit(collection, vec![decide(&current)?], asked.once.as_ref()).await {
+            Ok(outcomes) => return respond(collection, outcomes),
             Err(Error::PreconditionFailed { .. }) => {}
             Err(error) => return Err(problem_of(&error)),
         }
@@ -184,31 +168,20 @@ async fn rewrite(
     Err(overtaken())
 }
 
-/// Commits operations of which the first is about the record, and invalidates its cached copy unless it is
-/// certain that nothing was written.
-async fn commit(
-    collection: &Collection,
-    id: &str,
-    operations: Vec<Operation>,
-) -> Result<Option<Outcome>, Error> {
-    let committed = transact(collection, operations).await;
-    if matches!(committed, Ok(_) | Err(Error::Unknown { .. } | Error::Storage { .. })) {
-        collection.cache.invalidate(&[collection.cache_key(id)]).await;
-    }
-    committed
-}
-
-/// Commits operations, notes them as this instance's own, and gives what became of the first.
-async fn transact(collection: &Collection, operations: Vec<Operation>) -> Result<Option<Outcome>, Error> {
-    let transaction = Transaction { namespace: collection.namespace.clone(), operations };
-    let committed = collection.database.transact(&transaction).await?;
-    collection.own_writes.note(committed.sequence);
-    Ok(committed.outcomes.into_iter().next())
-}
-
-fn written(outcome: Option<Outcome>, status: StatusCode) -> Result<Response, Problem> {
-    match outcome {
-        Some(Outcome::Written { record, .. }) => Ok(Prepared::new(&record).into_response(status)),
+/// Answers with what became of the one record.
+fn respond(collection: &Collection, outcomes: Vec<Outcome>) -> Result<Response, Problem> {
+    match outcomes.into_iter().next() {
+        Some(Outcome::Written { record, created }) => {
+            let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+            let mut response = Prepared::new(&record).into_response(status);
+            if created
+                && let Ok(location) = HeaderValue::try_from(format!("{}/{}", collection.path, record.id))
+            {
+                response.headers_mut().insert(LOCATION, location);
+            }
+            Ok(response)
+        }
+        Some(Outcome::Deleted { .. }) => Ok((StatusCode::NO_CONTENT, Body::empty()).into_response()),
         other => {
             tracing::error!(?other, "the database answered a write with another outcome");
             Err(Problem::new(kinds::INTERNAL))
@@ -216,6 +189,6 @@ fn written(outcome: Option<Outcome>, status: StatusCode) -> Result<Response, Pro
     }
 }
 
-fn overtaken() -> Problem {
+pub(super) fn overtaken() -> Problem {
     Problem::new(kinds::CONFLICT).detail("others keep changing this record").retry_after(RETRY_AFTER)
 }

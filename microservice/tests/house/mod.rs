@@ -178,6 +178,11 @@ impl House {
         tokio::time::timeout(PATIENCE, found).await.unwrap()
     }
 
+    /// Gives where a service listens.
+    pub(crate) fn address(&self, name: &str) -> &str {
+        &self.addresses[name]
+    }
+
     pub(crate) async fn get(&self, name: &str, path: &str) -> Answer {
         self.send(name, Method::GET, path, &[], "").await
     }

@@ -1,0 +1,271 @@
+//! `POST /SERVICE/_batch`: changes of several records of a service, all of them or none.
+//!
+//! The path begins like the collections', so whatever route reaches them reaches it, and no collection's name
+//! begins with `_`. Every fault points into the body: `/operations/2/data/price`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use database::{Error, Outcome, merge_patch};
+use http::{HeaderMap, HeaderValue, Method, header};
+use process::problem::{Fault, kinds};
+use process::{Identity, Problem};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::commit::{self, Change, commit};
+use super::once::Once;
+use super::prepare::{self, check_grant};
+use super::read::load;
+use super::representation::Representation;
+use super::write::{ROUNDS, overtaken};
+use super::{Collection, is_record_name, method_not_allowed};
+use crate::body::{self, JSON};
+use crate::condition::{Conditions, entity_tag};
+use crate::fault::problem_of;
+use crate::schema::escape;
+
+/// The most operations of one batch.
+const OPERATION_LIMIT: usize = 100;
+
+/// The largest body of a batch.
+const BODY_LIMIT: u64 = 4 << 20;
+
+/// The collections of one service, by name.
+pub(crate) type Collections = BTreeMap<String, Arc<Collection>>;
+
+/// One operation of a batch.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Operation {
+    op: Verb,
+    collection: String,
+    /// The record; a new name is made where a creation has none.
+    id: Option<String>,
+    /// The record's fields, or a merge patch of them.
+    #[serde(default)]
+    data: Option<Map<String, Value>>,
+    /// As the field of this name.
+    if_match: Option<String>,
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Verb {
+    Create,
+    Replace,
+    Patch,
+    Delete,
+}
+
+/// Answers the batch of a service.
+pub(crate) async fn serve(State(collections): State<Arc<Collections>>, request: Request) -> Response {
+    if request.method() != Method::POST {
+        return method_not_allowed("POST");
+    }
+    run(&collections, request).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn run(collections: &Collections, request: Request) -> Result<Response, Problem> {
+    body::media_type(request.headers(), &[JSON])?;
+    let (parts, body) = request.into_parts();
+    let caller = Identity::read(&parts.headers);
+    let body = body::read_bytes(Request::new(body), BODY_LIMIT).await?;
+    let once = Once::read(&parts.headers, &parts.method, parts.uri.path(), caller.as_ref(), &body)?;
+    let operations = read(collections, body::parse(&body)?)?;
+    // Reached only with collections, so there is a first one.
+    let Some(any) = operations.first().and_then(|operation| collections.get(&operation.collection)) else {
+        return Err(Problem::new(kinds::NOT_FOUND));
+    };
+    if let Some(once) = &once
+        && let Some(outcomes) = once.find(any).await?
+    {
+        return respond(&commit::records(outcomes));
+    }
+    for _ in 0..ROUNDS {
+        let mut changes = Vec::with_capacity(operations.len());
+        for (place, operation) in operations.iter().enumerate() {
+            let collection = &collections[&operation.collection];
+            let change = prepare(collection, operation, caller.as_ref()).await;
+            changes.push(change.map_err(|problem| at(place, problem))?);
+        }
+        // Which operation of the transaction belongs to which of the batch.
+        let offset = usize::from(once.is_some());
+        let lengths: Vec<usize> = changes.iter().map(|change| change.operations.len()).collect();
+        match commit(any, changes, once.as_ref()).await {
+            Ok(outcomes) => return respond(&outcomes),
+            Err(Error::PreconditionFailed { operation, .. }) => {
+                let place = place_of(&lengths, operation.saturating_sub(offset));
+                // A name that is taken stays so; all else is decided anew on the record as it is now.
+                if operations.get(place).is_some_and(|operation| operation.op == Verb::Create) {
+                    return Err(at(place, Problem::new(kinds::PRECONDITION_FAILED)));
+                }
+            }
+            Err(error @ Error::NotUnique { operation, .. }) => {
+                let place = place_of(&lengths, operation.saturating_sub(offset));
+                return Err(at(place, problem_of(&error)));
+            }
+            Err(error) => return Err(problem_of(&error)),
+        }
+    }
+    Err(overtaken())
+}
+
+/// Reads the body and checks what can be known without the records.
+fn read(collections: &Collections, body: Value) -> Result<Vec<Operation>, Problem> {
+    let mut body = body::as_object(body)?;
+    let fault = |pointer: String, detail: &str| Fault { pointer, detail: detail.to_owned() };
+    let Some(Value::Array(documents)) = body.remove("operations") else {
+        return Err(body::invalid(vec![fault("/operations".to_owned(), "a list is expected")]));
+    };
+    let extra = body.keys().map(|name| fault(format!("/{}", escape(name)), "there is no such field"));
+    let mut faults: Vec<Fault> = extra.collect();
+    if documents.is_empty() || documents.len() > OPERATION_LIMIT {
+        faults
+            .push(fault("/operations".to_owned(), &format!("a batch has 1 to {OPERATION_LIMIT} operations")));
+    }
+    let mut named = BTreeSet::new();
+    let mut operations = Vec::new();
+    for (place, document) in documents.into_iter().take(OPERATION_LIMIT).enumerate() {
+        let pointer = |part: &str| format!("/operations/{place}{part}");
+        let operation: Operation = match serde_json::from_value(document) {
+            Ok(operation) => operation,
+            Err(error) => {
+                faults.push(fault(pointer(""), &error.to_string()));
+                continue;
+            }
+        };
+        if !collections.contains_key(&operation.collection) {
+            faults.push(fault(pointer("/collection"), "there is no such collection"));
+        }
+        match &operation.id {
+            None if operation.op != Verb::Create => {
+                faults.push(fault(pointer("/id"), "this field is required"))
+            }
+            Some(id) if !is_record_name(id) => {
+                faults.push(fault(pointer("/id"), "this cannot name a record"))
+            }
+            Some(id) if !named.insert((operation.collection.clone(), id.clone())) => {
+                faults.push(fault(pointer("/id"), "the record stands in the batch twice"));
+            }
+            _ => {}
+        }
+        match (operation.op, &operation.data) {
+            (Verb::Delete, Some(_)) => faults.push(fault(pointer("/data"), "a deletion has none")),
+            (Verb::Create | Verb::Replace | Verb::Patch, None) => {
+                faults.push(fault(pointer("/data"), "this field is required"));
+            }
+            _ => {}
+        }
+        if operation.op == Verb::Create && operation.if_match.is_some() {
+            faults.push(fault(pointer("/if_match"), "a creation has none"));
+        } else if conditions(&operation).is_none() {
+            faults.push(fault(pointer("/if_match"), "`*` or a list of quoted entity tags"));
+        }
+        operations.push(operation);
+    }
+    match faults.is_empty() {
+        true => Ok(operations),
+        false => Err(body::invalid(faults)),
+    }
+}
+
+/// Prepares one operation on the record as it is.
+async fn prepare(
+    collection: &Collection,
+    operation: &Operation,
+    caller: Option<&Identity>,
+) -> Result<Change, Problem> {
+    let data = operation.data.clone().unwrap_or_default();
+    let id = match (&operation.id, operation.op) {
+        (Some(id), Verb::Create) => {
+            return prepare::create(collection, caller, id, Value::Object(data), false);
+        }
+        (None, _) => {
+            let id = Uuid::now_v7().to_string();
+            return prepare::create(collection, caller, &id, Value::Object(data), true);
+        }
+        (Some(id), _) => id,
+    };
+    let conditions = conditions(operation).unwrap_or_default();
+    if collection.settings.require_if_match && !conditions.names_a_version() {
+        return Err(Problem::new(kinds::PRECONDITION_REQUIRED));
+    }
+    let grant = match operation.op {
+        Verb::Delete => collection.rules.grant_delete(caller)?,
+        _ => collection.rules.grant_update(caller)?,
+    };
+    let current = load(collection, id).await?;
+    check_grant(collection, caller, grant, &current)?;
+    if !conditions.allow_write(current.version) {
+        return Err(Problem::new(kinds::PRECONDITION_FAILED));
+    }
+    match operation.op {
+        Verb::Delete => Ok(prepare::remove(collection, &current)),
+        Verb::Patch => {
+            let mut patched = current.data.clone();
+            patched.retain(|name, _| !collection.schema.is_server_s(name));
+            merge_patch::apply(&mut patched, &data);
+            prepare::change(collection, caller, &current, patched)
+        }
+        _ => prepare::change(collection, caller, &current, data),
+    }
+}
+
+fn conditions(operation: &Operation) -> Option<Conditions> {
+    let Some(tags) = &operation.if_match else { return Some(Conditions::default()) };
+    let tags = HeaderValue::try_from(tags.as_str()).ok()?;
+    Conditions::read(&HeaderMap::from_iter([(header::IF_MATCH, tags)]))
+}
+
+/// Says where in the batch a problem is.
+fn at(place: usize, problem: Problem) -> Problem {
+    let mut faults = problem.faults().to_vec();
+    for fault in &mut faults {
+        fault.pointer = format!("/operations/{place}/data{}", fault.pointer);
+    }
+    if faults.is_empty() {
+        let detail = problem.kind().title.to_owned();
+        faults.push(Fault { pointer: format!("/operations/{place}"), detail });
+    }
+    problem.errors(faults)
+}
+
+/// Finds which change an operation of the transaction belongs to.
+fn place_of(lengths: &[usize], operation: usize) -> usize {
+    let mut end = 0;
+    let ends = lengths.iter().map(|length| {
+        end += length;
+        end
+    });
+    ends.into_iter().position(|end| operation < end).unwrap_or(lengths.len())
+}
+
+fn respond(outcomes: &[Outcome]) -> Result<Response, Problem> {
+    let result = |outcome: &Outcome| match outcome {
+        Outcome::Written { record, created } => {
+            let tag = entity_tag(record.version);
+            let tag = tag.to_str().unwrap_or_default();
+            json!({ "status": if *created { 201 } else { 200 }, "etag": tag, "record": Representation::from(record) })
+        }
+        _ => json!({ "status": 204 }),
+    };
+    let results: Vec<Value> = outcomes.iter().map(result).collect();
+    Ok(axum::Json(json!({ "results": results })).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_of_the_transaction_is_found_in_the_batch() {
+        let lengths = [2, 1, 3];
+        let places: Vec<usize> = (0..7).map(|operation| place_of(&lengths, operation)).collect();
+        assert_eq!(places, [0, 0, 1, 2, 2, 2, 3]);
+    }
+}

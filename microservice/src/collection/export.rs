@@ -1,0 +1,115 @@
+//! `GET` of a collection as NDJSON: every record that matches, one a line, however many there are.
+//!
+//! Page after page is read as the client takes it, so the memory is that of one page. An export that cannot go on
+//! breaks its connection off; what ends properly is whole. It is no snapshot: a record is as it was when
+//! its page was read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use database::{Error, Find, Query};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use process::{Identity, Problem};
+
+use super::Collection;
+use super::list::{malformed, read};
+use super::representation::Representation;
+use crate::fault::problem_of_read;
+
+/// The media type of records one a line.
+pub(super) const NDJSON: &str = "application/x-ndjson";
+
+/// How many records a page of an export has.
+const PAGE: u32 = 200;
+
+/// How often a page that the database does not answer is asked for again, and after which pause.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Tells whether a request asks for an export.
+pub(super) fn is_asked_for(fields: &HeaderMap) -> bool {
+    fields.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|accept| {
+        accept.split(',').any(|range| range.split(';').next().unwrap_or_default().trim() == NDJSON)
+    })
+}
+
+/// Answers GET of the collection with all that matches.
+pub(super) async fn export(
+    collection: &Arc<Collection>,
+    fields: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Response, Problem> {
+    let caller = Identity::read(fields);
+    let grant = collection.rules.grant_list(caller.as_ref())?;
+    let asked = read(collection, query.unwrap_or_default())?;
+    if asked.cursor.is_some() {
+        return Err(malformed("`cursor` is of pages; an export has all of them"));
+    }
+    let find = Find {
+        filter: collection.rules.narrow(caller.as_ref(), grant, asked.filter),
+        order: asked.order,
+        fields: asked.fields,
+        ..Find::all(&collection.name, PAGE)
+    };
+    let mut export = Export { collection: Arc::clone(collection), find, is_over: false };
+    // The first page is read before the head is sent, so that what is wrong with the question is a problem.
+    let first = export.next_page().await.map_err(|error| problem_of_read(&error))?;
+    let rest = futures_util::stream::unfold(export, |mut export| async move {
+        let page = export.next().await?;
+        Some((page, export))
+    });
+    let pages = futures_util::StreamExt::chain(futures_util::stream::iter([Ok(first)]), rest);
+    let mut response = Response::new(Body::from_stream(pages));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON));
+    Ok(response)
+}
+
+/// An export on its way.
+struct Export {
+    collection: Arc<Collection>,
+    find: Find,
+    is_over: bool,
+}
+
+impl Export {
+    /// Gives the lines of the next page; `None` after the last.
+    async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        if self.is_over {
+            return None;
+        }
+        let mut tries = 1;
+        loop {
+            match self.next_page().await {
+                Err(error) if tries == TRIES => {
+                    tracing::warn!(%error, "an export was broken off");
+                    self.is_over = true;
+                    return Some(Err(error));
+                }
+                Err(_) => {
+                    tries += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Ok(lines) => return Some(Ok(lines)),
+            }
+        }
+    }
+
+    async fn next_page(&mut self) -> Result<Bytes, Error> {
+        let query = Query::Find(self.find.clone());
+        let page = self.collection.database.query(&self.collection.namespace, &query).await?;
+        let mut lines = Vec::new();
+        for record in &page.records {
+            // Strings, numbers and times in memory have no way to fail.
+            let _ =
+                serde_json::to_writer(&mut lines, &Representation::of(record, self.find.fields.as_deref()));
+            lines.push(b'\n');
+        }
+        self.is_over = page.position.is_none();
+        self.find.after = page.position;
+        Ok(Bytes::from(lines))
+    }
+}

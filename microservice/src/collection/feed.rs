@@ -1,0 +1,268 @@
+//! `GET /SERVICE/COLLECTION/changes`: the changes of a collection as server-sent events.
+//!
+//! Each follower has a loop of its own, which looks into the change log only when the client has taken what came
+//! before. So one that stalls holds one batch and nobody up, and goes on where it was: in the log, by
+//! `Last-Event-ID`. An event's id is the sequence of its change.
+//!
+//! An event carries the record as it is now, which may be later than its change. With a filter, and for callers
+//! who do not see every record, only changes of records that match now are told; deletions are told unless the
+//! caller does not see every record.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use bytes::Bytes;
+use database::change::ChangeKind;
+use database::find::{Field, Filter};
+use database::{Change, Error, Query, Record};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
+use process::problem::kinds;
+use process::{Identity, Problem};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+
+use super::Collection;
+use super::list::{malformed, read};
+use super::representation::Representation;
+use crate::fault::{RETRY_AFTER, problem_of_read};
+
+/// The field with which a client that was interrupted says what it saw last.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// How many followers one instance has at a time.
+const FOLLOWERS: usize = 256;
+
+/// How many changes are looked at together; with their records they are what a follower holds in memory.
+const BATCH: u32 = 32;
+
+/// How often something is sent when nothing happens, so that nobody in between thinks the connection dead.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// The pause when the database does not answer, or answers early that there is nothing.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What the feeds of one service share: how many there may be, and when they end.
+#[derive(Debug)]
+pub(crate) struct Feeds {
+    places: Arc<Semaphore>,
+    ending: watch::Receiver<bool>,
+}
+
+impl Feeds {
+    /// Makes room for feeds that end when `ending` says so.
+    pub(crate) fn new(ending: watch::Receiver<bool>) -> Self {
+        Self { places: Arc::new(Semaphore::new(FOLLOWERS)), ending }
+    }
+}
+
+/// What is told of one change.
+#[derive(Serialize)]
+struct Event<'a> {
+    id: &'a str,
+    version: u64,
+    at: jiff::Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<Representation<'a>>,
+}
+
+/// Answers GET of the changes.
+pub(super) async fn follow(collection: &Arc<Collection>, request: Request) -> Result<Response, Problem> {
+    let caller = Identity::read(request.headers());
+    let grant = collection.rules.grant_list(caller.as_ref())?;
+    let query = request.uri().query().unwrap_or_default();
+    let (after, query) = take_after(query)?;
+    let asked = read(collection, &query)?;
+    if !asked.order.is_empty() || asked.cursor.is_some() {
+        return Err(malformed("`order` and `cursor` are of listings; changes come as they happened"));
+    }
+    let seen = request.headers().get(LAST_EVENT_ID).map(|value| {
+        let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+        number.ok_or_else(|| malformed("Last-Event-ID is the id of an event"))
+    });
+    let cursor = match (seen, after) {
+        (Some(seen), _) => seen?,
+        (None, Some(after)) => after,
+        (None, None) => latest(collection).await?,
+    };
+    let place = Arc::clone(&collection.feeds.places).try_acquire_owned();
+    let place = place.map_err(|_| Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER))?;
+    let visible = collection.rules.narrow(caller.as_ref(), grant, None);
+    let feed = Feed {
+        tells_deletions: visible.is_none(),
+        filter: collection.rules.narrow(caller.as_ref(), grant, asked.filter),
+        fields: asked.fields,
+        collection: Arc::clone(collection),
+        cursor,
+        ready: VecDeque::from([Bytes::from_static(b"retry: 1000\n\n")]),
+        ending: collection.feeds.ending.clone(),
+        _place: place,
+    };
+    let events = futures_util::stream::unfold(feed, |mut feed| async move {
+        let event = feed.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(event), feed))
+    });
+    let mut response = Response::new(Body::from_stream(events));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Takes `after=SEQUENCE` out of a query, for clients that cannot send a field of their own.
+fn take_after(query: &str) -> Result<(Option<u64>, String), Problem> {
+    let (after, rest): (Vec<&str>, Vec<&str>) = query.split('&').partition(|pair| pair.starts_with("after="));
+    let after = match after.as_slice() {
+        [] => None,
+        [one] => {
+            let number = one.trim_start_matches("after=").parse().ok();
+            Some(number.ok_or_else(|| malformed("`after` is the id of an event, or 0"))?)
+        }
+        _ => return Err(malformed("`after` stands twice")),
+    };
+    Ok((after, rest.join("&")))
+}
+
+async fn latest(collection: &Collection) -> Result<u64, Problem> {
+    let page = collection.database.query(&collection.namespace, &Query::Latest).await;
+    Ok(page.map_err(|error| problem_of_read(&error))?.sequence.unwrap_or(0))
+}
+
+/// One follower.
+struct Feed {
+    collection: Arc<Collection>,
+    filter: Option<Filter>,
+    fields: Option<Vec<Field>>,
+    tells_deletions: bool,
+    /// The last change that was looked at.
+    cursor: u64,
+    /// What the client has not taken yet.
+    ready: VecDeque<Bytes>,
+    ending: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Feed {
+    /// Gives what is sent next; `None` when the service stops.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            let mut ending = self.ending.clone();
+            tokio::select! {
+                _ = ending.wait_for(|ending| *ending) => return None,
+                () = self.fill() => {}
+            }
+        }
+    }
+
+    /// Waits for changes and makes events of them, or a heartbeat.
+    async fn fill(&mut self) {
+        let asked = Instant::now();
+        let namespace = &self.collection.namespace;
+        let changes = self.collection.database.changes(Some(namespace), self.cursor, BATCH, HEARTBEAT).await;
+        let made = match changes {
+            Ok(changes) if changes.is_empty() => {
+                if asked.elapsed() < HEARTBEAT / 2 {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Ok(VecDeque::new())
+            }
+            Ok(changes) => {
+                let made = self.events(&changes).await;
+                if made.is_ok() {
+                    self.cursor = changes.last().map_or(self.cursor, |change| change.sequence);
+                }
+                made
+            }
+            Err(error) => Err(error),
+        };
+        match made {
+            Ok(events) if events.is_empty() => {
+                // An id without data is no event, and has the client go on from here all the same.
+                if asked.elapsed() >= HEARTBEAT / 2 {
+                    self.ready.push_back(Bytes::from(format!(": nothing\nid: {}\n\n", self.cursor)));
+                }
+            }
+            Ok(events) => self.ready = events,
+            Err(error) => {
+                tracing::debug!(%error, "changes cannot be read for a follower");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Makes events of the changes of this collection that are to be told.
+    async fn events(&self, changes: &[Change]) -> Result<VecDeque<Bytes>, Error> {
+        let own: Vec<&Change> =
+            changes.iter().filter(|change| change.collection == self.collection.name).collect();
+        let written = own.iter().filter(|change| change.kind != ChangeKind::Delete);
+        let mut ids: Vec<String> = written.map(|change| change.id.clone()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let records = self.load(ids).await?;
+        let mut events = VecDeque::new();
+        for change in own {
+            let record = records.iter().find(|record| record.id == change.id);
+            let is_told = match (change.kind, record) {
+                (ChangeKind::Delete, _) => self.tells_deletions,
+                (_, Some(record)) => self.filter.as_ref().is_none_or(|filter| filter.matches(record)),
+                // It is gone already; its deletion follows.
+                (_, None) => self.filter.is_none(),
+            };
+            if is_told {
+                let record = record.filter(|_| change.kind != ChangeKind::Delete);
+                events.push_back(self.event(change, record));
+            }
+        }
+        Ok(events)
+    }
+
+    fn event(&self, change: &Change, record: Option<&Record>) -> Bytes {
+        let kind = match change.kind {
+            ChangeKind::Create => "create",
+            ChangeKind::Update => "update",
+            ChangeKind::Delete => "delete",
+        };
+        let cut = record.map(|record| match &self.fields {
+            Some(fields) => Record { data: database::find::project(&record.data, fields), ..record.clone() },
+            None => record.clone(),
+        });
+        let record = cut.as_ref().map(|record| Representation::of(record, self.fields.as_deref()));
+        let event = Event { id: &change.id, version: change.sequence, at: change.at, record };
+        // Written without line breaks, so one `data` line holds it.
+        let data = serde_json::to_string(&event).unwrap_or_default();
+        Bytes::from(format!("id: {}\nevent: {kind}\ndata: {data}\n\n", change.sequence))
+    }
+
+    async fn load(&self, mut ids: Vec<String>) -> Result<Vec<Record>, Error> {
+        let mut records = Vec::new();
+        while !ids.is_empty() {
+            let query = Query::Some { collection: self.collection.name.clone(), ids: ids.clone() };
+            let page = self.collection.database.query(&self.collection.namespace, &query).await?;
+            records.extend(page.records);
+            match page.next {
+                Some(next) => ids.retain(|id| *id >= next),
+                None => break,
+            }
+        }
+        Ok(records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_to_go_on_is_taken_out_of_the_query() {
+        assert_eq!(take_after("a=eq.1&after=7").unwrap(), (Some(7), "a=eq.1".to_owned()));
+        assert_eq!(take_after("").unwrap(), (None, String::new()));
+        assert!(take_after("after=x").is_err() && take_after("after=1&after=2").is_err());
+    }
+}

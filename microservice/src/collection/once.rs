@@ -1,0 +1,127 @@
+//! `Idempotency-Key`: an unsafe request that happens once, however often it is sent.
+//!
+//! The database keeps the key with what was done, in the same transaction. The same request again is answered as
+//! it was the first time; one that comes while the first is under way waits for it and gets that answer too.
+//! Another request under the key is 422. A request that was refused did nothing, so its key is free.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+use database::{Operation, Outcome, Query};
+use http::{HeaderMap, HeaderName, Method, header};
+use process::problem::kinds;
+use process::{Identity, Problem};
+
+use super::Collection;
+use crate::fault::{problem_of, problem_of_read};
+
+/// The field, as `draft-ietf-httpapi-idempotency-key-header` has it.
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// How long a key stands.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest key, in bytes.
+const KEY_LIMIT: usize = 255;
+
+/// A key with what tells its request from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Once {
+    key: String,
+    fingerprint: String,
+}
+
+impl Once {
+    /// Reads the key of a request; `None` without one.
+    ///
+    /// Each caller has keys of its own, so that nobody is answered what was another's.
+    pub(super) fn read(
+        fields: &HeaderMap,
+        method: &Method,
+        path: &str,
+        caller: Option<&Identity>,
+        body: &Bytes,
+    ) -> Result<Option<Self>, Problem> {
+        let Some(sent) = fields.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+        let is_one = fields.get_all(IDEMPOTENCY_KEY).iter().count() == 1;
+        let key = sent.to_str().unwrap_or_default().trim().trim_matches('"');
+        if !is_one || key.is_empty() || key.len() > KEY_LIMIT {
+            let detail = format!("Idempotency-Key is one text of 1 to {KEY_LIMIT} visible ASCII characters");
+            return Err(Problem::new(kinds::MALFORMED_REQUEST).detail(detail));
+        }
+        let subject = caller.map_or("", |caller| caller.subject.as_str());
+        let conditions = [header::CONTENT_TYPE, header::IF_MATCH, header::IF_NONE_MATCH];
+        let conditions =
+            conditions.iter().map(|name| fields.get(name).map_or(&b""[..], |value| value.as_bytes()));
+        let request = [method.as_str().as_bytes(), path.as_bytes()];
+        let parts: Vec<&[u8]> = request.into_iter().chain(conditions).chain([&body[..]]).collect();
+        Ok(Some(Self { key: hash(&[subject.as_bytes(), key.as_bytes()]), fingerprint: hash(&parts) }))
+    }
+
+    /// Gives the operation that goes first.
+    pub(super) fn operation(&self) -> Operation {
+        Operation::Once {
+            key: self.key.clone(),
+            fingerprint: self.fingerprint.clone(),
+            keep_ms: u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Finds what was done when the request came before.
+    pub(super) async fn find(&self, collection: &Collection) -> Result<Option<Vec<Outcome>>, Problem> {
+        let query = Query::Answer { key: self.key.clone() };
+        let page = collection.database.query(&collection.namespace, &query).await;
+        let Some(answer) = page.map_err(|error| problem_of_read(&error))?.answer else { return Ok(None) };
+        match answer.fingerprint == self.fingerprint {
+            true => Ok(Some(answer.committed.outcomes)),
+            false => Err(problem_of(&database::Error::KeyReused)),
+        }
+    }
+}
+
+/// Hashes parts, each preceded by its length so that no two lists of parts are alike.
+fn hash(parts: &[&[u8]]) -> String {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(key: &str, path: &str, subject: &str, body: &'static str) -> Once {
+        let fields = HeaderMap::from_iter([(IDEMPOTENCY_KEY, key.parse().unwrap())]);
+        let caller = Identity { subject: subject.into(), roles: vec![] };
+        Once::read(&fields, &Method::POST, path, Some(&caller), &Bytes::from(body)).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_key_is_a_caller_s_own_and_its_request_is_path_and_body() {
+        let first = read("k", "/a/b", "ada", "{}");
+        assert_eq!(read("\"k\"", "/a/b", "ada", "{}"), first);
+        assert_ne!(read("k", "/a/b", "bob", "{}").key, first.key);
+        for other in [read("k", "/a/c", "ada", "{}"), read("k", "/a/b", "ada", "{ }")] {
+            assert_eq!(other.key, first.key);
+            assert_ne!(other.fingerprint, first.fingerprint);
+        }
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_one_is_refused() {
+        let none = HeaderMap::new();
+        assert_eq!(Once::read(&none, &Method::POST, "/", None, &Bytes::new()), Ok(None));
+        for key in ["", "\"\"", &"x".repeat(KEY_LIMIT + 1)] {
+            let fields = HeaderMap::from_iter([(IDEMPOTENCY_KEY, key.parse().unwrap())]);
+            assert!(Once::read(&fields, &Method::POST, "/", None, &Bytes::new()).is_err(), "{key}");
+        }
+        let mut twice = HeaderMap::new();
+        twice.append(IDEMPOTENCY_KEY, "a".parse().unwrap());
+        twice.append(IDEMPOTENCY_KEY, "b".parse().unwrap());
+        assert!(Once::read(&twice, &Method::POST, "/", None, &Bytes::new()).is_err());
+    }
+}

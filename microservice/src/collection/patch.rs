@@ -1,0 +1,75 @@
+//! A patch of a record: what it makes of one, in either form.
+
+use database::{Record, merge_patch};
+use process::Problem;
+use process::problem::{Fault, kinds};
+use serde_json::{Map, Value};
+
+use super::Collection;
+use super::representation::Representation;
+use crate::body::{self, JSON_PATCH};
+use crate::json_patch::{JsonPatch, Unfit};
+use crate::schema::RESERVED;
+
+/// A patch that was read.
+#[derive(Debug)]
+pub(super) enum Patch {
+    /// RFC 7396, on the fields a client may set.
+    Merge(Map<String, Value>),
+    /// RFC 6902, on the record as it is read; what only the server sets may be tested and not changed.
+    Json(JsonPatch),
+}
+
+impl Patch {
+    /// Reads a body of a media type.
+    pub(super) fn read(media_type: &str, body: Value) -> Result<Self, Problem> {
+        match media_type {
+            JSON_PATCH => JsonPatch::read(&body).map(Self::Json).map_err(|fault| body::invalid(vec![fault])),
+            _ => body::as_object(body).map(Self::Merge),
+        }
+    }
+
+    /// Makes the changed data of a record, without what only the server sets.
+    pub(super) fn apply(
+        &self,
+        collection: &Collection,
+        record: &Record,
+    ) -> Result<Map<String, Value>, Problem> {
+        match self {
+            Self::Merge(patch) => {
+                let mut data = record.data.clone();
+                data.retain(|name, _| !collection.schema.is_server_s(name));
+                merge_patch::apply(&mut data, patch);
+                Ok(data)
+            }
+            Self::Json(patch) => {
+                let whole = serde_json::to_value(Representation::from(record))
+                    .map_err(|_| Problem::new(kinds::INTERNAL))?;
+                let changed = apply(patch, &whole, collection.settings.max_body)?;
+                let mut data = body::as_object(changed)?;
+                let own = RESERVED.into_iter().chain(collection.schema.server_fields());
+                let changed = own.filter(|name| data.remove(*name).as_ref() != whole.get(*name));
+                let faults = changed.map(|name| Fault {
+                    pointer: format!("/{name}"),
+                    detail: "only the server sets this field".to_owned(),
+                });
+                let faults: Vec<Fault> = faults.collect();
+                if !faults.is_empty() {
+                    return Err(body::invalid(faults));
+                }
+                Ok(data)
+            }
+        }
+    }
+}
+
+fn apply(patch: &JsonPatch, document: &Value, limit: u64) -> Result<Value, Problem> {
+    patch.apply(document, limit).map_err(|unfit| match unfit {
+        // RFC 5789 §2.2: the record's state does not allow it.
+        Unfit::TestFailed(fault) | Unfit::Misplaced(fault) => {
+            let detail = "the patch does not fit the record as it is";
+            Problem::new(kinds::CONFLICT).detail(detail).errors(vec![fault])
+        }
+        Unfit::TooLarge => body::too_large(limit),
+    })
+}

@@ -1,0 +1,172 @@
+//! What a change of a record consists of: what the server sets, what must hold, and the jobs it causes.
+
+use database::{NewJob, Operation, Precondition, Record};
+use jiff::Timestamp;
+use process::problem::{Fault, kinds};
+use process::{Identity, Problem};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::Collection;
+use super::commit::Change;
+use crate::body;
+use crate::config::{Computed, Enqueue};
+use crate::rules::Grant;
+
+/// Makes a record that must not exist, of what a client sent.
+pub(super) fn create(
+    collection: &Collection,
+    caller: Option<&Identity>,
+    id: &str,
+    body: Value,
+    is_new_name: bool,
+) -> Result<Change, Problem> {
+    collection.rules.grant_create(caller)?;
+    let mut body = body;
+    if let Value::Object(fields) = &mut body {
+        for (name, computed) in &collection.settings.defaults {
+            if !fields.contains_key(name)
+                && let Some(value) = compute(*computed, caller)
+            {
+                fields.insert(name.clone(), value);
+            }
+        }
+    }
+    let mut data = check(collection, body)?;
+    data.extend(collection.settings.server_fields.clone());
+    if let (Some(field), Some(caller)) = (&collection.settings.owner, caller) {
+        data.insert(field.clone(), Value::from(caller.subject.as_str()));
+    }
+    check_rows(collection, caller, id, &data)?;
+    let put = Operation::Put {
+        collection: collection.name.clone(),
+        id: id.to_owned(),
+        data,
+        precondition: Precondition::Absent,
+    };
+    let operations = with_jobs(collection, id, put, &collection.settings.on_create);
+    Ok(Change { operations, cache_key: (!is_new_name).then(|| collection.cache_key(id)) })
+}
+
+/// Changes a record to what a client wants of it; `data` is without the fields of the server.
+pub(super) fn change(
+    collection: &Collection,
+    caller: Option<&Identity>,
+    current: &Record,
+    mut data: Map<String, Value>,
+) -> Result<Change, Problem> {
+    let mut faults = Vec::new();
+    for name in &collection.settings.readonly {
+        let before = current.data.get(name);
+        match (data.get(name), before) {
+            (Some(sent), before) if Some(sent) != before => faults.push(Fault {
+                pointer: format!("/{name}"),
+                detail: "this field is set once, when the record is made".to_owned(),
+            }),
+            (None, Some(before)) => {
+                data.insert(name.clone(), before.clone());
+            }
+            _ => {}
+        }
+    }
+    if !faults.is_empty() {
+        return Err(body::invalid(faults));
+    }
+    let mut data = check(collection, Value::Object(data))?;
+    for (name, value) in &current.data {
+        if collection.schema.is_server_s(name) {
+            data.insert(name.clone(), value.clone());
+        }
+    }
+    check_rows(collection, caller, &current.id, &data)?;
+    let put = Operation::Put {
+        collection: collection.name.clone(),
+        id: current.id.clone(),
+        data,
+        precondition: Precondition::Version(current.version),
+    };
+    let operations = with_jobs(collection, &current.id, put, &collection.settings.on_update);
+    Ok(Change { operations, cache_key: Some(collection.cache_key(&current.id)) })
+}
+
+/// Removes a record.
+pub(super) fn remove(collection: &Collection, current: &Record) -> Change {
+    let delete = Operation::Delete {
+        collection: collection.name.clone(),
+        id: current.id.clone(),
+        precondition: Precondition::Version(current.version),
+    };
+    let operations = with_jobs(collection, &current.id, delete, &collection.settings.on_delete);
+    Change { operations, cache_key: Some(collection.cache_key(&current.id)) }
+}
+
+/// Checks that a caller may change a record it read, in the way a grant says.
+pub(super) fn check_grant(
+    collection: &Collection,
+    caller: Option<&Identity>,
+    grant: Grant,
+    current: &Record,
+) -> Result<(), Problem> {
+    if !collection.rules.sees(caller, current) {
+        return Err(Problem::new(kinds::NOT_FOUND));
+    }
+    match grant == Grant::All || collection.rules.owns(caller, current) {
+        true => Ok(()),
+        false => Err(Problem::new(kinds::FORBIDDEN).detail("the record belongs to somebody else")),
+    }
+}
+
+/// Checks what is to become a record against the schema and the sizes a record may have.
+pub(super) fn check(collection: &Collection, data: Value) -> Result<Map<String, Value>, Problem> {
+    let faults = collection.schema.find_faults(&data);
+    if !faults.is_empty() {
+        return Err(body::invalid(faults));
+    }
+    let data = body::as_object(data)?;
+    // Patches grow a record: each is small enough, what they add up to may not be.
+    let size = serde_json::to_vec(&data).map_or(u64::MAX, |text| text.len() as u64);
+    if size > collection.settings.max_body {
+        return Err(body::too_large(collection.settings.max_body));
+    }
+    Ok(data)
+}
+
+/// Checks that a record stays among those its caller sees.
+fn check_rows(
+    collection: &Collection,
+    caller: Option<&Identity>,
+    id: &str,
+    data: &Map<String, Value>,
+) -> Result<(), Problem> {
+    let now = Timestamp::now();
+    let record = Record {
+        collection: collection.name.clone(),
+        id: id.to_owned(),
+        version: 0,
+        created_at: now,
+        updated_at: now,
+        data: data.clone(),
+    };
+    match collection.rules.sees(caller, &record) {
+        true => Ok(()),
+        false => {
+            Err(Problem::new(kinds::FORBIDDEN).detail("the record would not be among those you may see"))
+        }
+    }
+}
+
+fn compute(computed: Computed, caller: Option<&Identity>) -> Option<Value> {
+    match computed {
+        Computed::Now => Some(Value::from(Timestamp::now().to_string())),
+        Computed::Uuid => Some(Value::from(Uuid::now_v7().to_string())),
+        Computed::Caller => caller.map(|caller| Value::from(caller.subject.as_str())),
+    }
+}
+
+fn with_jobs(collection: &Collection, id: &str, write: Operation, effects: &[Enqueue]) -> Vec<Operation> {
+    let payload = json!({ "namespace": collection.namespace, "collection": collection.name, "id": id });
+    let jobs = effects.iter().map(|enqueue| Operation::Enqueue {
+        job: NewJob::new(&enqueue.queue, &enqueue.kind, payload.clone()),
+    });
+    std::iter::once(write).chain(jobs).collect()
+}

@@ -1,0 +1,142 @@
+//! What a collection's settings declare to the database: indexes, and what is unique.
+
+use database::find::declaration::{COLUMN_LIMIT, INDEX_LIMIT};
+use database::find::{Column, Declaration, Field, Index, Kind};
+
+use crate::config::{self, Service};
+use crate::schema::Schema;
+
+/// Why settings cannot be declared: the part of them, and the reason.
+type Refused = (&'static str, String);
+
+/// Declares every collection of a service.
+pub(crate) fn declarations(service: &Service) -> Result<Vec<Declaration>, String> {
+    let declare = |(name, settings): (&String, &config::Collection)| {
+        let schema = Schema::load(settings)?;
+        declaration(name, settings, &schema).map_err(|(part, reason)| format!("{name}.{part}: {reason}"))
+    };
+    service.collections.iter().map(declare).collect()
+}
+
+/// Declares one collection.
+pub(crate) fn declaration(
+    name: &str,
+    settings: &config::Collection,
+    schema: &Schema,
+) -> Result<Declaration, Refused> {
+    let read = |part: &'static str, list: &[String], unique: bool| {
+        let indexes =
+            list.iter().map(|spelled| index(spelled, unique, schema).map_err(|reason| (part, reason)));
+        indexes.collect::<Result<Vec<_>, _>>()
+    };
+    let mut indexes = read("indexes", &settings.indexes, false)?;
+    indexes.extend(read("unique", &settings.unique, true)?);
+    if indexes.len() > INDEX_LIMIT {
+        return Err(("indexes", format!("at most {INDEX_LIMIT}, unique ones included")));
+    }
+    let mut dropped = read("dropped_indexes", &settings.dropped_indexes, false)?;
+    dropped.extend(read("dropped_unique", &settings.dropped_unique, true)?);
+    if let Some(both) = dropped.iter().find(|dropped| indexes.contains(dropped)) {
+        return Err(("dropped_indexes", format!("`{}` is declared too", both.fields().join(","))));
+    }
+    Ok(Declaration { collection: name.to_owned(), indexes, dropped, scan: settings.scan })
+}
+
+/// Reads `"field"`, `"field,-other"`, `"field:number"`.
+fn index(spelled: &str, unique: bool, schema: &Schema) -> Result<Index, String> {
+    let columns: Vec<Column> =
+        spelled.split(',').map(|part| column(part.trim(), schema)).collect::<Result<_, _>>()?;
+    if columns.len() > COLUMN_LIMIT {
+        return Err(format!("`{spelled}` has more than {COLUMN_LIMIT} fields"));
+    }
+    for (place, column) in columns.iter().enumerate() {
+        if columns[..place].iter().any(|earlier| earlier.field == column.field) {
+            return Err(format!("`{spelled}` has `{}` twice", column.field));
+        }
+        if unique && (column.field.is_of_record() || column.descending) {
+            return Err(format!("`{spelled}`: unique fields are those of the data, without `-`"));
+        }
+    }
+    Ok(Index { columns, unique })
+}
+
+fn column(spelled: &str, schema: &Schema) -> Result<Column, String> {
+    let (descending, rest) = match spelled.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, spelled),
+    };
+    let (name, kind) = rest.split_once(':').map_or((rest, None), |(name, kind)| (name, Some(kind)));
+    let field = Field::new(name).ok_or_else(|| format!("`{spelled}` is no field"))?;
+    if field.as_str() == database::find::field::ID {
+        return Err("every index ends with `id`, so none names it".to_owned());
+    }
+    let kind = match kind {
+        Some("text") => Kind::Text,
+        Some("number") => Kind::Number,
+        Some("boolean") => Kind::Boolean,
+        Some(other) => return Err(format!("`{other}` is none of text, number, boolean")),
+        None => schema.kind_of(&field).ok_or_else(|| {
+            format!("the schema gives `{name}` no single type: write `{name}:text`, `:number` or `:boolean`")
+        })?,
+    };
+    Ok(Column { field, kind, descending })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declare(change: impl FnOnce(&mut config::Collection)) -> Result<Declaration, String> {
+        let mut settings =
+            config::Collection { schema: Some("products".into()), ..config::Collection::default() };
+        change(&mut settings);
+        let schema = Schema::load(&settings).unwrap();
+        declaration("products", &settings, &schema).map_err(|(part, reason)| format!("{part}: {reason}"))
+    }
+
+    fn list(spelled: &[&str]) -> Vec<String> {
+        spelled.iter().map(|spelled| (*spelled).to_owned()).collect()
+    }
+
+    #[test]
+    fn an_index_takes_its_types_from_the_schema() {
+        let declared = declare(|settings| {
+            settings.indexes = list(&["-price", "category, -stock", "size.width:number", "created_at"]);
+            settings.unique = list(&["name,currency"]);
+        });
+        let names: Vec<String> = declared.unwrap().indexes.iter().map(Index::name).collect();
+        let expected = [
+            "-price:number",
+            "category:text,-stock:number",
+            "size.width:number",
+            "created_at:number",
+            "unique name:text,currency:text",
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn what_cannot_be_an_index_is_named() {
+        let cases: [(&str, &[&str], &[&str]); 6] = [
+            ("indexes: `pri ce` is no field", &["pri ce"], &[]),
+            ("write `size:text`", &["size"], &[]),
+            ("`date` is none of", &["size:date"], &[]),
+            ("twice", &["price,-price"], &[]),
+            ("ends with `id`", &["id"], &[]),
+            ("unique: `-name`", &[], &["-name"]),
+        ];
+        for (expected, indexes, unique) in cases {
+            let error = declare(|settings| {
+                settings.indexes = list(indexes);
+                settings.unique = list(unique);
+            });
+            let error = error.unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        let both = declare(|settings| {
+            settings.indexes = list(&["price"]);
+            settings.dropped_indexes = list(&["price"]);
+        });
+        assert!(both.unwrap_err().starts_with("dropped_indexes: `price`"));
+    }
+}

@@ -1,0 +1,152 @@
+//! A collection's JSON Schema as what is sent and what is answered.
+
+use serde_json::{Map, Value, json};
+
+use crate::schema::{RESERVED, Schema};
+
+/// Describes what a client sends as a record: no field that only the server sets.
+pub(super) fn of_requests(name: &str, schema: &Schema) -> Value {
+    let mut document = rebased(schema.of_requests(), &format!("{name}.request"));
+    forbid_server_s(&mut document, schema);
+    document
+}
+
+/// Describes what is answered: the fields of the server beside those of the client.
+pub(super) fn of_records(name: &str, schema: &Schema) -> Value {
+    let mut document = rebased(schema.document().clone(), &format!("{name}.record"));
+    let Some(object) = document.as_object_mut() else { return json!({ "type": "object" }) };
+    // It counts the fields a client sends.
+    object.remove("maxProperties");
+    let properties = properties(object);
+    for field in schema.server_fields() {
+        properties.entry(field.to_owned()).or_insert_with(|| json!({}));
+    }
+    properties.insert("id".to_owned(), json!({ "type": "string" }));
+    for time in ["created_at", "updated_at"] {
+        properties.insert(time.to_owned(), json!({ "type": "string", "format": "date-time" }));
+    }
+    let required = object.entry("required").or_insert_with(|| json!([]));
+    if let Some(required) = required.as_array_mut() {
+        required.extend(RESERVED.map(Value::from));
+    }
+    document
+}
+
+/// Describes a merge patch: any of the fields; null removes one that is not required.
+pub(super) fn of_patches(name: &str, schema: &Schema) -> Value {
+    let whole = rebased(schema.document().clone(), &format!("{name}.request"));
+    let mut document = json!({ "type": "object" });
+    for kept in ["properties", "additionalProperties", "patternProperties"] {
+        if let Some(value) = whole.get(kept) {
+            document[kept] = value.clone();
+        }
+    }
+    let required = whole.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+    if let Some(properties) = document.get_mut("properties").and_then(Value::as_object_mut) {
+        for (_, form) in
+            properties.iter_mut().filter(|(field, _)| !required.iter().any(|name| name == *field))
+        {
+            *form = json!({ "anyOf": [form.take(), { "type": "null" }] });
+        }
+    }
+    forbid_server_s(&mut document, schema);
+    document
+}
+
+/// Describes a problem document.
+pub(super) fn problem() -> Value {
+    let fault = json!({
+        "type": "object",
+        "required": ["pointer", "detail"],
+        "properties": { "pointer": { "type": "string" }, "detail": { "type": "string" } },
+    });
+    json!({
+        "type": "object",
+        "required": ["type", "title", "status"],
+        "properties": {
+            "type": { "type": "string" },
+            "title": { "type": "string" },
+            "status": { "type": "integer" },
+            "detail": { "type": "string" },
+            "errors": { "type": "array", "items": fault },
+            "trace_id": { "type": "string" },
+        },
+    })
+}
+
+fn forbid_server_s(document: &mut Value, schema: &Schema) {
+    let Some(object) = document.as_object_mut() else { return };
+    let properties = properties(object);
+    for field in RESERVED.into_iter().chain(schema.server_fields()) {
+        properties.insert(field.to_owned(), Value::Bool(false));
+    }
+}
+
+/// Gives the properties of a schema; what is no object becomes an empty one.
+fn properties(object: &mut Map<String, Value>) -> &mut Map<String, Value> {
+    let found = match object.remove("properties") {
+        Some(Value::Object(found)) => found,
+        _ => Map::new(),
+    };
+    let place = object.entry("properties").or_insert(Value::Null);
+    *place = Value::Object(found);
+    let Value::Object(properties) = place else { unreachable!("an object was put there") };
+    properties
+}
+
+/// Has references within a schema point to where it lies among the components.
+fn rebased(mut schema: Value, component: &str) -> Value {
+    fn rebase(schema: &mut Value, base: &str) {
+        match schema {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    match value {
+                        Value::String(target) if name == "$ref" && target.starts_with('#') => {
+                            *target = format!("{base}{}", &target[1..]);
+                        }
+                        value => rebase(value, base),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| rebase(item, base)),
+            _ => {}
+        }
+    }
+    rebase(&mut schema, &format!("#/components/schemas/{component}"));
+    if let Some(members) = schema.as_object_mut() {
+        members.remove("$schema");
+        members.remove("$id");
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn a_reference_within_a_schema_finds_its_target_among_the_components() {
+        let schema =
+            json!({"$id": "x", "properties": {"a": {"$ref": "#/$defs/b"}, "c": {"$ref": "https://x/y"}}});
+        let expected = json!({"properties": {"a": {"$ref": "#/components/schemas/t.record/$defs/b"}, "c": {"$ref": "https://x/y"}}});
+        assert_eq!(rebased(schema, "t.record"), expected);
+    }
+
+    #[test]
+    fn what_only_the_server_sets_is_answered_and_not_sent() {
+        let orders = config::Config::default().services["orders"].collections["orders"].clone();
+        let schema = Schema::load(&orders).unwrap();
+        let (sent, answered) = (of_requests("orders", &schema), of_records("orders", &schema));
+        assert_eq!(
+            (&sent["properties"]["status"], &sent["properties"]["id"]),
+            (&json!(false), &json!(false))
+        );
+        assert_eq!(answered["properties"]["status"], json!({}));
+        assert_eq!(answered["required"], json!(["product_id", "quantity", "id", "created_at", "updated_at"]));
+        let patch = of_patches("orders", &schema);
+        assert_eq!(patch.get("required"), None);
+        let takes_null = |field: &str| patch["properties"][field].get("anyOf").is_some();
+        assert!(takes_null("note") && !takes_null("quantity"));
+    }
+}

@@ -1,0 +1,92 @@
+//! Records by the line: export and import.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod house;
+
+use house::{Answer, House};
+use http::Method;
+use serde_json::{Value, json};
+
+const PRODUCTS: &str = "/catalog/products";
+const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
+
+async fn catalog() -> House {
+    let mut house = House::start(|config| {
+        let products = config.services.get_mut("catalog").unwrap().collections.get_mut("products").unwrap();
+        products.unique = vec!["name".to_owned()];
+    })
+    .await;
+    house.start_service("catalog").await;
+    house
+}
+
+fn lines(answer: &Answer) -> Vec<Value> {
+    assert_eq!(
+        (answer.status.as_u16(), answer.field("content-type")),
+        (200, "application/x-ndjson"),
+        "{answer:?}"
+    );
+    let text = std::str::from_utf8(&answer.text).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn import(house: &House, body: &str) -> Vec<Value> {
+    lines(&house.send("catalog", Method::POST, PRODUCTS, &[NDJSON], body).await)
+}
+
+async fn export(house: &House, query: &str) -> Answer {
+    let accept = [("accept", "application/x-ndjson")];
+    house.send("catalog", Method::GET, &format!("{PRODUCTS}?{query}"), &accept, "").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_imported_is_exported_in_the_asked_order_and_goes_back_in() {
+    let house = catalog().await;
+    let records =
+        (0..450).map(|n| json!({"id": format!("r{n}"), "name": format!("n{n}"), "price": 1000 - n}));
+    let body: Vec<String> = records.map(|record| record.to_string()).collect();
+    let told = import(&house, &(body.join("\n") + "\n\n")).await;
+    let last = json!({"line": 451, "imported": 450, "refused": 0, "done": true});
+    assert_eq!(told.last(), Some(&last));
+    assert_eq!(told.len(), 5, "progress is told after each hundred");
+    let exported = export(&house, "order=price").await;
+    let found = lines(&exported);
+    assert_eq!((found.len(), &found[0]["id"], &found[449]["id"]), (450, &json!("r449"), &json!("r0")));
+    assert_eq!(lines(&export(&house, "price=lt.560&fields=name").await).len(), 9);
+    let other = catalog().await;
+    let text = std::str::from_utf8(&exported.text).unwrap();
+    assert_eq!(import(&other, text).await.last().unwrap()["imported"], 450);
+    other.stop().await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_is_refused_is_told_and_the_others_are_imported() {
+    let house = catalog().await;
+    let body = [
+        r#"{"name": "a", "price": 1}"#,
+        "{",
+        r#"{"name": "b"}"#,
+        r#"{"name": "a", "price": 2}"#,
+        r#"{"id": "c/d", "name": "c", "price": 1}"#,
+        r#"{"id": "d", "name": "d", "price": 1}"#,
+        r#"{"id": "d", "name": "e", "price": 1}"#,
+        "[]",
+    ];
+    let told = import(&house, &body.join("\n")).await;
+    let mut refused: Vec<(u64, u64)> = told
+        .iter()
+        .filter(|line| line["problem"].is_object())
+        .map(|line| (line["line"].as_u64().unwrap(), line["problem"]["status"].as_u64().unwrap()))
+        .collect();
+    refused.sort_unstable();
+    assert_eq!(refused, [(2, 400), (3, 422), (4, 409), (5, 422), (7, 412), (8, 422)]);
+    assert_eq!(told.last().unwrap(), &json!({"line": 8, "imported": 2, "refused": 6, "done": true}));
+    assert_eq!(lines(&export(&house, "").await).len(), 2);
+    let refused = export(&house, "colour=eq.red").await;
+    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (422, "not-indexed"));
+    let large = import(&house, &format!("{}\n", "x".repeat(300_000))).await;
+    assert_eq!(large[0]["problem"]["status"], 413);
+    house.stop().await;
+}

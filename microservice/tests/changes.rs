@@ -1,0 +1,168 @@
+//! Following a collection's changes as server-sent events.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod house;
+
+use std::time::Duration;
+
+use database::{Operation, Precondition, Transaction};
+use house::House;
+use http::Method;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+const PRODUCTS: &str = "/catalog/products";
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One event.
+#[derive(Debug, Clone, PartialEq)]
+struct Event {
+    id: u64,
+    kind: String,
+    data: Value,
+}
+
+/// A client that reads what it asks for and nothing more, so that it can stall.
+struct Follower {
+    lines: BufReader<TcpStream>,
+}
+
+impl Follower {
+    /// Follows from after an event on.
+    async fn start(address: &str, query: &str, last: Option<u64>) -> Self {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let last = last.map_or(String::new(), |last| format!("last-event-id: {last}\r\n"));
+        let head = format!("GET {PRODUCTS}/changes{query} HTTP/1.1\r\nhost: a\r\n{last}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut follower = Self { lines: BufReader::new(stream) };
+        let status = follower.line().await.unwrap();
+        assert!(status.contains(" 200 "), "{status}");
+        while !follower.line().await.unwrap().starts_with("retry:") {}
+        follower
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = tokio::time::timeout(PATIENCE, self.lines.read_line(&mut line)).await.unwrap();
+        (read.unwrap_or(0) > 0).then(|| line.trim_end().to_owned())
+    }
+
+    /// Reads the next event; `None` when the service ends the stream.
+    async fn next(&mut self) -> Option<Event> {
+        let (mut id, mut kind) = (0, String::new());
+        loop {
+            let line = self.line().await?;
+            if let Some(sent) = line.strip_prefix("id: ") {
+                id = sent.parse().unwrap();
+            } else if let Some(sent) = line.strip_prefix("event: ") {
+                kind = sent.to_owned();
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                return Some(Event { id, kind, data: serde_json::from_str(data).unwrap() });
+            }
+        }
+    }
+
+    async fn take(&mut self, count: usize) -> Vec<Event> {
+        let mut events = Vec::new();
+        while events.len() < count {
+            events.push(self.next().await.expect("the stream goes on"));
+        }
+        events
+    }
+}
+
+async fn catalog() -> House {
+    let mut house = House::start(|_| {}).await;
+    house.start_service("catalog").await;
+    house
+}
+
+/// Writes many records at once, as a busy house would.
+async fn write(house: &House, prefix: &str, count: usize) {
+    let note = "x".repeat(4000);
+    let put = |number: usize| Operation::Put {
+        collection: "products".into(),
+        id: format!("{prefix}{number}"),
+        data: Map::from_iter([("price".to_owned(), json!(number)), ("note".to_owned(), json!(note))]),
+        precondition: Precondition::None,
+    };
+    for from in (0..count).step_by(100) {
+        let operations = (from..count.min(from + 100)).map(put).collect();
+        let transaction = Transaction { namespace: "catalog".into(), operations };
+        house.database().transact(&transaction).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_is_told_with_the_record_and_can_be_gone_on_from() {
+    let house = catalog().await;
+    let mut follower = Follower::start(house.address("catalog"), "", None).await;
+    let made = house.post("catalog", PRODUCTS, &json!({"name": "Lamp", "price": 1})).await;
+    let path = made.field("location").to_owned();
+    let created = follower.next().await.unwrap();
+    assert_eq!((created.kind.as_str(), &created.data["record"]), ("create", &made.json()));
+    assert_eq!(made.field("etag"), format!("\"{}\"", created.id));
+    let merge = [("content-type", "application/merge-patch+json")];
+    house.send("catalog", Method::PATCH, &path, &merge, r#"{"price": 2}"#).await;
+    house.send("catalog", Method::DELETE, &path, &[], "").await;
+    let rest = follower.take(2).await;
+    let kinds: Vec<_> = rest.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["update", "delete"]);
+    assert_eq!(rest[1].data["record"], Value::Null);
+    let mut again = Follower::start(house.address("catalog"), "", Some(created.id)).await;
+    let ids: Vec<u64> = again.take(2).await.iter().map(|event| event.id).collect();
+    assert_eq!(ids, [rest[0].id, rest[1].id]);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_ten_followers_stalls_and_resumes_without_gap_or_repeat() {
+    const COUNT: usize = 3000;
+    let house = catalog().await;
+    let address = house.address("catalog").to_owned();
+    let mut stalled = Follower::start(&address, "", None).await;
+    let mut others = JoinSet::new();
+    for _ in 0..9 {
+        let mut follower = Follower::start(&address, "?fields=price", None).await;
+        others.spawn(async move { follower.take(COUNT).await });
+    }
+    // Twelve megabytes, which no socket buffers: the one that does not read is held up in earnest.
+    write(&house, "a", COUNT).await;
+    let all = others.join_all().await;
+    let ids: Vec<u64> = all[0].iter().map(|event| event.id).collect();
+    assert!(ids.is_sorted_by(|one, next| one < next));
+    assert!(all.iter().all(|events| events.iter().map(|event| event.id).eq(ids.iter().copied())));
+    let mut seen: Vec<u64> = stalled.take(10).await.iter().map(|event| event.id).collect();
+    drop(stalled);
+    let mut resumed = Follower::start(&address, "", seen.last().copied()).await;
+    seen.extend(resumed.take(COUNT - 10).await.iter().map(|event| event.id));
+    assert_eq!(seen, ids);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_tells_only_what_it_names_and_a_stop_ends_the_stream() {
+    let house = catalog().await;
+    write(&house, "early", 3).await;
+    let mut follower =
+        Follower::start(house.address("catalog"), "?price=gte.40&after=0&fields=price", None).await;
+    write(&house, "a", 50).await;
+    let names: Vec<Value> =
+        follower.take(10).await.iter().map(|event| event.data["record"]["price"].clone()).collect();
+    assert_eq!(names, (40..50).map(Value::from).collect::<Vec<_>>());
+    for query in ["?order=name", "?cursor=x", "?after=x", "?price=gte.x"] {
+        let refused = house.get("catalog", &format!("{PRODUCTS}/changes{query}")).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.problem().as_str()),
+            (400, "malformed-request"),
+            "{query}"
+        );
+    }
+    let end = tokio::join!(house.stop(), follower.next()).1;
+    assert_eq!(end, None);
+}

@@ -1,0 +1,173 @@
+//! Requests that happen once, and batches that happen whole.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod house;
+
+use database::job::JobFilter;
+use house::{Answer, House};
+use http::Method;
+use serde_json::{Value, json};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const PRODUCTS: &str = "/catalog/products";
+const BATCH: &str = "/catalog/_batch";
+
+async fn catalog() -> House {
+    let mut house = House::start(|_| {}).await;
+    house.start_service("catalog").await;
+    house
+}
+
+async fn batch(house: &House, operations: Value) -> Answer {
+    house.post("catalog", BATCH, &json!({ "operations": operations })).await
+}
+
+async fn count(house: &House) -> usize {
+    house.get("catalog", PRODUCTS).await.json()["items"].as_array().unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_sent_again_under_its_key_happens_once() {
+    let mut house = House::start(|_| {}).await;
+    house.start_service("orders").await;
+    let order = json!({"product_id": "p", "quantity": 1}).to_string();
+    let send = async |key: &str, body: &str| {
+        house.send("orders", Method::POST, "/orders/orders", &[JSON, ("idempotency-key", key)], body).await
+    };
+    let all = tokio::join!(send("k", &order), send("k", &order), send("k", &order));
+    let first = all.0;
+    assert_eq!(first.status, 201);
+    for again in [all.1, all.2, send("k", &order).await] {
+        assert_eq!((again.status, &again.text), (first.status, &first.text));
+        for field in ["etag", "location"] {
+            assert_eq!(again.field(field), first.field(field));
+        }
+    }
+    assert_eq!(house.database().jobs(&JobFilter::default()).await.unwrap().jobs.len(), 1);
+    let other = send("k", &order.replace('1', "2")).await;
+    assert_eq!((other.status.as_u16(), other.problem().as_str()), (422, "key-reused"));
+    assert_eq!(send("", &order).await.status, 400);
+    // What was refused did nothing, so its key is free.
+    assert_eq!(send("l", "{}").await.status, 422);
+    assert_eq!(send("l", &order).await.status, 201);
+
+    // A change sent again is answered as it was, though the version it names is gone.
+    let (path, tag) = (first.field("location").to_owned(), first.field("etag").to_owned());
+    let fields = [JSON, ("idempotency-key", "m"), ("if-match", tag.as_str())];
+    let put = async || house.send("orders", Method::PUT, &path, &fields, &order).await;
+    let (changed, again) = (put().await, put().await);
+    assert_eq!((changed.status.as_u16(), again.status.as_u16()), (200, 200), "{again:?}");
+    assert_eq!((changed.field("etag"), &changed.text), (again.field("etag"), &again.text));
+    let delete = async || house.send("orders", Method::DELETE, &path, &[("idempotency-key", "n")], "").await;
+    assert_eq!((delete().await.status.as_u16(), delete().await.status.as_u16()), (204, 204));
+    assert_eq!(house.send("orders", Method::DELETE, &path, &[], "").await.status, 404);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_happens_whole_and_its_reads_are_fresh() {
+    let house = catalog().await;
+    let lamp = |name: &str| json!({"name": name, "price": 1});
+    let mut paths = Vec::new();
+    for name in ["a", "b", "c"] {
+        paths.push(house.post("catalog", PRODUCTS, &lamp(name)).await.field("location").to_owned());
+    }
+    let id = |place: usize| paths[place].rsplit('/').next().unwrap().to_owned();
+    for path in &paths {
+        house.get_until("catalog", path, |answer| answer.field("cache-status") == "sixfold; hit").await;
+    }
+    let tag = house.get("catalog", &paths[0]).await.field("etag").to_owned();
+    let operations = json!([
+        {"op": "replace", "collection": "products", "id": id(0), "data": lamp("A"), "if_match": tag},
+        {"op": "patch", "collection": "products", "id": id(1), "data": {"price": 2}},
+        {"op": "delete", "collection": "products", "id": id(2), "if_match": "*"},
+        {"op": "create", "collection": "products", "data": lamp("d")},
+        {"op": "create", "collection": "products", "id": "e", "data": lamp("e")},
+    ]);
+    let done = batch(&house, operations.clone()).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    let results = done.json()["results"].clone();
+    let statuses: Vec<_> =
+        results.as_array().unwrap().iter().map(|result| result["status"].clone()).collect();
+    assert_eq!(statuses, [200, 200, 204, 201, 201]);
+    let read = house.get("catalog", &paths[0]).await;
+    assert_eq!(
+        (&read.json()["name"], read.field("etag")),
+        (&json!("A"), results[0]["etag"].as_str().unwrap())
+    );
+    assert_eq!(house.get("catalog", &paths[1]).await.json()["price"], 2);
+    assert_eq!(house.get("catalog", &paths[2]).await.status, 404);
+    assert_eq!(house.get("catalog", &format!("{PRODUCTS}/e")).await.json(), results[4]["record"]);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_with_a_fault_does_nothing_and_points_at_it() {
+    let house = catalog().await;
+    let lamp = json!({"name": "a", "price": 1});
+    house
+        .send(
+            "catalog",
+            Method::PUT,
+            &format!("{PRODUCTS}/a"),
+            &[JSON, ("if-none-match", "*")],
+            &lamp.to_string(),
+        )
+        .await;
+    let create = |data: Value| json!({"op": "create", "collection": "products", "data": data});
+    let cases = [
+        (
+            json!([create(lamp.clone()), create(json!({"name": 1, "price": 1}))]),
+            422,
+            "/operations/1/data/name",
+        ),
+        (
+            json!([create(lamp.clone()), {"op": "create", "collection": "products", "id": "a", "data": lamp}]),
+            412,
+            "/operations/1",
+        ),
+        (
+            json!([create(lamp.clone()), {"op": "patch", "collection": "products", "id": "a", "data": {}, "if_match": "\"0\""}]),
+            412,
+            "/operations/1",
+        ),
+        (
+            json!([create(lamp.clone()), {"op": "delete", "collection": "products", "id": "x"}]),
+            404,
+            "/operations/1",
+        ),
+        (json!([create(lamp.clone()), {"op": "sing"}]), 422, "/operations/1"),
+        (json!([{"op": "create", "collection": "things", "data": lamp}]), 422, "/operations/0/collection"),
+        (json!([{"op": "delete", "collection": "products"}]), 422, "/operations/0/id"),
+        (
+            json!([{"op": "delete", "collection": "products", "id": "a"}, {"op": "delete", "collection": "products", "id": "a"}]),
+            422,
+            "/operations/1/id",
+        ),
+        (json!([]), 422, "/operations"),
+    ];
+    for (operations, status, pointer) in cases {
+        let refused = batch(&house, operations.clone()).await;
+        assert_eq!(refused.status, status, "{operations}: {refused:?}");
+        refused.problem();
+        assert_eq!(refused.pointers(), [pointer], "{operations}");
+        assert_eq!(count(&house).await, 1, "{operations}");
+    }
+    assert_eq!(house.post("catalog", BATCH, &json!([])).await.status, 422);
+    assert_eq!(house.get("catalog", BATCH).await.status, 405);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_under_a_key_happens_once() {
+    let house = catalog().await;
+    let create = json!({"op": "create", "collection": "products", "data": {"name": "a", "price": 1}});
+    let body = json!({"operations": [create, create]}).to_string();
+    let fields = [JSON, ("idempotency-key", "k")];
+    let send = async || house.send("catalog", Method::POST, BATCH, &fields, &body).await;
+    let (first, again) = (send().await, send().await);
+    assert_eq!((first.status.as_u16(), &first.text), (200, &again.text));
+    assert_eq!(count(&house).await, 2);
+    house.stop().await;
+}

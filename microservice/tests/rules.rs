@@ -1,0 +1,145 @@
+//! Who may do what: rules, owners, rows, and what the server computes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod house;
+
+use std::collections::BTreeMap;
+
+use database::job::JobFilter;
+use house::{Answer, House};
+use http::Method;
+use microservice::Config;
+use serde_json::{Value, json};
+
+const NOTES: &str = "/notes/notes";
+
+/// A service of notes that belong to who writes them; some are public.
+fn notes(config: &mut Config) {
+    let service = json!({ "listen": "127.0.0.1:0", "collections": { "notes": {
+        "owner": "by",
+        "indexes": ["by:text", "public:boolean"],
+        "defaults": { "code": "uuid", "at": "now", "author": "caller" },
+        "readonly": ["code"],
+        "on_update": [{ "queue": "q", "kind": "updated" }],
+        "on_delete": [{ "queue": "q", "kind": "deleted" }],
+        "rules": {
+            "create": ["user"], "update": ["owner", "editor"], "delete": ["owner"],
+            "rows": "or=(public.is.true,by.eq.$subject)", "all_rows": ["editor"],
+        },
+    } } });
+    config.services = BTreeMap::from([("notes".to_owned(), serde_json::from_value(service).unwrap())]);
+}
+
+async fn house() -> House {
+    let mut house = House::start(notes).await;
+    house.start_service("notes").await;
+    house
+}
+
+async fn send(house: &House, who: &str, method: Method, path: &str, body: &str) -> Answer {
+    let roles = if who == "eve" { "editor" } else { "user" };
+    let media_type =
+        if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+    let mut fields = vec![("content-type", media_type)];
+    if !who.is_empty() {
+        fields.extend([("sixfold-subject", who), ("sixfold-roles", roles)]);
+    }
+    house.send("notes", method, path, &fields, body).await
+}
+
+async fn texts(house: &House, who: &str) -> Vec<Value> {
+    let page = send(house, who, Method::GET, NOTES, "").await.json();
+    page["items"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{page}"))
+        .iter()
+        .map(|item| item["text"].clone())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_belongs_to_who_made_it_and_others_see_what_they_may() {
+    let house = house().await;
+    assert_eq!(send(&house, "", Method::POST, NOTES, "{}").await.status, 401);
+    assert_eq!(send(&house, "eve", Method::POST, NOTES, "{}").await.status, 403);
+    let made = send(&house, "ada", Method::POST, NOTES, r#"{"text": "mine"}"#).await;
+    assert_eq!((made.status.as_u16(), &made.json()["by"]), (201, &json!("ada")), "{made:?}");
+    let mine = made.field("location").to_owned();
+    let shown = send(&house, "ada", Method::POST, NOTES, r#"{"text": "shown", "public": true}"#).await;
+    let shown = shown.field("location").to_owned();
+    assert_eq!(texts(&house, "ada").await, ["mine", "shown"]);
+    assert_eq!(texts(&house, "bob").await, ["shown"]);
+    assert_eq!(texts(&house, "").await, ["shown"]);
+    assert_eq!(texts(&house, "eve").await, ["mine", "shown"]);
+    // From the cache as from the database: the second read is a hit.
+    for _ in 0..2 {
+        assert_eq!(send(&house, "ada", Method::GET, &mine, "").await.status, 200);
+        assert_eq!(send(&house, "bob", Method::GET, &mine, "").await.status, 404);
+        assert_eq!(send(&house, "", Method::GET, &shown, "").await.status, 200);
+    }
+    for (who, path, status) in
+        [("bob", &mine, 404), ("bob", &shown, 403), ("", &shown, 401), ("eve", &mine, 200)]
+    {
+        let patched = send(&house, who, Method::PATCH, path, "{}").await;
+        assert_eq!(patched.status, status, "{who} {path}");
+    }
+    assert_eq!(send(&house, "eve", Method::DELETE, &mine, "").await.status, 403);
+    let stolen = send(&house, "ada", Method::PATCH, &mine, r#"{"by": "bob"}"#).await;
+    assert_eq!((stolen.status.as_u16(), stolen.pointers()), (422, vec!["/by".to_owned()]));
+    assert_eq!(send(&house, "ada", Method::DELETE, &mine, "").await.status, 204);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_held_to_the_same_rules() {
+    let house = house().await;
+    let mine = send(&house, "ada", Method::POST, NOTES, r#"{"public": true}"#).await;
+    let id = mine.json()["id"].clone();
+    let body = json!({"operations": [
+        {"op": "create", "collection": "notes", "data": {"text": "b"}},
+        {"op": "patch", "collection": "notes", "id": id, "data": {"text": "stolen"}},
+    ]});
+    let refused = send(&house, "bob", Method::POST, "/notes/_batch", &body.to_string()).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.pointers()),
+        (403, vec!["/operations/1".to_owned()]),
+        "{refused:?}"
+    );
+    assert_eq!(send(&house, "ada", Method::POST, "/notes/_batch", &body.to_string()).await.status, 200);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays() {
+    let house = house().await;
+    let made = send(&house, "ada", Method::POST, NOTES, r#"{"author": "x"}"#).await;
+    let (path, record) = (made.field("location").to_owned(), made.json());
+    assert_eq!(record["author"], "x");
+    record["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let code = record["code"].as_str().unwrap();
+    assert_eq!(code.len(), 36);
+    let changed = send(&house, "ada", Method::PATCH, &path, r#"{"code": "other"}"#).await;
+    assert_eq!((changed.status.as_u16(), changed.pointers()), (422, vec!["/code".to_owned()]));
+    let replaced = send(&house, "ada", Method::PUT, &path, r#"{"text": "t"}"#).await.json();
+    assert_eq!(
+        (&replaced["code"], &replaced["by"], &replaced["author"]),
+        (&json!(code), &json!("ada"), &Value::Null)
+    );
+    send(&house, "ada", Method::DELETE, &path, "").await;
+    let jobs = house.database().jobs(&JobFilter::default()).await.unwrap().jobs;
+    let mut kinds: Vec<_> = jobs.iter().map(|job| job.kind.as_str()).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["deleted", "updated"], "the change that was refused caused none");
+    house.stop().await;
+}
+
+#[test]
+fn rows_that_no_index_narrows_are_refused_at_the_start() {
+    let mut config = Config::default();
+    notes(&mut config);
+    let collection = config.services.get_mut("notes").unwrap().collections.get_mut("notes").unwrap();
+    collection.indexes.pop();
+    let text = config.validate(&process::Services::default()).unwrap_err().to_string();
+    assert!(text.contains("notes.rules") && text.contains("`public`"), "{text}");
+}

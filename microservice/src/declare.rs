@@ -42,6 +42,16 @@ pub(crate) fn declaration(
     Ok(Declaration { collection: name.to_owned(), indexes, dropped, scan: settings.scan })
 }
 
+/// Names the fields of texts that an index has: such a text is bounded, since cursors carry it.
+pub(crate) fn indexed_texts(declaration: &Declaration) -> Vec<Field> {
+    let columns = declaration.indexes.iter().flat_map(|index| &index.columns);
+    let texts = columns.filter(|column| column.kind == Kind::Text).map(|column| column.field.clone());
+    let mut texts: Vec<Field> = texts.collect();
+    texts.sort_unstable();
+    texts.dedup();
+    texts
+}
+
 /// Reads `"field"`, `"field,-other"`, `"field:number"`.
 fn index(spelled: &str, unique: bool, schema: &Schema) -> Result<Index, String> {
     let columns: Vec<Column> =

@@ -147,7 +147,10 @@ fn collection_routes(
         let schema = Schema::load(settings)?;
         let rules =
             Rules::read(settings, &schema).map_err(|(part, reason)| format!("{name}.{part}: {reason}"))?;
+        let declaration = declare::declaration(name, settings, &schema)
+            .map_err(|(part, reason)| format!("{name}.{part}: {reason}"))?;
         let collection = Collection {
+            indexed_texts: declare::indexed_texts(&declaration),
             namespace: namespace.to_owned(),
             name: name.clone(),
             path: format!("/{namespace}/{name}"),

@@ -156,7 +156,10 @@ async fn a_collection_that_scans_answers_filters_on_any_field() {
 async fn a_unique_field_is_refused_a_second_time_and_named() {
     let house = catalog(|config| {
         let products = config.services.get_mut("catalog").unwrap().collections.get_mut("products").unwrap();
-        products.unique = vec!["name".to_owned()];
+        // Without a schema nothing but the index bounds a text.
+        products.schema = None;
+        products.indexes = vec!["category:text".to_owned()];
+        products.unique = vec!["name:text".to_owned()];
     })
     .await;
     let lamp = json!({"name": "Lamp", "price": 1});
@@ -169,5 +172,12 @@ async fn a_unique_field_is_refused_a_second_time_and_named() {
     let patched = house.send("catalog", Method::PATCH, &path, &[MERGE], r#"{"name": "Lamp"}"#).await;
     assert_eq!(patched.problem(), "not-unique");
     assert_eq!(house.get("catalog", &path).await.json()["name"], "Other");
+    let long = json!({ "category": "ä".repeat(600) }).to_string();
+    let patched = house.send("catalog", Method::PATCH, &path, &[MERGE], &long).await;
+    assert_eq!(
+        (patched.status.as_u16(), patched.pointers()),
+        (422, vec!["/category".to_owned()]),
+        "{patched:?}"
+    );
     house.stop().await;
 }

@@ -26,6 +26,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use cache::Cache;
 use database::Database;
+use database::find::Field;
 use database::limits::ID_LIMIT;
 use http::header::{ALLOW, HeaderName};
 use http::{HeaderValue, Method, StatusCode};
@@ -67,6 +68,8 @@ pub(crate) struct Collection {
     pub(crate) settings: config::Collection,
     /// What its records follow.
     pub(crate) schema: Schema,
+    /// The fields whose texts an index has.
+    pub(crate) indexed_texts: Vec<Field>,
     /// Who may do what with them.
     pub(crate) rules: Rules,
     /// Where its records lie.

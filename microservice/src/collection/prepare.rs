@@ -1,5 +1,6 @@
 //! What a change of a record consists of: what the server sets, what must hold, and the jobs it causes.
 
+use database::find::filter::TEXT_LIMIT;
 use database::{NewJob, Operation, Precondition, Record};
 use jiff::Timestamp;
 use process::problem::{Fault, kinds};
@@ -118,7 +119,15 @@ pub(super) fn check_grant(
 
 /// Checks what is to become a record against the schema and the sizes a record may have.
 pub(super) fn check(collection: &Collection, data: Value) -> Result<Map<String, Value>, Problem> {
-    let faults = collection.schema.find_faults(&data);
+    let mut faults = collection.schema.find_faults(&data);
+    for field in &collection.indexed_texts {
+        let pointer = format!("/{}", field.as_str().replace('.', "/"));
+        let text = data.pointer(&pointer).and_then(Value::as_str);
+        if text.is_some_and(|text| text.len() > TEXT_LIMIT) {
+            let detail = format!("an indexed text has at most {TEXT_LIMIT} bytes");
+            faults.push(Fault { pointer, detail });
+        }
+    }
     if !faults.is_empty() {
         return Err(body::invalid(faults));
     }

@@ -118,19 +118,31 @@ pub(crate) struct DatabaseOptions {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatabaseAction {
-    /// Write a consistent copy of the database to FILE while it runs
+    /// Write a consistent copy of the database to FILE while it runs, or look after the continuous backup
+    #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
     Backup {
         /// The file to write; it must not exist
-        file: PathBuf,
+        file: Option<PathBuf>,
         /// The folder the data lies in [default: data]
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
+        #[command(subcommand)]
+        action: Option<BackupAction>,
     },
-    /// Put a copy back into the data folder; the database must be stopped
+    /// Put a copy, or a moment of the continuous backup, into the data folder; the database must be stopped
+    #[command(arg_required_else_help = true)]
     Restore {
         /// The file a backup wrote
-        file: PathBuf,
-        /// The folder to restore into [default: data]
+        #[arg(conflicts_with_all = ["at", "to"])]
+        file: Option<PathBuf>,
+        /// What to restore of the continuous backup: a time such as 2026-01-31T12:00:00Z, the number of a commit, or
+        /// latest
+        #[arg(long, value_name = "TIME|COMMIT|latest")]
+        at: Option<String>,
+        /// The folder to restore into [default: the data folder]
+        #[arg(long, value_name = "DIR", requires = "at")]
+        to: Option<PathBuf>,
+        /// The data folder [default: data]
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
         /// Replace a database that is there already
@@ -159,6 +171,24 @@ pub(crate) enum DatabaseAction {
         /// The namespace
         namespace: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupAction {
+    /// Have the running database store a base, so that a restore has less to do
+    Now,
+    /// List the generations at the destination
+    List,
+    /// Read all that is at the destination and name what is damaged or missing; exit code 1 if anything is
+    Verify {
+        /// Also unpack every file, and restore the end of each generation beside
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Try a restore out, and compare it with the running database; exit code 1 if it is not the same
+    Drill,
+    /// Tell how far the destination is behind, and how the last drill went; exit code 1 if it cannot be used
+    Status,
 }
 
 #[derive(Debug, Subcommand)]

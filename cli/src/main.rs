@@ -7,6 +7,7 @@
 mod args;
 mod backup;
 mod config_command;
+mod progress;
 mod reload;
 mod role;
 mod run;

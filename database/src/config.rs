@@ -5,7 +5,7 @@ use std::time::Duration;
 use process::ConfigError;
 use serde::{Deserialize, Serialize};
 
-use crate::Url;
+use crate::{Url, backup};
 
 /// The section `[database]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub struct Config {
     /// The longest pause between two attempts of a job.
     #[serde(with = "process::duration")]
     pub backoff_limit: Duration,
+    /// The section `[database.backup]`.
+    pub backup: backup::Config,
 }
 
 impl Default for Config {
@@ -54,6 +56,7 @@ impl Default for Config {
             checkpoint: 4 << 20,
             backoff_base: Duration::from_secs(1),
             backoff_limit: Duration::from_secs(15 * 60),
+            backup: backup::Config::default(),
         }
     }
 }
@@ -89,7 +92,13 @@ impl Config {
         if self.backoff_base > self.backoff_limit {
             return Err(fault("backoff_base", "it must not be longer than backoff_limit"));
         }
-        Ok(())
+        if self.url.is_postgres() && self.backup.destination.is_some() {
+            return Err(fault(
+                "backup.destination",
+                "only SQLite is shipped; back PostgreSQL up with its own tools",
+            ));
+        }
+        self.backup.validate()
     }
 }
 

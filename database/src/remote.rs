@@ -102,6 +102,24 @@ impl Remote {
         self.post("/v1/backup", &crate::backup::Request { file: file.to_owned() }, BACKUP_DEADLINE).await
     }
 
+    /// Asks for the status of the continuous backup; `None` without one.
+    pub async fn backup_status(&self) -> Result<Option<crate::backup::Status>, Error> {
+        let url = format!("{}/v1/backup", self.base);
+        let answer =
+            self.client.send(&url, Request::builder().uri(&url), Bytes::new(), CALL_DEADLINE).await?;
+        read(&url, &answer)
+    }
+
+    /// Has the role store a base of the continuous backup.
+    pub async fn store_base(&self) -> Result<crate::backup::BaseReport, Error> {
+        self.post("/v1/backup/base", &(), BACKUP_DEADLINE).await
+    }
+
+    /// Has the role try a restore out and compare it.
+    pub async fn drill(&self) -> Result<crate::backup::DrillReport, Error> {
+        self.post("/v1/backup/drill", &(), BACKUP_DEADLINE).await
+    }
+
     /// Calls the role; the deadline exceeds how long the role itself may wait.
     async fn post<T: DeserializeOwned>(
         &self,

@@ -7,6 +7,7 @@ use process::{Bound, ClusterToken, Health, Listening, RoleError, Shutdown, liste
 use tokio::sync::watch;
 
 use crate::Config;
+use crate::backup::Standing;
 use crate::engine::Engine;
 use crate::routes::{self, Served};
 
@@ -22,14 +23,13 @@ pub fn bind(config: &Config, data: &Path, token: &ClusterToken) -> Result<Bound,
     let router = routes::router(Served { engine: engine.clone(), token: token.clone() }, &health, config);
     let own_health = health.clone();
     let run = async move |shutdown: Shutdown| {
-        own_health.set_ready();
         let serving = serve(listener, router, &shutdown, Limits::default());
         let draining = async {
             shutdown.requested().await;
             own_health.set_draining();
             engine.end_waits();
         };
-        let watching = watch_writes(engine.writable(), &own_health);
+        let watching = watch_engine(engine.writable(), engine.standing(), &own_health);
         let served = async { tokio::join!(serving, draining) };
         let result = tokio::select! {
             _ = served => Ok(()),
@@ -43,12 +43,39 @@ pub fn bind(config: &Config, data: &Path, token: &ClusterToken) -> Result<Bound,
     Ok(Bound::new(vec![Listening { protocol: "http", address }], ROLE, health, run))
 }
 
-/// Keeps the health true to whether writes succeed; ends with the writer.
-async fn watch_writes(mut writable: watch::Receiver<bool>, health: &Health) {
-    while writable.changed().await.is_ok() {
-        match *writable.borrow_and_update() {
-            true => health.set_ready(),
-            false => health.set_degraded("the last write failed"),
+/// Keeps the health true to whether writes succeed and reach the backup's destination; ends with the writer.
+async fn watch_engine(
+    mut writable: watch::Receiver<bool>,
+    mut standing: Option<watch::Receiver<Standing>>,
+    health: &Health,
+) {
+    loop {
+        let has_writes = *writable.borrow_and_update();
+        let shipped = standing.as_mut().map(|standing| standing.borrow_and_update().clone());
+        match (has_writes, shipped) {
+            (false, _) => health.set_degraded("the last write failed"),
+            (true, Some(Standing::Unreachable { .. })) => {
+                health.set_degraded("the backup destination cannot be used");
+            }
+            (true, _) => health.set_ready(),
+        }
+        let changed = async {
+            match &mut standing {
+                Some(standing) => standing.changed().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        let goes_on = tokio::select! {
+            changed = writable.changed() => changed.is_ok(),
+            changed = changed => {
+                if !changed {
+                    standing = None;
+                }
+                true
+            }
+        };
+        if !goes_on {
+            return;
         }
     }
 }

@@ -41,7 +41,9 @@ pub(crate) fn router(served: Served, health: &Health, config: &Config) -> Router
         .route("/v1/jobs/get", post(job))
         .route("/v1/jobs/list", post(jobs))
         .route("/v1/queues", post(queues))
-        .route("/v1/backup", post(write_backup))
+        .route("/v1/backup", get(backup_status).post(write_backup))
+        .route("/v1/backup/base", post(store_base))
+        .route("/v1/backup/drill", post(drill))
         .method_not_allowed_fallback(async || Problem::new(kinds::METHOD_NOT_ALLOWED))
         .layer(middleware::from_fn_with_state(served.token.clone(), authenticate))
         .layer(middleware::from_fn_with_state(served.token.clone(), process::named_here::require))
@@ -205,4 +207,24 @@ async fn write_backup(
     let request: backup::Request = read(&fields, body)?;
     let done = backup::of_engine(&served.engine, request.file).await;
     Ok(Json(done.map_err(|error| Error::Invalid { reason: error.to_string() })?))
+}
+
+async fn backup_status(
+    State(served): State<Served>,
+    Caller(access): Caller,
+) -> Answer<Option<backup::Status>> {
+    access.check(None, &served.token)?;
+    Ok(Json(served.engine.backup_status()))
+}
+
+async fn store_base(State(served): State<Served>, Caller(access): Caller) -> Answer<backup::BaseReport> {
+    access.check(None, &served.token)?;
+    let stored = served.engine.store_base().await;
+    Ok(Json(stored.map_err(|error| Error::Invalid { reason: error.to_string() })?))
+}
+
+async fn drill(State(served): State<Served>, Caller(access): Caller) -> Answer<backup::DrillReport> {
+    access.check(None, &served.token)?;
+    let report = served.engine.drill().await;
+    Ok(Json(report.map_err(|error| Error::Invalid { reason: error.to_string() })?))
 }

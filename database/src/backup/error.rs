@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::destination::DestinationError;
+use super::object::Fault;
+use super::plan::PlanError;
+use super::wal::LogError;
 use crate::{Error, OpenError};
 
 /// Why a backup, a verification or a restore did not happen.
@@ -44,4 +48,49 @@ pub enum BackupError {
         /// What SQLite or the system said.
         reason: String,
     },
+    /// No destination is configured.
+    #[error("database.backup.destination is not set: there is no continuous backup")]
+    NotConfigured,
+    /// The settings cannot be used.
+    #[error("{0}")]
+    Settings(String),
+    /// The destination cannot be used.
+    #[error("the backup destination: {0}")]
+    Destination(#[from] DestinationError),
+    /// A file at the destination is damaged.
+    #[error("{name} at the backup destination is damaged: {reason}")]
+    DamagedFile {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What is asked for cannot be restored.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The log of the running database is not what was expected.
+    #[error("{reason}")]
+    Log {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A work of the same kind is under way.
+    #[error("another one is under way")]
+    Busy,
+    /// The database is stopping.
+    #[error("the database is stopping")]
+    Stopping,
+}
+
+impl From<LogError> for BackupError {
+    fn from(error: LogError) -> Self {
+        Self::Log { reason: error.to_string() }
+    }
+}
+
+impl BackupError {
+    /// Names the file of ours that has a fault.
+    pub(crate) fn damaged_file(name: impl ToString, fault: &Fault) -> Self {
+        Self::DamagedFile { name: name.to_string(), reason: fault.to_string() }
+    }
 }

@@ -1,176 +1,75 @@
-//! Backup, verification and restore of a SQLite database.
+//! Backup and recovery of a SQLite database.
 //!
-//! A backup is made with SQLite's backup API on a read-only connection of the process that owns the data
-//! directory, in one step: one read snapshot, so it is consistent and holds up no writer. The owner does
-//! it, through `POST /v1/backup`, because a second process at the file would end the rule that exactly one
-//! has it open. When nobody owns the directory, whoever asks takes the lock and is the owner meanwhile.
+//! **Continuously**, with a destination configured: the writer hands each commit's pages to a [`feed`], the shipping
+//! thread ([`ship`]) makes segments of them ([`segment`]) and stores them in a folder or a bucket ([`destination`]),
+//! each naming the digest of the one before. Together with a base ([`snapshot`]) such a chain is a generation; a
+//! process goes on with the one its log proves to be its own ([`chain`]) and begins another otherwise. Which files
+//! make the database of a moment is decided from their names ([`plan`]) and carried out by [`gather`].
+//!
+//! Beside it the [`keeper`] stores new bases, merges small segments ([`mod@merge`]), removes what no kept moment needs
+//! ([`retention`]) and tries restores out ([`mod@drill`]). [`Recovery`] is what is done from outside, with no database
+//! running: list, verify ([`inspect`]), restore.
+//!
+//! **On command**: a whole copy in one file ([`copy`]), with its digest beside it.
+//!
+//! Either way a restore moves versions and fencing tokens past all that were given out ([`mod@restore`]).
 
+mod board;
+mod chain;
+mod check;
+mod config;
+mod copy;
+mod destination;
 mod digest;
+mod drill;
 mod error;
+mod feed;
+mod figures;
+mod gather;
+mod inspect;
+mod keeper;
+mod keys;
+mod merge;
+mod name;
+mod object;
+mod plan;
+mod recovery;
 mod restore;
+mod retention;
+mod segment;
+mod ship;
+mod shipping;
+mod snapshot;
+mod wal;
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use process::{ClusterToken, Secret};
-use rusqlite::{Connection, OpenFlags};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::board::{DrillReport, Progress, Standing, Status};
+pub use self::config::{Config, Mode, OnUnreachable, S3};
+pub use self::copy::{Report, backup, verify};
+pub(crate) use self::copy::{Request, of_engine};
+pub use self::destination::DestinationError;
 pub use self::error::BackupError;
+pub(crate) use self::feed::Safety;
+pub use self::gather::{Note, Reached};
+pub use self::inspect::Inspection;
+pub use self::plan::{PlanError, Target};
+pub use self::recovery::{GenerationSummary, Recovery};
 pub use self::restore::restore;
-use crate::engine::sqlite::{
-    Owner, check_library, create_private, database_file, open_reader, open_writer, schema,
-};
-use crate::{Config, Engine, OpenError, Remote};
+pub(crate) use self::shipping::{Shipping, ShippingParts};
 
-/// What a backup holds.
+/// A base that was stored on command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    /// The file.
-    pub file: PathBuf,
-    /// Its size.
+pub struct BaseReport {
+    /// The last commit in it.
+    pub commit: u64,
+    /// Its time.
+    pub at: Timestamp,
+    /// Its size; zero when nothing had changed since the last.
     pub size_bytes: u64,
-    /// Its schema's version.
-    pub schema: u32,
-    /// How many records it holds.
-    pub records: u64,
-    /// How many jobs it holds, ended ones included.
-    pub jobs: u64,
-    /// The sequence of its last change.
-    pub sequence: u64,
-    /// Its SHA-256 digest, written or checked with the file; `None` when none was beside it to check.
-    #[serde(default)]
-    pub sha256: Option<String>,
-}
-
-/// What `POST /v1/backup` takes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Request {
-    /// An absolute path on the role's host.
-    pub(crate) file: PathBuf,
-}
-
-/// Writes a consistent copy of the database to a new file, whether or not its role is running.
-///
-/// With a running role, the role writes the file, on its own host.
-pub async fn backup(
-    config: &Config,
-    data: &Path,
-    token: &ClusterToken,
-    file: &Path,
-) -> Result<Report, BackupError> {
-    if config.url.is_postgres() {
-        return Err(BackupError::NotSqlite);
-    }
-    let file = std::path::absolute(file).map_err(|error| fault(file, error))?;
-    match Owner::take(data) {
-        Ok(owner) => {
-            let data = data.to_owned();
-            blocking(file.clone(), move || {
-                let _owner = owner;
-                let source = database_file(&data);
-                // Asking for the metadata opens nothing.
-                if !source.exists() {
-                    return Err(BackupError::Missing { data });
-                }
-                // As the owner it may also have to recover a log that a crash left.
-                copy(&open_writer(&source).map_err(|error| fault(&source, error))?, &file)
-            })
-            .await
-        }
-        Err(OpenError::InUse { .. }) => {
-            let credential: Option<Secret> = token.secret().cloned();
-            Remote::new(config.address(), credential).backup(&file).await.map_err(BackupError::Role)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Writes a consistent copy of an open database to a new file.
-pub(crate) async fn of_engine(engine: &Engine, file: PathBuf) -> Result<Report, BackupError> {
-    let Engine::Sqlite(sqlite) = engine else { return Err(BackupError::NotSqlite) };
-    let source = sqlite.file().to_owned();
-    blocking(file.clone(), move || copy(&open_reader(&source).map_err(|error| fault(&source, error))?, &file))
-        .await
-}
-
-/// Checks a backup: the digest beside it if there is one, the structure of its pages, its indexes against its
-/// tables, its schema.
-///
-/// SQLite keeps no checksums: without the digest, a flipped bit within a stored document is not noticed.
-pub fn verify(file: &Path) -> Result<Report, BackupError> {
-    check_library()?;
-    let storage = |error: rusqlite::Error| damaged(file, error);
-    let size_bytes = fs::metadata(file).map_err(|error| fault(file, error))?.len();
-    let sha256 = digest::check(file)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags).map_err(storage)?;
-    let found: String =
-        connection.pragma_query_value(None, "integrity_check", |row| row.get(0)).map_err(storage)?;
-    if found != "ok" {
-        return Err(BackupError::Damaged { file: file.to_owned(), reason: found });
-    }
-    let version = schema::check(&connection)?;
-    if version == 0 {
-        return Err(BackupError::Damaged { file: file.to_owned(), reason: "it is empty".into() });
-    }
-    let count = |sql: &str| {
-        let counted: i64 = connection.query_row(sql, (), |row| row.get(0)).map_err(storage)?;
-        Ok::<u64, BackupError>(u64::try_from(counted).unwrap_or(0))
-    };
-    Ok(Report {
-        file: file.to_owned(),
-        size_bytes,
-        schema: version,
-        records: count("SELECT count(*) FROM records")?,
-        jobs: count("SELECT count(*) FROM jobs")?,
-        sequence: count("SELECT coalesce(max(sequence), 0) FROM changes")?,
-        sha256,
-    })
-}
-
-fn copy(source: &Connection, file: &Path) -> Result<Report, BackupError> {
-    if file.exists() {
-        return Err(BackupError::Exists { file: file.to_owned() });
-    }
-    let partial = beside(file, ".partial");
-    // What an earlier, broken attempt left.
-    let _ = fs::remove_file(&partial);
-    let copied = copy_pages(source, &partial);
-    let verified = copied.and_then(|()| sync(&partial)).and_then(|()| verify(&partial));
-    let finish = |report: Report| {
-        let sha256 = digest::of(&partial)?;
-        // First, so that no backup is ever there without its digest.
-        digest::write(file, &sha256)?;
-        // Unlike a rename, a hard link never replaces what appeared meanwhile.
-        fs::hard_link(&partial, file).map_err(|error| {
-            digest::remove(file);
-            fault(file, error)
-        })?;
-        sync(file.parent().unwrap_or(Path::new("/")))?;
-        Ok(Report { file: file.to_owned(), sha256: Some(sha256), ..report })
-    };
-    let finished = verified.and_then(finish);
-    let _ = fs::remove_file(&partial);
-    finished
-}
-
-fn copy_pages(source: &Connection, file: &Path) -> Result<(), BackupError> {
-    create_private(file).map_err(|error| fault(file, error))?;
-    write_pages(source, file).map_err(|error| fault(file, error))
-}
-
-fn write_pages(source: &Connection, file: &Path) -> rusqlite::Result<()> {
-    let mut target = Connection::open(file)?;
-    {
-        let backup = rusqlite::backup::Backup::new(source, &mut target)?;
-        // All pages in one step, hence of one snapshot.
-        backup.step(-1)?;
-    }
-    // A backup is one file: it must not ask for a log beside it.
-    target.pragma_update(None, "journal_mode", "delete")?;
-    target.close().map_err(|(_, error)| error)
 }
 
 fn beside(file: &Path, suffix: &str) -> PathBuf {
@@ -179,21 +78,10 @@ fn beside(file: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn sync(path: &Path) -> Result<(), BackupError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(|error| fault(path, error))
-}
-
 fn fault(file: &Path, error: impl ToString) -> BackupError {
     BackupError::Storage { file: file.to_owned(), reason: error.to_string() }
 }
 
 fn damaged(file: &Path, error: impl ToString) -> BackupError {
     BackupError::Damaged { file: file.to_owned(), reason: error.to_string() }
-}
-
-async fn blocking(
-    file: PathBuf,
-    work: impl FnOnce() -> Result<Report, BackupError> + Send + 'static,
-) -> Result<Report, BackupError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(fault(&file, error)))
 }

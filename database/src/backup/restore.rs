@@ -1,4 +1,4 @@
-//! Putting a backup in the place of a database.
+//! Putting a backup in the place of a database: a copy's file, or what a plan gathers at a destination.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::{BackupError, Report, beside, copy_pages, fault, sync, verify};
+use super::copy::{copy_pages, sync, verify};
+use super::{BackupError, Report, beside, check, fault};
 use crate::engine::sqlite::{Owner, database_file, open_reader};
 
 /// By how many bits the seconds since 1970 are shifted to make the sequence a restored database goes on
@@ -18,23 +19,37 @@ const SEQUENCE_SHIFT: u32 = 20;
 /// and then keeps the old one beside it.
 pub fn restore(file: &Path, data: &Path, force: bool) -> Result<Report, BackupError> {
     let sha256 = verify(file)?.sha256;
-    let _owner = Owner::take(data)?;
-    let target = database_file(data);
-    if target.exists() && !force {
-        return Err(BackupError::Exists { file: target });
-    }
-    let partial = beside(&target, ".partial");
+    let _owner = take_folder(data, force)?;
+    let partial = beside(&database_file(data), ".partial");
     // What an earlier, broken attempt left.
     let _ = fs::remove_file(&partial);
     let source = open_reader(file).map_err(|error| fault(file, error))?;
     copy_pages(&source, &partial)?;
-    begin_anew(&partial, Timestamp::now()).map_err(|error| fault(&partial, error))?;
-    sync(&partial)?;
-    let report = verify(&partial)?;
+    let report = put_in_place(&partial, data)?;
+    Ok(Report { sha256, ..report })
+}
+
+/// Becomes the owner of a data directory whose database may be replaced.
+pub(super) fn take_folder(data: &Path, force: bool) -> Result<Owner, BackupError> {
+    let owner = Owner::take(data)?;
+    let target = database_file(data);
+    match target.exists() && !force {
+        true => Err(BackupError::Exists { file: target }),
+        false => Ok(owner),
+    }
+}
+
+/// Makes a whole database file the one of a data directory that the caller owns.
+pub(super) fn put_in_place(partial: &Path, data: &Path) -> Result<Report, BackupError> {
+    let target = database_file(data);
+    check::structure(partial)?;
+    begin_anew(partial, Timestamp::now()).map_err(|error| fault(partial, error))?;
+    sync(partial)?;
+    let report = verify(partial)?;
     set_aside(&target)?;
-    fs::rename(&partial, &target).map_err(|error| fault(&target, error))?;
+    fs::rename(partial, &target).map_err(|error| fault(&target, error))?;
     sync(data)?;
-    Ok(Report { file: target, sha256, ..report })
+    Ok(Report { file: target, ..report })
 }
 
 /// Makes sure that no version and no fencing token given out after the backup is given out again with
@@ -42,6 +57,8 @@ pub fn restore(file: &Path, data: &Path, force: bool) -> Result<Report, BackupEr
 fn begin_anew(file: &Path, now: Timestamp) -> rusqlite::Result<()> {
     let from = now.as_second() << SEQUENCE_SHIFT;
     let connection = Connection::open(file)?;
+    // What a plan gathered says that it has a log; this is one file, until it is opened as a database again.
+    connection.pragma_update(None, "journal_mode", "delete")?;
     connection.execute(
         "INSERT INTO sqlite_sequence (name, seq) SELECT 'changes', 0 \
          WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'changes')",

@@ -14,6 +14,7 @@ use std::time::Duration;
 pub use self::error::OpenError;
 pub use self::postgres::Postgres;
 pub use self::sqlite::Sqlite;
+use crate::backup::{self, BackupError};
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::{
     Change, Committed, Config, Declaration, Error, Job, JobCommand, Page, Query, Transaction, Url, limits,
@@ -138,6 +139,38 @@ impl Engine {
         match self {
             Self::Sqlite(sqlite) => sqlite.writable(),
             Self::Postgres(postgres) => postgres.writable(),
+        }
+    }
+
+    /// Tells whether commits reach the backup's destination, and when that changes; `None` without one.
+    pub(crate) fn standing(&self) -> Option<tokio::sync::watch::Receiver<backup::Standing>> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.standing(),
+            Self::Postgres(_) => None,
+        }
+    }
+
+    /// Gives the status of the continuous backup; `None` without one.
+    pub fn backup_status(&self) -> Option<backup::Status> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.shipping().map(backup::Shipping::status),
+            Self::Postgres(_) => None,
+        }
+    }
+
+    /// Has a base of the continuous backup stored now.
+    pub async fn store_base(&self) -> Result<backup::BaseReport, BackupError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.shipping().ok_or(BackupError::NotConfigured)?.store_base().await,
+            Self::Postgres(_) => Err(BackupError::NotSqlite),
+        }
+    }
+
+    /// Has a restore of the continuous backup tried out and compared now.
+    pub async fn drill(&self) -> Result<backup::DrillReport, BackupError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.shipping().ok_or(BackupError::NotConfigured)?.drill().await,
+            Self::Postgres(_) => Err(BackupError::NotSqlite),
         }
     }
 

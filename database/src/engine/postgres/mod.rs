@@ -407,6 +407,3 @@ impl Running {
         }
     }
 }
-
-#[cfg(test)]
-mod plan_tests;

@@ -1,6 +1,7 @@
 //! The SQLite engine: one writer thread, a few readers, and the owner's lock on the data directory.
 
 mod answers;
+mod between;
 mod changes;
 mod connection;
 mod declared;
@@ -18,7 +19,7 @@ mod waits;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -29,12 +30,16 @@ use rand::rngs::StdRng;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::connection::{check_library, create_private, database_file, open_reader, open_writer};
+pub(crate) use self::between::Between;
+pub(crate) use self::connection::{
+    check_library, create_private, database_file, keep_log, open_reader, open_writer,
+};
 use self::declared::Declarations;
 pub(crate) use self::owner::Owner;
 use self::readers::Readers;
 use self::upkeep::Upkeep;
 use self::writer::{Done, Task, Work, Writer};
+use crate::backup::{Shipping, ShippingParts, Standing};
 use crate::engine::OpenError;
 use crate::engine::failures::FailureLog;
 use crate::engine::wakes::Wakes;
@@ -60,6 +65,7 @@ struct Inner {
     writable: watch::Receiver<bool>,
     /// Cancelled when those who wait are to go.
     no_waiting: CancellationToken,
+    shipping: Option<Shipping>,
     /// Cancelled when the writer has ended, asked or not.
     ended: CancellationToken,
 }
@@ -68,6 +74,7 @@ struct Inner {
 #[derive(Debug)]
 struct Threads {
     writer: JoinHandle<()>,
+    shipping: Vec<JoinHandle<()>>,
     upkeep: JoinHandle<()>,
     _owner: Owner,
 }
@@ -82,10 +89,21 @@ impl Sqlite {
         connection::create_private(&file)?;
         let log_pages = Arc::new(AtomicU32::new(0));
         let mut connection = writer::open_counted(&file, &log_pages)?;
+        // The first read opens the log.
+        schema::check(&connection)?;
+        let backup = ShippingParts::open(&config.backup, &file)?;
+        let shipping = backup.as_ref().map(|parts| parts.shipping.clone());
+        if let Some(shipping) = &shipping {
+            connection::keep_log(&connection)?;
+            log_pages.store(shipping.opened_frames(), Ordering::Relaxed);
+        }
         schema::migrate(&mut connection)?;
         let declarations = Declarations::load(&connection)?;
+        if let Some(shipping) = &shipping {
+            shipping.note_opening(log_pages.load(Ordering::Relaxed), time::now());
+        }
         let readers = Readers::start(&file, config.readers, config.read_queue)?;
-        let (log_upkeep, upkeep, upkeep_thread) = Upkeep::start(&file, config.checkpoint)?;
+        let (log_upkeep, upkeep, upkeep_thread) = Upkeep::start(&file, config.checkpoint, shipping.clone())?;
         let (outbox, inbox) = sync_channel(config.queue);
         let wakes = Arc::new(Wakes::default());
         let writable = watch::Sender::new(true);
@@ -105,13 +123,23 @@ impl Sqlite {
             last_now: Timestamp::MIN,
             next_expiry: None,
             failures: FailureLog::default(),
+            shipping: shipping.clone(),
         };
         let end = ended.clone().drop_guard();
         let writer_thread = std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || {
             let _end = end;
             writer.run();
         })?;
-        let threads = Threads { writer: writer_thread, upkeep: upkeep_thread, _owner: owner };
+        let shipping_thread = backup
+            .map(|parts| parts.start(&file, Between::new(outbox.clone())))
+            .transpose()?
+            .unwrap_or_default();
+        let threads = Threads {
+            writer: writer_thread,
+            shipping: shipping_thread,
+            upkeep: upkeep_thread,
+            _owner: owner,
+        };
         let no_waiting = CancellationToken::new();
         let threads = Mutex::new(Some(threads));
         Ok(Self(Arc::new(Inner {
@@ -124,6 +152,7 @@ impl Sqlite {
             file,
             writable: writable_seen,
             no_waiting,
+            shipping,
             ended,
         })))
     }
@@ -221,6 +250,16 @@ impl Sqlite {
         self.0.writable.clone()
     }
 
+    /// Tells whether commits reach the backup's destination, and when that changes; `None` without one.
+    pub(super) fn standing(&self) -> Option<watch::Receiver<Standing>> {
+        self.0.shipping.as_ref().map(Shipping::standing)
+    }
+
+    /// Gives the continuous backup, if there is one.
+    pub(super) fn shipping(&self) -> Option<&Shipping> {
+        self.0.shipping.as_ref()
+    }
+
     /// Waits until the writer has ended, by [`Sqlite::close`] or by a fault.
     pub(super) async fn ended(&self) {
         self.0.ended.cancelled().await;
@@ -241,6 +280,12 @@ impl Inner {
         let _ = self.outbox.send(writer::Message::Stop);
         let _ = threads.writer.join();
         self.readers.stop();
+        if let Some(shipping) = &self.shipping {
+            shipping.close();
+        }
+        for thread in threads.shipping {
+            let _ = thread.join();
+        }
         let _ = self.upkeep.send(upkeep::Message::Stop);
         let _ = threads.upkeep.join();
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::{connection, job_rows};
+use crate::backup::Shipping;
 use crate::engine::OpenError;
 use crate::{figures, time};
 
@@ -48,13 +49,17 @@ impl Upkeep {
     pub(super) fn start(
         file: &Path,
         checkpoint_bytes: u64,
+        shipping: Option<Shipping>,
     ) -> Result<(Self, SyncSender<Message>, JoinHandle<()>), OpenError> {
         let connection = connection::open_writer(file)?;
         connection.busy_timeout(LONGEST_STALL)?;
+        if shipping.is_some() {
+            connection::keep_log(&connection)?;
+        }
         let (outbox, inbox) = sync_channel(2);
         let thread = std::thread::Builder::new()
             .name("db-upkeep".to_owned())
-            .spawn(move || run(&connection, &inbox))?;
+            .spawn(move || run(&connection, &inbox, shipping.as_ref()))?;
         let threshold = u32::try_from(checkpoint_bytes / PAGE_BYTES).unwrap_or(u32::MAX).max(1);
         let upkeep = Self { outbox: outbox.clone(), threshold, due_at: threshold, last: 0 };
         Ok((upkeep, outbox, thread))
@@ -90,13 +95,20 @@ impl Upkeep {
     }
 }
 
-fn run(connection: &Connection, inbox: &Receiver<Message>) {
+fn run(connection: &Connection, inbox: &Receiver<Message>, shipping: Option<&Shipping>) {
+    // While the log is needed as a buffer for the backup, it is left as it is and asked for again later.
+    let checkpoint = |mode: &'static str| match shipping {
+        None => checkpoint(connection, mode),
+        Some(shipping) => {
+            shipping.checkpoint(|| checkpoint(connection, mode));
+        }
+    };
     let mut figures_at = Instant::now();
     loop {
         match inbox.recv_timeout(figures_at.saturating_duration_since(Instant::now())) {
-            Ok(Message::Checkpoint) => checkpoint(connection, "PASSIVE"),
+            Ok(Message::Checkpoint) => checkpoint("PASSIVE"),
             Ok(Message::Restart(resume)) => {
-                checkpoint(connection, "RESTART");
+                checkpoint("RESTART");
                 let _ = resume.send(());
             }
             Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
@@ -105,11 +117,17 @@ fn run(connection: &Connection, inbox: &Receiver<Message>) {
                     Ok(queues) => figures::show_queues(&queues),
                     Err(error) => tracing::warn!(%error, "the figures of the queues are not known"),
                 }
+                if let Some(shipping) = shipping {
+                    let _shown = shipping.status();
+                }
                 figures_at = Instant::now() + FIGURES_EVERY;
             }
         }
     }
-    checkpoint(connection, "TRUNCATE");
+    // A backup goes on from the log, in the next process.
+    if shipping.is_none() {
+        checkpoint("TRUNCATE");
+    }
 }
 
 fn checkpoint(connection: &Connection, mode: &str) {

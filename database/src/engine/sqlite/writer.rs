@@ -14,9 +14,11 @@ use rand::rngs::StdRng;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+use super::between::Errand;
 use super::failure::Failed;
 use super::upkeep::Upkeep;
 use super::{connection, declared, job_moves, records};
+use crate::backup::{Safety, Shipping};
 use crate::engine::failures::{FailureLog, not_done};
 use crate::engine::wakes::{Effects, Wakes};
 use crate::job::backoff::Backoff;
@@ -28,12 +30,23 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long the writer pauses when the database cannot be opened again after a failure.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 
+/// What callers are told whose write is here and not at the backup's destination.
+const NOT_SHIPPED: &str = "it was written, and the backup destination did not take it yet";
+
 /// What the writer is asked.
 pub(super) enum Message {
     /// Do this and answer.
     Write(Task),
+    /// Do this between two commits.
+    Errand(Errand),
     /// Finish what came before and end.
     Stop,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Message")
+    }
 }
 
 /// One caller's work and where its answer goes.
@@ -49,6 +62,9 @@ pub(super) enum Work {
     /// What a collection of a namespace declares.
     Declare(String, Declaration),
 }
+
+/// How one caller's work ended.
+type Outcome = Result<Done, Error>;
 
 /// What was written.
 pub(super) enum Done {
@@ -84,6 +100,8 @@ pub(super) struct Writer {
     pub(super) last_now: Timestamp,
     pub(super) next_expiry: Option<Timestamp>,
     pub(super) failures: FailureLog,
+    /// The continuous backup, if there is one.
+    pub(super) shipping: Option<Shipping>,
 }
 
 impl Writer {
@@ -99,16 +117,18 @@ impl Writer {
                 }
             };
             let mut stop = matches!(first, Err(RecvTimeoutError::Disconnected));
-            let mut tasks = Vec::new();
+            let (mut tasks, mut errands) = (Vec::new(), Vec::new());
             let mut next = first.ok();
             while let Some(message) = next {
                 match message {
                     Message::Write(task) => tasks.push(task),
+                    Message::Errand(errand) => errands.push(errand),
                     Message::Stop => stop = true,
                 }
                 next = if tasks.len() < self.batch && !stop { self.inbox.try_recv().ok() } else { None };
             }
             self.write(tasks);
+            errands.into_iter().for_each(|errand| errand(self.log_pages.load(Ordering::Relaxed)));
             if stop {
                 break;
             }
@@ -131,15 +151,29 @@ impl Writer {
         }
         let (work, answers): (Vec<Work>, Vec<_>) =
             tasks.into_iter().map(|task| (task.work, task.answer)).unzip();
+        if let Some(refusal) = self.shipping.as_ref().and_then(Shipping::refusal) {
+            if answers.is_empty() {
+                // Leases that ran out wait for it too.
+                std::thread::sleep(REOPEN_PAUSE);
+            }
+            answers.into_iter().for_each(|answer| drop(answer.send(Err(refusal.clone()))));
+            return;
+        }
         let mut effects = Effects::default();
         match self.commit(&work, now, &mut effects) {
             Ok(results) => {
                 self.note_writable(true);
-                for (answer, result) in answers.into_iter().zip(results) {
-                    let _ = answer.send(result.map_err(|error| self.explain(error)));
+                let results = results.into_iter().map(|result| result.map_err(|error| self.explain(error)));
+                let results: Vec<_> = answers.into_iter().zip(results).collect();
+                let log_pages = self.log_pages.load(Ordering::Relaxed);
+                match &self.shipping {
+                    None => answer_all(results, Safety::Safe),
+                    Some(shipping) => {
+                        shipping.note_commit(log_pages, now, Box::new(|safety| answer_all(results, safety)));
+                    }
                 }
                 self.wakes.wake(&effects.topics);
-                self.upkeep.note_log(self.log_pages.load(Ordering::Relaxed));
+                self.upkeep.note_log(log_pages);
             }
             Err(failed) => {
                 self.failures.say(failed.reason(), answers.len());
@@ -218,10 +252,23 @@ impl Writer {
     fn open(&mut self) -> rusqlite::Result<()> {
         if self.connection.is_none() {
             let connection = open_counted(&self.file, &self.log_pages)?;
+            if self.shipping.is_some() {
+                connection::keep_log(&connection)?;
+            }
             self.next_expiry = job_moves::next_expiry(&connection)?;
             self.connection = Some(connection);
         }
         Ok(())
+    }
+}
+
+/// Answers a batch; one that is not known to be at the backup's destination promises nothing to who wrote.
+fn answer_all(results: Vec<(oneshot::Sender<Outcome>, Outcome)>, safety: Safety) {
+    for (answer, result) in results {
+        let _ = answer.send(match safety {
+            Safety::Safe => result,
+            Safety::Unknown => result.and(Err(Error::Unknown { reason: NOT_SHIPPED.into() })),
+        });
     }
 }
 

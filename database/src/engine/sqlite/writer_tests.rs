@@ -27,7 +27,7 @@ fn bench() -> Bench {
     let mut connection = open_counted(&file, &log_pages).unwrap();
     schema::migrate(&mut connection).unwrap();
     let (outbox, inbox) = sync_channel(100);
-    let (upkeep, _, thread) = Upkeep::start(&file, 1 << 20).unwrap();
+    let (upkeep, _, thread) = Upkeep::start(&file, 1 << 20, None).unwrap();
     let writer = Writer {
         file,
         connection: Some(connection),
@@ -42,6 +42,7 @@ fn bench() -> Bench {
         last_now: Timestamp::MIN,
         next_expiry: None,
         failures: FailureLog::default(),
+        shipping: None,
     };
     Bench { writer, outbox, _upkeep: thread, _data: data }
 }

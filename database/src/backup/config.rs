@@ -1,0 +1,219 @@
+//! The section `[database.backup]`: where the log is shipped, how safe an answer is, and what is kept.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use process::{ConfigError, Secret};
+use serde::{Deserialize, Serialize};
+
+use super::keys::Keys;
+
+/// The section `[database.backup]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to: `file:/absolute/folder` or `s3://bucket/prefix`; without one nothing is shipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// Whether a write's answer waits until it is safe at the destination.
+    pub mode: Mode,
+    /// What happens to writes while the destination cannot be reached; `block` in mode `sync`, `continue`
+    /// in mode `async`, without a word here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_unreachable: Option<OnUnreachable>,
+    /// In mode `async`, how long commits are gathered into one segment.
+    #[serde(with = "process::duration")]
+    pub interval: Duration,
+    /// How long one call to the destination may take.
+    #[serde(with = "process::duration")]
+    pub timeout: Duration,
+    /// How much that was not shipped is held in memory; beyond it the log keeps it.
+    #[serde(with = "process::size")]
+    pub buffer: u64,
+    /// How long the log may grow for what was not shipped.
+    #[serde(with = "process::size")]
+    pub log_limit: u64,
+    /// How often a new base is stored.
+    #[serde(with = "process::duration")]
+    pub base_every: Duration,
+    /// How often small segments are merged into one; zero: never.
+    #[serde(with = "process::duration")]
+    pub merge_every: Duration,
+    /// How long back the database can be restored.
+    #[serde(with = "process::duration")]
+    pub keep: Duration,
+    /// How long back every single commit can be restored; before that, what was merged.
+    #[serde(with = "process::duration")]
+    pub keep_commits: Duration,
+    /// How often a restore is tried out; zero: never.
+    #[serde(with = "process::duration")]
+    pub drill_every: Duration,
+    /// For whom files are encrypted: age recipients (`age1…`); without one they are not.
+    pub recipients: Vec<String>,
+    /// A file with the age identity that opens them again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<PathBuf>,
+    /// How a bucket is reached.
+    pub s3: S3,
+}
+
+/// The section `[database.backup.s3]`; without keys here, credentials come from `AWS_ACCESS_KEY_ID` and its kin, or
+/// the machine's own role.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3 {
+    /// The service's URL, when it is not Amazon's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The access key's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
+    /// The access key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_access_key: Option<Secret>,
+}
+
+/// When a write is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Once it is safe on this machine; the destination follows within a second.
+    Async,
+    /// Once it is safe at the destination too.
+    Sync,
+}
+
+/// What happens to writes while the destination cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUnreachable {
+    /// They go on, safe on this machine alone.
+    Continue,
+    /// They are refused; in mode `async` once the buffer is full.
+    Block,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            destination: None,
+            mode: Mode::Async,
+            on_unreachable: None,
+            interval: Duration::from_millis(200),
+            timeout: Duration::from_secs(10),
+            buffer: 64 << 20,
+            log_limit: 1 << 30,
+            base_every: Duration::from_secs(24 * 3600),
+            merge_every: Duration::from_secs(600),
+            keep: Duration::from_secs(7 * 24 * 3600),
+            keep_commits: Duration::from_secs(24 * 3600),
+            drill_every: Duration::from_secs(24 * 3600),
+            recipients: Vec::new(),
+            identity: None,
+            s3: S3::default(),
+        }
+    }
+}
+
+/// A destination as its URL names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Folder(PathBuf),
+    Bucket { bucket: String, prefix: String },
+}
+
+impl Config {
+    /// Gives the policy that holds for this mode.
+    pub(crate) fn on_unreachable(&self) -> OnUnreachable {
+        self.on_unreachable.unwrap_or(match self.mode {
+            Mode::Sync => OnUnreachable::Block,
+            Mode::Async => OnUnreachable::Continue,
+        })
+    }
+
+    /// Gives the destination, if there is one.
+    pub(crate) fn place(&self) -> Result<Option<Place>, ConfigError> {
+        let parsed = self
+            .destination
+            .as_deref()
+            .map(|url| parse_place(url).map_err(|reason| fault("destination", reason)));
+        parsed.transpose()
+    }
+
+    /// Reads the recipients and the identity file.
+    pub(crate) fn keys(&self) -> Result<Keys, ConfigError> {
+        Keys::read(&self.recipients, self.identity.as_deref()).map_err(|reason| fault("recipients", &reason))
+    }
+
+    /// Checks what serde cannot.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.place()?;
+        Keys::read(&self.recipients, None).map_err(|reason| fault("recipients", &reason))?;
+        let second = Duration::from_secs(1);
+        let checks = [
+            ("interval", self.interval <= second, "it must be at most 1s: it is part of what may be lost"),
+            ("timeout", !self.timeout.is_zero(), "it must not be zero"),
+            ("base_every", self.base_every >= second, "it must be at least 1s"),
+            ("buffer", self.buffer >= 1 << 20, "it must be at least 1MiB"),
+            ("log_limit", self.log_limit >= self.buffer, "it must not be smaller than the buffer"),
+            ("keep_commits", self.keep_commits <= self.keep, "it must not be longer than keep"),
+        ];
+        checks.into_iter().try_for_each(|(key, holds, message)| match holds {
+            true => Ok(()),
+            false => Err(fault(key, message)),
+        })
+    }
+}
+
+fn parse_place(url: &str) -> Result<Place, &'static str> {
+    if let Some(path) = url.strip_prefix("file:") {
+        let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+        return match path.is_absolute() {
+            true => Ok(Place::Folder(path)),
+            false => Err("the folder must be absolute, as in \"file:/var/backups/sixfold\""),
+        };
+    }
+    let rest = url.strip_prefix("s3://").ok_or("write \"file:/folder\" or \"s3://bucket/prefix\"")?;
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    match bucket.is_empty() {
+        true => Err("the bucket is missing, as in \"s3://bucket/prefix\""),
+        false => Ok(Place::Bucket { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() }),
+    }
+}
+
+fn fault(key: &str, message: &str) -> ConfigError {
+    ConfigError::inconsistent(format!("database.backup.{key}"), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_are_folders_or_buckets_and_nothing_else() {
+        let folder = Place::Folder("/a/b".into());
+        assert_eq!(parse_place("file:/a/b"), Ok(folder.clone()));
+        assert_eq!(parse_place("file:///a/b"), Ok(folder));
+        let bucket = Place::Bucket { bucket: "b".into(), prefix: "x/y".into() };
+        assert_eq!(parse_place("s3://b/x/y/"), Ok(bucket));
+        for url in ["file:relative", "s3://", "ftp://host", "/plain"] {
+            assert!(parse_place(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_policy_follows_the_mode_unless_it_is_named() {
+        let config = Config::default();
+        config.validate().unwrap();
+        assert_eq!(config.on_unreachable(), OnUnreachable::Continue);
+        let sync = Config { mode: Mode::Sync, ..Config::default() };
+        assert_eq!(sync.on_unreachable(), OnUnreachable::Block);
+        let named = Config { on_unreachable: Some(OnUnreachable::Continue), ..sync };
+        assert_eq!(named.on_unreachable(), OnUnreachable::Continue);
+        let slow = Config { interval: Duration::from_secs(2), ..Config::default() };
+        assert!(slow.validate().unwrap_err().to_string().starts_with("database.backup.interval"));
+    }
+}

@@ -1,0 +1,180 @@
+//! A folder as destination: each file is written beside, flushed, renamed into place, and its folder flushed.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::{DestinationError, PIECE_BYTES, Result};
+
+/// What a file's name begins with until it is whole.
+const PARTIAL: &str = ".partial-";
+
+/// How deep our files lie below the folder: generation, kind, file.
+const DEPTH: usize = 3;
+
+/// A folder.
+#[derive(Debug, Clone)]
+pub(super) struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<(String, u64)>> {
+        let mut found = Vec::new();
+        match list_into(&self.path, "", DEPTH, &mut found) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(DestinationError::failed(self.path.display(), error)),
+            Ok(()) => Ok(found),
+        }
+    }
+
+    pub(super) fn put(&self, name: &str, bytes: &Bytes, replace: bool) -> Result<()> {
+        self.store(name, replace, |file| file.write_all(bytes))
+    }
+
+    pub(super) fn upload(&self, name: &str, local: &Path, note: &(dyn Fn(u64) + Sync)) -> Result<()> {
+        let mut source =
+            File::open(local).map_err(|error| DestinationError::failed(local.display(), error))?;
+        self.store(name, false, |file| copy(&mut source, file, note))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Result<Bytes> {
+        fs::read(self.path.join(name)).map(Bytes::from).map_err(|error| fault(name, error))
+    }
+
+    pub(super) fn download(&self, name: &str, local: &Path, note: &(dyn Fn(u64) + Sync)) -> Result<()> {
+        let mut source = File::open(self.path.join(name)).map_err(|error| fault(name, error))?;
+        let mut target =
+            File::create(local).map_err(|error| DestinationError::failed(local.display(), error))?;
+        copy(&mut source, &mut target, note).map_err(|error| fault(name, error))
+    }
+
+    pub(super) fn remove(&self, name: &str) -> Result<()> {
+        match fs::remove_file(self.path.join(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(fault(name, error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn store(
+        &self,
+        name: &str,
+        replace: bool,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<()> {
+        let path = self.path.join(name);
+        if !replace && path.exists() {
+            return Err(DestinationError::Exists { name: name.to_owned() });
+        }
+        let folder = path.parent().unwrap_or(&self.path);
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        let partial = folder.join(format!("{PARTIAL}{file_name}"));
+        let stored = make_folders(&self.path, folder).and_then(|()| {
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+            write(&mut file)?;
+            file.sync_all()?;
+            fs::rename(&partial, &path)?;
+            sync(folder)
+        });
+        stored.map_err(|error| {
+            let _ = fs::remove_file(&partial);
+            fault(name, error)
+        })
+    }
+}
+
+/// Makes what is missing between two folders, and flushes the entry of each.
+fn make_folders(root: &Path, folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent().filter(|_| folder != root) {
+        make_folders(root, parent)?;
+    }
+    let is_root = folder == root;
+    match DirBuilder::new().recursive(is_root).mode(0o700).create(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => folder.parent().map_or(Ok(()), sync),
+    }
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn list_into(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<(String, u64)>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        let name = format!("{prefix}{}", name.to_string_lossy());
+        if kind.is_dir() && depth > 1 {
+            list_into(&entry.path(), &format!("{name}/"), depth - 1, found)?;
+        } else if kind.is_file() {
+            // Removed meanwhile: then it is not there.
+            match entry.metadata() {
+                Ok(metadata) => found.push((name, metadata.len())),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn copy(source: &mut File, target: &mut File, note: &(dyn Fn(u64) + Sync)) -> io::Result<()> {
+    let mut piece = vec![0; PIECE_BYTES.min(1 << 20)];
+    loop {
+        match source.read(&mut piece)? {
+            0 => return Ok(()),
+            read => {
+                target.write_all(&piece[..read])?;
+                note(read as u64);
+            }
+        }
+    }
+}
+
+fn fault(name: &str, error: io::Error) -> DestinationError {
+    match error.kind() {
+        ErrorKind::NotFound => DestinationError::Missing { name: name.to_owned() },
+        _ => DestinationError::failed(name, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_stored_once_listed_read_back_and_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::new(&root.path().join("deep/er"));
+        assert_eq!(folder.list().unwrap(), []);
+        folder.put("g/base/1-2", &Bytes::from_static(b"one"), false).unwrap();
+        let again = folder.put("g/base/1-2", &Bytes::from_static(b"two"), false);
+        assert_eq!(again, Err(DestinationError::Exists { name: "g/base/1-2".into() }));
+        assert_eq!(folder.get("g/base/1-2").unwrap(), "one");
+        assert_eq!(folder.list().unwrap(), [("g/base/1-2".to_owned(), 3)]);
+        folder.remove("g/base/1-2").unwrap();
+        folder.remove("g/base/1-2").unwrap();
+        assert_eq!(folder.get("g/base/1-2"), Err(DestinationError::Missing { name: "g/base/1-2".into() }));
+    }
+
+    #[test]
+    fn a_destination_that_cannot_be_written_leaves_nothing_behind() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("g"), "a file where a folder belongs").unwrap();
+        let folder = Folder::new(root.path());
+        let failed = folder.put("g/base/1-2", &Bytes::from_static(b"one"), false);
+        assert!(matches!(failed, Err(DestinationError::Failed { .. })), "{failed:?}");
+        assert_eq!(folder.list().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,249 @@
+//! The thread that keeps a destination in order: new bases, merged segments, retention, restore drills.
+//!
+//! What it does can wait: shipping goes on beside it, and a stop ends it in the middle.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::board::{Board, DrillReport, Standing};
+use super::config::Config;
+use super::feed::Feed;
+use super::name::{Generation, Kind, Name, head_of};
+use super::plan::Inventory;
+use super::retention::{self, Horizon};
+use super::snapshot::{self, Snapshot};
+use super::{BackupError, BaseReport, Recovery, drill, merge};
+use crate::engine::sqlite::Between;
+
+/// How often it looks whether something is due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How soon something that failed is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// What it can be asked to do now.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Store a base.
+    Base(oneshot::Sender<Result<BaseReport, BackupError>>),
+    /// Try a restore out.
+    Drill(oneshot::Sender<Result<DrillReport, BackupError>>),
+}
+
+/// What keeping needs.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) recovery: Recovery,
+    pub(crate) config: Config,
+    pub(crate) between: Between,
+    pub(crate) database: PathBuf,
+    pub(crate) orders: mpsc::Receiver<Order>,
+}
+
+/// When what is due next.
+struct Due {
+    base: Instant,
+    merge: Option<Instant>,
+    drill: Option<Instant>,
+}
+
+impl Keeper {
+    /// Keeps until the feed is closed.
+    pub(crate) async fn run(mut self) {
+        let closed = Arc::clone(&self.feed);
+        tokio::select! {
+            () = closed.closed() => {}
+            () = self.keep() => {}
+        }
+    }
+
+    async fn keep(&mut self) {
+        let now = Instant::now();
+        let at = |every: Duration| (!every.is_zero()).then(|| now + every);
+        let mut due = Due {
+            base: now + self.time_to_base().await,
+            merge: at(self.config.merge_every),
+            drill: at(self.config.drill_every),
+        };
+        loop {
+            match tokio::time::timeout(LOOK_EVERY, self.orders.recv()).await {
+                Ok(None) => return,
+                Ok(Some(Order::Base(answer))) => {
+                    let stored = self.store_base().await;
+                    if stored.is_ok() {
+                        due.base = Instant::now() + self.config.base_every;
+                    }
+                    let _ = answer.send(stored);
+                }
+                Ok(Some(Order::Drill(answer))) => {
+                    let _ = answer.send(self.drill().await);
+                }
+                Err(_) => self.do_what_is_due(&mut due).await,
+            }
+        }
+    }
+
+    async fn do_what_is_due(&self, due: &mut Due) {
+        if self.board.standing() != Standing::Shipping {
+            return;
+        }
+        let now = Instant::now();
+        if now >= due.base {
+            let stored = self.store_base().await;
+            due.base =
+                Instant::now() + self.after(&stored, self.config.base_every, "a new base was not stored");
+        }
+        if due.merge.is_some_and(|merge| now >= merge) {
+            let merged = self.merge_and_forget().await;
+            let pause =
+                self.after(&merged, self.config.merge_every, "old segments were not merged or removed");
+            due.merge = Some(Instant::now() + pause);
+        }
+        if due.drill.is_some_and(|drill| now >= drill) {
+            let drilled = self.drill().await;
+            due.drill = Some(
+                Instant::now() + self.after(&drilled, self.config.drill_every, "the restore drill failed"),
+            );
+        }
+    }
+
+    fn after<T>(&self, done: &Result<T, BackupError>, every: Duration, what: &str) -> Duration {
+        match done {
+            Ok(_) => every,
+            Err(BackupError::Stopping) => every,
+            Err(error) => {
+                tracing::warn!(%error, "{what}");
+                every.min(AGAIN_AFTER)
+            }
+        }
+    }
+
+    /// How long the newest base will do, judged by its age.
+    async fn time_to_base(&self) -> Duration {
+        let newest = self.recovery.destination.list().await.ok().and_then(|listed| {
+            listed
+                .into_iter()
+                .filter(|(name, _)| name.kind == Kind::Base)
+                .map(|(name, _)| name)
+                .max_by_key(|name| name.at)
+        });
+        let Some(base) = newest else { return self.config.base_every };
+        let at = Timestamp::from_microsecond(base.at).unwrap_or_default();
+        self.board.note_base(base.last, at);
+        let age = Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default();
+        self.config.base_every.saturating_sub(age)
+    }
+
+    /// Stores a base in the present generation.
+    async fn store_base(&self) -> Result<BaseReport, BackupError> {
+        let (text, offset) = self.board.numbering().ok_or(BackupError::Busy)?;
+        let snapshot = Snapshot::begin(&self.between, &self.database, &self.feed, false).await?;
+        let mark = snapshot.mark;
+        let number = offset + mark.ordinal;
+        // A base beyond what was shipped would belong to no chain.
+        self.wait_until_shipped(mark.ordinal).await;
+        let names: Vec<Name> =
+            self.recovery.destination.list().await?.into_iter().map(|(name, _)| name).collect();
+        let generation = names.iter().map(|name| &name.generation).find(|found| found.to_string() == text);
+        let generation: Generation = generation.cloned().ok_or(BackupError::Busy)?;
+        // Never before a commit it holds, whatever the clock says.
+        let latest = names.iter().map(|name| name.at).max().unwrap_or(0);
+        let at = Timestamp::now().as_microsecond().max(latest);
+        let name = Name { generation, kind: Kind::Base, first: number, last: number, at };
+        let is_there = |found: &&Name| found.kind == Kind::Base && found.last == number;
+        let bytes = match names.iter().find(is_there) {
+            Some(_) => 0,
+            None => {
+                let store = snapshot::Store {
+                    destination: &self.recovery.destination,
+                    keys: &self.recovery.keys,
+                    board: &self.board,
+                    feed: &self.feed,
+                    scratch: snapshot::scratch_path(&self.database).join("keeper"),
+                };
+                snapshot::store(snapshot.source, &name, mark.place, store).await?.bytes
+            }
+        };
+        // The chain may have been given up meanwhile.
+        if self.board.numbering().is_none_or(|(now, _)| now != text) {
+            self.recovery.destination.remove(&name.to_string()).await?;
+            return Err(BackupError::Busy);
+        }
+        let time = Timestamp::from_microsecond(at).unwrap_or_default();
+        self.board.note_base(number, time);
+        tracing::info!(commit = number, bytes, "a base was stored");
+        Ok(BaseReport { commit: number, at: time, size_bytes: bytes })
+    }
+
+    async fn wait_until_shipped(&self, ordinal: u64) {
+        while self.board.shipped_ordinal() < ordinal {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Merges what is due and removes what is not needed any more.
+    async fn merge_and_forget(&self) -> Result<(), BackupError> {
+        let destination = &self.recovery.destination;
+        let now = Timestamp::now().as_microsecond();
+        let before = |kept: Duration| now.saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
+        if self.recovery.keys.can_read_own() {
+            let inventory = self.inventory().await?;
+            let window = i64::try_from(self.config.merge_every.as_micros()).unwrap_or(i64::MAX);
+            for (_, names) in inventory.generations() {
+                for stretch in merge::plan(names, window, now) {
+                    merge::merge(destination, &self.recovery.keys, &stretch).await?;
+                }
+            }
+        }
+        let inventory = self.inventory().await?;
+        let horizon =
+            Horizon { moments: before(self.config.keep), commits: before(self.config.keep_commits) };
+        let gone = retention::decide(&inventory, horizon).map_err(BackupError::Settings)?;
+        for name in &gone {
+            destination.remove(&name.to_string()).await?;
+        }
+        for (generation, names) in inventory.generations() {
+            if names.iter().all(|name| gone.contains(name)) {
+                destination.remove(&head_of(generation)).await?;
+            }
+        }
+        if !gone.is_empty() {
+            tracing::info!(
+                files = gone.len(),
+                "what is older than is kept was removed from the backup destination"
+            );
+        }
+        Ok(())
+    }
+
+    async fn inventory(&self) -> Result<Inventory, BackupError> {
+        Ok(self.recovery.destination.list().await?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// Restores the present state beside and compares it with the database.
+    async fn drill(&self) -> Result<DrillReport, BackupError> {
+        let (_, offset) = self.board.numbering().ok_or(BackupError::Busy)?;
+        let snapshot = Snapshot::begin(&self.between, &self.database, &self.feed, false).await?;
+        let expected = drill::content_of(&snapshot.source, &self.database)?;
+        drop(snapshot.source);
+        self.wait_until_shipped(snapshot.mark.ordinal).await;
+        let commit = offset + snapshot.mark.ordinal;
+        let scratch = snapshot::scratch_path(&self.database).join("drill");
+        let report = drill::drill(&self.recovery, Some((commit, expected)), &scratch, &|_| ()).await;
+        self.board.note_drill(report.clone());
+        match &report.fault {
+            None => {
+                tracing::info!(commit, seconds = report.seconds, "the restore drill gave what was backed up")
+            }
+            Some(fault) => tracing::error!(commit, fault, "the restore drill failed"),
+        }
+        Ok(report)
+    }
+}

@@ -1,0 +1,119 @@
+//! The names of what lies at a destination. A name tells all that planning needs, so that a listing is enough.
+//!
+//! `GENERATION/base/NUMBER-TIME`, `GENERATION/segments/FIRST-LAST-TIME`, `GENERATION/merged/FIRST-LAST-TIME` and
+//! `GENERATION/head`; numbers of commits and times (microseconds since 1970) have 16 digits, so that names sort.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+
+/// One uninterrupted chain of segments over a base: its name begins with the time it began.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Generation(String);
+
+impl Generation {
+    /// Names a generation that begins now; `tail` tells it from one of another process.
+    pub(crate) fn new(now: Timestamp, tail: u32) -> Self {
+        Self(format!("{}-{tail:08x}", now.strftime("%Y%m%dT%H%M%S%6fZ")))
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a file at the destination is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    /// A whole database as it was after commit `last`; `first` is the same.
+    Base,
+    /// Commits `first` to `last`, each as it was.
+    Segment,
+    /// The pages that commits `first` to `last` left, in one step.
+    Merged,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Base, Self::Segment, Self::Merged];
+
+    /// Names the kind, as in a file's head and path.
+    pub(crate) const fn folder(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Segment => "segments",
+            Self::Merged => "merged",
+        }
+    }
+}
+
+/// One file at the destination.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Name {
+    pub(crate) generation: Generation,
+    pub(crate) kind: Kind,
+    /// The first commit in it.
+    pub(crate) first: u64,
+    /// The last commit in it.
+    pub(crate) last: u64,
+    /// When the last was made, in microseconds since 1970.
+    pub(crate) at: i64,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { generation, kind, first, last, at } = self;
+        match kind {
+            Kind::Base => write!(f, "{generation}/base/{last:016}-{at:016}"),
+            _ => write!(f, "{generation}/{}/{first:016}-{last:016}-{at:016}", kind.folder()),
+        }
+    }
+}
+
+impl FromStr for Name {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('/');
+        let (Some(generation), Some(folder), Some(rest), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(());
+        };
+        let kind = Kind::ALL.into_iter().find(|kind| kind.folder() == folder).ok_or(())?;
+        let mut numbers = rest.split('-').map(|digits| digits.parse::<u64>().map_err(|_| ()));
+        let first = numbers.next().ok_or(())??;
+        let last = if kind == Kind::Base { first } else { numbers.next().ok_or(())?? };
+        let at = i64::try_from(numbers.next().ok_or(())??).map_err(|_| ())?;
+        let generation = Generation(generation.to_owned());
+        let name = Self { generation, kind, first, last, at };
+        // Exactly as it is written, so that a file with another name is never taken for one of ours.
+        (name.to_string() == text && first <= last).then_some(name).ok_or(())
+    }
+}
+
+/// Gives the name of the file that tells how far a generation went.
+pub(crate) fn head_of(generation: &Generation) -> String {
+    format!("{generation}/head")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_reads_back_as_written_and_another_is_none() {
+        let generation = Generation::new(Timestamp::from_microsecond(1_700_000_000_123_456).unwrap(), 7);
+        assert_eq!(generation.to_string(), "20231114T221320123456Z-00000007");
+        for kind in Kind::ALL {
+            let first = if kind == Kind::Base { 9 } else { 3 };
+            let name = Name { generation: generation.clone(), kind, first, last: 9, at: 55 };
+            assert_eq!(name.to_string().parse(), Ok(name));
+        }
+        for other in ["", "a/b/c", "a/segments/1-2-3", "a/segments/x", "a/base/0000000000000001", "head"] {
+            assert_eq!(other.parse::<Name>(), Err(()), "{other}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The continuous backup of one open database: its threads, and what the writer asks of it.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::board::{Board, Standing, Status};
+use super::config::{Config, Mode, OnUnreachable};
+use super::destination::Destination;
+use super::feed::{Answer, Feed, Limits, Safety};
+use super::keeper::{Keeper, Order};
+use super::keys::Keys;
+use super::ship::Shipper;
+use super::{BackupError, BaseReport, DrillReport, Recovery};
+use crate::Error;
+use crate::engine::OpenError;
+use crate::engine::sqlite::Between;
+
+/// How many orders may wait; more are refused.
+const ORDERS: usize = 2;
+
+/// What the writer, the upkeep thread and the role hold of the continuous backup; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Shipping {
+    feed: Arc<Feed>,
+    board: Arc<Board>,
+    mode: Mode,
+    on_unreachable: OnUnreachable,
+    orders: mpsc::Sender<Order>,
+}
+
+/// What is made before the database is written to, and started once the writer can be asked.
+#[derive(Debug)]
+pub(crate) struct ShippingParts {
+    pub(crate) shipping: Shipping,
+    destination: Destination,
+    keys: Arc<Keys>,
+    config: Config,
+    orders: mpsc::Receiver<Order>,
+}
+
+impl ShippingParts {
+    /// Opens the log of a database that is open and was not written to yet; `None` without a destination.
+    pub(crate) fn open(config: &Config, database: &Path) -> Result<Option<Self>, OpenError> {
+        let settings = |error: process::ConfigError| OpenError::Config { reason: error.to_string() };
+        let Some(place) = config.place().map_err(settings)? else { return Ok(None) };
+        let keys = Arc::new(config.keys().map_err(settings)?);
+        let destination = Destination::open(&place, config)
+            .map_err(|error| OpenError::Config { reason: format!("database.backup.destination: {error}") })?;
+        let feed = Feed::open(database, Limits { buffer: config.buffer, log: config.log_limit })?;
+        let (sender, orders) = mpsc::channel(ORDERS);
+        let shipping = Shipping {
+            feed: Arc::new(feed),
+            board: Arc::new(Board::new(config)),
+            mode: config.mode,
+            on_unreachable: config.on_unreachable(),
+            orders: sender,
+        };
+        Ok(Some(Self { shipping, destination, keys, config: config.clone(), orders }))
+    }
+
+    /// Starts the shipping and the keeping thread.
+    pub(crate) fn start(self, database: &Path, between: Between) -> std::io::Result<Vec<JoinHandle<()>>> {
+        let Self { shipping, destination, keys, config, orders } = self;
+        let shipper = Shipper {
+            feed: Arc::clone(&shipping.feed),
+            board: Arc::clone(&shipping.board),
+            destination: destination.clone(),
+            keys: Arc::clone(&keys),
+            config: config.clone(),
+            between: between.clone(),
+            database: database.to_owned(),
+        };
+        let keeper = Keeper {
+            feed: shipping.feed,
+            board: shipping.board,
+            recovery: Recovery { destination, keys },
+            config,
+            between,
+            database: database.to_owned(),
+            orders,
+        };
+        let start = |name: &str, work: Pin<Box<dyn Future<Output = ()> + Send>>| {
+            // A runtime of its own: what it waits for, the disk included, holds up nobody else.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(work))
+        };
+        Ok(vec![start("db-shipping", Box::pin(shipper.run()))?, start("db-keeping", Box::pin(keeper.run()))?])
+    }
+}
+
+impl Shipping {
+    /// Says why a write is not even begun, if the policy says so.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        if self.on_unreachable == OnUnreachable::Continue {
+            return None;
+        }
+        let standing = self.board.standing();
+        let is_refused = match self.mode {
+            Mode::Sync => standing != Standing::Shipping,
+            Mode::Async => matches!(standing, Standing::Unreachable { .. }) && self.feed.is_full(),
+        };
+        is_refused.then(|| Error::Unavailable { reason: REFUSED.into() })
+    }
+
+    /// Takes what was just committed. The answers go out when that is safe; at once in mode `async`.
+    pub(crate) fn note_commit(&self, frames: u32, at: Timestamp, answer: Answer) {
+        let waits = self.mode == Mode::Sync
+            && (self.on_unreachable == OnUnreachable::Block || self.board.standing() == Standing::Shipping);
+        match waits {
+            true => {
+                if let Some(answer) = self.feed.note_commit(frames, at, Some(answer)) {
+                    answer(Safety::Safe);
+                }
+            }
+            false => {
+                self.feed.note_commit(frames, at, None);
+                answer(Safety::Safe);
+            }
+        }
+        // The destination may have been given up between the look and the entry; then nobody else answers.
+        if waits && matches!(self.board.standing(), Standing::Unreachable { .. }) {
+            self.feed.answer_all(match self.on_unreachable {
+                OnUnreachable::Continue => Safety::Safe,
+                OnUnreachable::Block => Safety::Unknown,
+            });
+        }
+    }
+
+    /// Takes what was committed while the database was opened.
+    pub(crate) fn note_opening(&self, frames: u32, at: Timestamp) {
+        self.feed.note_commit(frames, at, None);
+    }
+
+    /// Gives how many frames the log had when it was opened.
+    pub(crate) fn opened_frames(&self) -> u32 {
+        self.feed.opened.0.frames
+    }
+
+    /// Runs a checkpoint unless the log is needed; tells whether it ran.
+    pub(crate) fn checkpoint(&self, run: impl FnOnce()) -> bool {
+        self.feed.checkpoint(run)
+    }
+
+    /// Tells the standing, and when it changes.
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.board.watch()
+    }
+
+    /// Gives the status.
+    pub(crate) fn status(&self) -> Status {
+        self.board.status(self.feed.ordinal(), self.feed.oldest())
+    }
+
+    /// Has a base stored now.
+    pub(crate) async fn store_base(&self) -> Result<BaseReport, BackupError> {
+        self.order(Order::Base).await
+    }
+
+    /// Has a restore tried out now.
+    pub(crate) async fn drill(&self) -> Result<DrillReport, BackupError> {
+        self.order(Order::Drill).await
+    }
+
+    async fn order<T>(
+        &self,
+        order: fn(oneshot::Sender<Result<T, BackupError>>) -> Order,
+    ) -> Result<T, BackupError> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.try_send(order(answer)).map_err(|_| BackupError::Busy)?;
+        answered.await.unwrap_or(Err(BackupError::Stopping))
+    }
+
+    /// Tells the shipping thread to end once it has shipped what there is.
+    pub(crate) fn close(&self) {
+        self.feed.close();
+    }
+}
+
+/// What callers are told whose write is not begun; the log and the health say more.
+const REFUSED: &str = "the backup destination cannot be used, and the policy is to write nothing meanwhile";

@@ -1,4 +1,4 @@
-//! Requests as messages of hyper's: HTTP/2 from the client, or at the backend.
+//! Requests as messages of hyper's, to backends that speak HTTP/2.
 
 use std::rc::Rc;
 use std::sync::Arc;

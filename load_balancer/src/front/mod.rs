@@ -1,7 +1,8 @@
 //! What each thread of the data plane does with a client's request.
 //!
-//! HTTP/1 comes in bytes (`wire`), HTTP/2 as messages of hyper's (`message`); both prepare the request, send it
-//! on its way through [`Balancer`], and finish the response with what is told of that way.
+//! To backends of HTTP/1 it goes in bytes (`wire`), to those of HTTP/2 as a message of hyper's (`message`); both
+//! prepare the request, send it on its way through [`Balancer`], and finish the response with what is told of
+//! that way.
 
 mod affinity;
 mod figures;

@@ -32,7 +32,7 @@ pub(crate) struct Settings {
     pub(crate) policy: Policy,
     pub(crate) pool: PoolOptions,
     pub(crate) rules: Rc<wire::Rules>,
-    /// Whether backends speak HTTP/1, so that requests of HTTP/1 stay bytes.
+    /// Whether backends speak HTTP/1, so that requests go in bytes.
     pub(crate) is_on_wire: bool,
     pub(crate) server_timing: bool,
     pub(crate) explain: Explain,

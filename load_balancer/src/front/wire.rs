@@ -1,4 +1,4 @@
-//! Requests in bytes: HTTP/1 from the client to HTTP/1 at the backend.
+//! Requests in bytes, to backends that speak HTTP/1.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -126,7 +126,7 @@ impl Drop for Record<'_, '_> {
             method: &String::from_utf8_lossy(request.method()),
             host: (!host.is_empty()).then_some(&*host),
             path: &String::from_utf8_lossy(request.path()),
-            protocol: if request.is_http_10() { "HTTP/1.0" } else { "HTTP/1.1" },
+            protocol: request.protocol(),
         };
         self.front.lines.add(&Line {
             bytes: Some(exchange.sent()),

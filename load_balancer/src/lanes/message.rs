@@ -1,4 +1,4 @@
-//! The message lane: hyper's requests and responses, for HTTP/2 on either side and for gateways.
+//! The message lane: hyper's requests and responses, for HTTP/2 backends and for gateways.
 
 use std::cell::RefCell;
 

@@ -1,4 +1,4 @@
-//! The wire lane: HTTP/1 on both sides, in bytes.
+//! The wire lane: HTTP/1 at the backend, in bytes.
 
 use std::net::SocketAddr;
 

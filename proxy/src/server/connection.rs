@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::addresses::Addresses;
 use super::arrival::{Arrived, arrive};
-use super::exchange::{Exchange, Timed};
+use super::exchange::{Counted, Timed};
 use super::socket::Socket;
 use super::streams::OnThisThread;
 use super::watch::{Order, Watched};
@@ -26,14 +26,14 @@ use super::{Handler, Options};
 use crate::{Client, Stream, wire};
 
 /// Streams a client may open and reset before they are looked at; h2's own default.
-const PENDING_RESETS: usize = 20;
+pub(crate) const PENDING_RESETS: usize = 20;
 
 /// Streams that may end because of the client's faults before its connection does; what h2 and Envoy allow is
 /// 1,024, for clients that nobody expects to be faulty more than now and then.
-const ERROR_RESETS: usize = 128;
+pub(crate) const ERROR_RESETS: usize = 128;
 
 /// How long a client may take to answer a ping.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What one thread's connections have in common.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ pub(super) struct Lane<H> {
     counted: Arc<Addresses>,
     http1: http1::Builder,
     http2: http2::Builder<OnThisThread>,
+    wire_http2: Rc<wire::Http2Settings>,
 }
 
 impl<H> Lane<H> {
@@ -62,7 +63,8 @@ impl<H> Lane<H> {
             .max_local_error_reset_streams(ERROR_RESETS)
             .keep_alive_interval(limits.ping_interval)
             .keep_alive_timeout(PING_TIMEOUT);
-        Self { handler, options, counted, http1, http2 }
+        let wire_http2 = Rc::new(wire::Http2Settings::new(limits));
+        Self { handler, options, counted, http1, http2, wire_http2 }
     }
 }
 
@@ -76,9 +78,10 @@ pub(super) async fn serve<H: Handler>(
     let arrived = arrive(socket, peer, &lane.options, &lane.counted, &mut watched).await;
     let Some(Arrived { stream, client, is_http2 }) = arrived else { return };
     let (client, handler) = (Rc::new(client), Rc::clone(&lane.handler));
-    if !is_http2 && handler.is_on_wire() {
+    if handler.is_on_wire() {
+        let http2 = is_http2.then(|| Rc::clone(&lane.wire_http2));
         // Boxed: what follows is larger, and would make every idle connection so.
-        return Box::pin(handler.serve_wire(wire::Connection { stream, client, watched })).await;
+        return Box::pin(handler.serve_wire(wire::Connection { stream, client, watched, http2 })).await;
     }
     Box::pin(serve_messages(stream, is_http2, client, lane, watched)).await;
 }
@@ -96,10 +99,10 @@ async fn serve_messages<H: Handler>(
     let peer = client.address();
     let service = service_fn(move |request: Request<Incoming>| {
         let (handler, client) = (Rc::clone(&handler), Rc::clone(&client));
-        let exchange = Exchange::begin(&standing);
+        let counted = Counted::begin(&standing);
         async move {
             let response = handler.handle(request, &client).await;
-            Ok::<_, Infallible>(response.map(|body| Timed::new(body, exchange)))
+            Ok::<_, Infallible>(response.map(|body| Timed::new(body, counted)))
         }
     });
     let standing = Arc::clone(watched.standing());

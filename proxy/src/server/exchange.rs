@@ -12,16 +12,21 @@ use super::streams::{self, Stream};
 use super::watch::Standing;
 
 /// Counts as a request of its connection until it is dropped.
-pub(super) struct Exchange(Arc<Standing>);
+pub(crate) struct Counted(Arc<Standing>);
 
-impl Exchange {
-    pub(super) fn begin(standing: &Arc<Standing>) -> Self {
+impl Counted {
+    pub(crate) fn begin(standing: &Arc<Standing>) -> Self {
         standing.note_request();
         Self(Arc::clone(standing))
     }
+
+    /// Notes that the client has had its answer whole.
+    pub(crate) fn note_whole(&self) {
+        self.0.note_whole();
+    }
 }
 
-impl Drop for Exchange {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.note_response();
     }
@@ -30,7 +35,7 @@ impl Drop for Exchange {
 /// A response's body, which ends its exchange when it is dropped.
 pub(super) struct Timed<B: Body> {
     body: B,
-    exchange: Exchange,
+    counted: Counted,
     /// The HTTP/2 stream it goes out on.
     stream: Option<Rc<Stream>>,
     is_whole: bool,
@@ -38,8 +43,8 @@ pub(super) struct Timed<B: Body> {
 
 impl<B: Body> Timed<B> {
     /// Called where the response is about to be sent, so that its stream is the present one.
-    pub(super) fn new(body: B, exchange: Exchange) -> Self {
-        Self { is_whole: false, stream: streams::present(), body, exchange }
+    pub(super) fn new(body: B, counted: Counted) -> Self {
+        Self { is_whole: false, stream: streams::present(), body, counted }
     }
 }
 
@@ -57,7 +62,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Timed<B> {
             // It is asked for more as soon as the client has room for more.
             Poll::Ready(Some(Ok(_))) => {
                 if let Some(stream) = &self.stream {
-                    stream.note_waiting_for_client(self.exchange.0.now_ms());
+                    stream.note_waiting_for_client(self.counted.0.now_ms());
                 }
             }
             Poll::Pending => {
@@ -82,7 +87,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Timed<B> {
 impl<B: Body> Drop for Timed<B> {
     fn drop(&mut self) {
         if self.is_whole || self.body.is_end_stream() {
-            self.exchange.0.note_whole();
+            self.counted.note_whole();
         }
     }
 }

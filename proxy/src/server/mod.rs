@@ -22,9 +22,12 @@ use hyper::body::Incoming;
 use process::{RoleError, Shutdown};
 use tokio::sync::mpsc;
 
+pub(crate) use connection::{ERROR_RESETS, PENDING_RESETS, PING_TIMEOUT};
+pub(crate) use exchange::Counted;
 pub use listeners::Listeners;
+pub(crate) use socket::Socket;
 pub(crate) use thread::{spawn, watch_upgraded};
-pub(crate) use watch::{Order, Watched};
+pub(crate) use watch::{Order, Standing, Watched};
 
 use addresses::Addresses;
 
@@ -45,12 +48,12 @@ pub trait Handler: 'static {
         client: &Rc<Client>,
     ) -> impl Future<Output = Response<Self::Body>>;
 
-    /// Tells whether this handler takes HTTP/1 connections in bytes ([`crate::wire`]) and not as messages.
+    /// Tells whether this handler takes requests in bytes ([`crate::wire`]) and not as messages.
     fn is_on_wire(&self) -> bool {
         false
     }
 
-    /// Serves an HTTP/1 connection to its end, if [`Handler::is_on_wire`].
+    /// Serves a connection to its end, if [`Handler::is_on_wire`].
     fn serve_wire(self: &Rc<Self>, connection: wire::Connection) -> impl Future<Output = ()> + 'static {
         async move { drop(connection) }
     }

@@ -1,6 +1,6 @@
-//! A client's connection as hyper sees it, which notes how it goes on.
+//! A client's connection as hyper and h2 see it, which notes how it goes on.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,7 +12,7 @@ use super::watch::Standing;
 use crate::Stream;
 
 /// A connection that notes when its client begins to send, when it takes no more, and what its frames cost.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     stream: Stream,
     standing: Arc<Standing>,
     frames: Option<Box<FrameWatch>>,
@@ -23,7 +23,7 @@ impl Socket {
         Self { stream, standing, frames: None }
     }
 
-    pub(super) fn http2(stream: Stream, standing: Arc<Standing>) -> Self {
+    pub(crate) fn http2(stream: Stream, standing: Arc<Standing>) -> Self {
         let frames = Some(Box::new(FrameWatch::new(standing.now_ms())));
         standing.forget_head();
         Self { stream, standing, frames }
@@ -35,10 +35,19 @@ impl Socket {
             self.standing.note_bytes();
             return Ok(());
         };
+        self.standing.note_heard();
         frames.note_answers(self.standing.take_whole());
         frames.observe(bytes, self.standing.now_ms()).map_err(io::Error::other)?;
         self.standing.note_header_block(frames.is_in_headers());
         Ok(())
+    }
+
+    /// Notes what became of a write.
+    fn note_write(&mut self, polled: &Poll<io::Result<usize>>) {
+        self.standing.note_write(polled.is_ready());
+        if let (Some(frames), Poll::Ready(Ok(written))) = (&mut self.frames, polled) {
+            frames.note_written(*written);
+        }
     }
 }
 
@@ -59,11 +68,24 @@ impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.standing.note_write(polled.is_ready());
-        if let (Some(frames), Poll::Ready(Ok(written))) = (&mut this.frames, &polled) {
-            frames.note_written(*written);
-        }
+        this.note_write(&polled);
         polled
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.note_write(&polled);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        // One call for the head of a long frame and its data; hyper is told for HTTP/1 what it should do.
+        self.frames.is_some() && self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

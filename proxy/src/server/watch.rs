@@ -38,6 +38,8 @@ pub(crate) struct Standing {
     stuck_since_ms: AtomicU64,
     /// Since when an HTTP/2 header block has not ended, plus 1; 0 outside one.
     block_since_ms: AtomicU64,
+    /// Whether an HTTP/2 client has sent anything since someone asked.
+    was_heard: AtomicBool,
     /// Responses the client has had whole, until someone asks.
     whole: AtomicU32,
     now_ms: Arc<AtomicU64>,
@@ -61,7 +63,7 @@ impl Standing {
     }
 
     /// Tells whether the connection has brought a whole head of a request yet.
-    pub(super) fn has_asked(&self) -> bool {
+    pub(crate) fn has_asked(&self) -> bool {
         self.has_asked.load(Relaxed)
     }
 
@@ -96,6 +98,16 @@ impl Standing {
         if is_open != (open != 0) {
             self.block_since_ms.store(if is_open { self.now_ms() + 1 } else { 0 }, Relaxed);
         }
+    }
+
+    /// Notes that something came from an HTTP/2 client.
+    pub(super) fn note_heard(&self) {
+        self.was_heard.store(true, Relaxed);
+    }
+
+    /// Tells whether anything came since this was asked last.
+    pub(crate) fn take_heard(&self) -> bool {
+        self.was_heard.swap(false, Relaxed)
     }
 
     /// Notes that the client has had a response whole.

@@ -21,6 +21,20 @@ impl AddedFields {
     pub(super) fn lines(&self) -> &[u8] {
         &self.0
     }
+
+    /// Gives the lines' names and values.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        // A value holds no line feed, and a name no colon.
+        self.0.split(|byte| *byte == b'\n').filter_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            Some((&line[..colon], line[colon + 2..].strip_suffix(b"\r")?))
+        })
+    }
+
+    /// Gives the number of lines.
+    pub(super) fn count(&self) -> usize {
+        self.iter().count()
+    }
 }
 
 #[cfg(test)]
@@ -32,5 +46,14 @@ mod tests {
         let mut added = AddedFields::default();
         added.push("Server-Timing", b"a\r\nSet-Cookie: b");
         assert_eq!(added.lines(), b"Server-Timing: aSet-Cookie: b\r\n");
+    }
+
+    #[test]
+    fn lines_come_apart_as_they_were_put_in() {
+        let mut added = AddedFields::default();
+        added.push("a", b"b: c");
+        added.push("d", b"");
+        let expected: [(&[u8], &[u8]); 2] = [(b"a", b"b: c"), (b"d", b"")];
+        assert!(added.iter().eq(expected));
     }
 }

@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use super::downstream::Downstream;
 use super::exchange::Exchange;
 use super::relay::Broken;
 use super::request_head::BodyKind;
@@ -124,13 +123,11 @@ impl Attempt<'_> {
         exchange: &Exchange<'_>,
         link: &mut Link,
     ) -> Poll<Result<ResponseHead, Lost>> {
-        let mut client = exchange.downstream.borrow_mut();
-        let client = &mut *client;
-        if let Err(error) = self.send(cx, exchange, client, link) {
+        if let Err(error) = self.send(cx, exchange, link) {
             return Poll::Ready(Err(Lost { error, is_stale: false }));
         }
-        match client.output.poll_drain(&mut client.stream, cx, &mut client.sent) {
-            Poll::Ready(Ok(())) => match self.receive(cx, exchange, client, link) {
+        match exchange.side.poll_taken(cx) {
+            Poll::Ready(Ok(())) => match self.receive(cx, exchange, link) {
                 Ok(None) => {}
                 Ok(Some(head)) => return Poll::Ready(Ok(head)),
                 Err(lost) => return Poll::Ready(Err(lost)),
@@ -142,8 +139,8 @@ impl Attempt<'_> {
             Poll::Pending => {}
         }
         let deadline = self.deadline(exchange);
-        if client.timer.poll_due(cx, deadline) {
-            let error = self.run_out(exchange, deadline, !client.output.is_empty());
+        if exchange.side.poll_due(cx, deadline) {
+            let error = self.run_out(exchange, deadline);
             return Poll::Ready(Err(Lost { error, is_stale: false }));
         }
         Poll::Pending
@@ -154,14 +151,13 @@ impl Attempt<'_> {
         &mut self,
         cx: &mut Context<'_>,
         exchange: &Exchange<'_>,
-        client: &mut Downstream,
         link: &mut Link,
     ) -> Result<(), ForwardError> {
         if !self.upload.is_going() {
             return Ok(());
         }
         let before = self.upload.read();
-        let polled = self.upload.poll(cx, exchange.request(), client, link);
+        let polled = exchange.side.poll_upload(cx, &mut self.upload, exchange.request(), link);
         exchange.note_upload(&self.upload, before);
         match polled {
             Poll::Ready(Err(Broken::Sink(reason))) => {
@@ -179,7 +175,6 @@ impl Attempt<'_> {
         &mut self,
         cx: &mut Context<'_>,
         exchange: &Exchange<'_>,
-        client: &mut Downstream,
         link: &mut Link,
     ) -> Result<Option<ResponseHead>, Lost> {
         let limits = &exchange.rules.limits;
@@ -211,15 +206,16 @@ impl Attempt<'_> {
                     return Err(malformed(response_head::Malformed));
                 }
                 if !exchange.request().is_http_10() {
-                    rewrite::put_interim(&mut client.output, link.input.filled(), &head);
+                    exchange
+                        .side
+                        .put_interim(link.input.filled(), &head)
+                        .map_err(|reason| Lost { error: ForwardError::Client { reason }, is_stale: false })?;
                 }
                 link.input.consume(head.end);
             }
-            if !client.output.is_empty() {
-                // At once, and whatever comes of it is seen when the task is polled again.
-                if client.output.poll_drain(&mut client.stream, cx, &mut client.sent).is_pending() {
-                    return Ok(None);
-                }
+            // At once, and whatever comes of it is seen when the task is polled again.
+            if exchange.side.is_behind() && exchange.side.poll_taken(cx).is_pending() {
+                return Ok(None);
             }
         }
     }
@@ -243,16 +239,11 @@ impl Attempt<'_> {
     }
 
     /// Says whose silence it was.
-    fn run_out(
-        &self,
-        exchange: &Exchange<'_>,
-        deadline: Instant,
-        client_reads_nothing: bool,
-    ) -> ForwardError {
+    fn run_out(&self, exchange: &Exchange<'_>, deadline: Instant) -> ForwardError {
         let within = deadline.saturating_duration_since(self.started);
         let is_clients =
             exchange.upload().is_some_and(|upload| upload.has_spent(within, deadline, self.timeouts.head));
-        if is_clients || client_reads_nothing {
+        if is_clients || exchange.side.is_behind() {
             ForwardError::ClientTimeout { within }
         } else {
             ForwardError::Timeout { backend: self.backend, within }

@@ -17,8 +17,9 @@ use super::exchange::{self, Exchange, Then};
 use super::refusal::Refusal;
 use super::relay::poll_flush;
 use super::request_head::{self, Request};
+use super::side::Side;
 use super::timer::Timer;
-use super::{Connection, Handler, Limits, linger};
+use super::{Connection, Handler, Limits, http2, linger};
 use crate::server::{Order, Watched};
 use crate::stream::Stream;
 
@@ -70,9 +71,13 @@ enum Came {
     End,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end, whichever HTTP it speaks.
 pub async fn serve<H: Handler>(connection: Connection, handler: Rc<H>) {
-    let Connection { stream, client, watched } = connection;
+    if let Some(settings) = connection.http2.clone() {
+        // Boxed, as what follows is: neither is to be as large as both.
+        return Box::pin(http2::serve(connection, settings, handler)).await;
+    }
+    let Connection { stream, client, watched, .. } = connection;
     let (input, output, timer) = (Buffer::default(), Buffer::default(), Timer::default());
     let downstream = RefCell::new(Downstream { stream, input, output, timer, is_watched: true, sent: 0 });
     loop {
@@ -91,7 +96,8 @@ pub async fn serve<H: Handler>(connection: Connection, handler: Rc<H>) {
         watched.standing().note_request();
         let trace = trace_of(&request);
         let rules = handler.rules();
-        let mut exchange = Exchange::new(request, &client, &rules, trace, &downstream, &watched);
+        let mut exchange =
+            Exchange::new(request, &client, &rules, trace, Side::Connection(&downstream), &watched);
         let is_answered = while_there(handler.serve(&mut exchange), &downstream, &watched).await;
         let (mut rest, then) = exchange.into_rest();
         watched.standing().note_response();
@@ -110,11 +116,16 @@ pub async fn serve<H: Handler>(connection: Connection, handler: Rc<H>) {
 }
 
 /// Continues the trace of a request as a new span, or starts one.
-fn trace_of(request: &Request) -> TraceContext {
+pub(super) fn trace_of(request: &Request) -> TraceContext {
     RNG.with_borrow_mut(|rng| match request.traceparent().and_then(TraceContext::parse) {
         Some(parent) => parent.child(rng),
         None => TraceContext::start(rng),
     })
+}
+
+/// Starts a trace.
+pub(super) fn new_trace() -> TraceContext {
+    RNG.with_borrow_mut(TraceContext::start)
 }
 
 /// Waits for the next request.
@@ -189,7 +200,7 @@ async fn while_there(
 
 /// Answers what is no request, and closes.
 async fn refuse(downstream: &RefCell<Downstream>, watched: &Watched, refusal: Refusal) {
-    let trace = RNG.with_borrow_mut(TraceContext::start);
+    let trace = new_trace();
     let response = trace::within(trace, async { refusal.problem().to_response() }).await;
     exchange::put_problem(
         &mut downstream.borrow_mut().output,

@@ -12,6 +12,7 @@ use super::downstream::Downstream;
 use super::request_head::{BodyKind, Request};
 use super::respond;
 use super::rewrite;
+use super::side::Side;
 use super::upload::Upload;
 use super::{Buffer, Rules};
 use crate::server::Watched;
@@ -24,7 +25,7 @@ pub struct Exchange<'c> {
     client: &'c Client,
     pub(super) rules: &'c Rules,
     trace: TraceContext,
-    pub(super) downstream: &'c RefCell<Downstream>,
+    pub(super) side: Side<'c>,
     pub(super) watched: &'c Watched,
     upload: Option<Progress>,
     /// Part of a streamed body has been read for some backend.
@@ -51,22 +52,22 @@ impl<'c> Exchange<'c> {
         client: &'c Client,
         rules: &'c Rules,
         trace: TraceContext,
-        downstream: &'c RefCell<Downstream>,
+        side: Side<'c>,
         watched: &'c Watched,
     ) -> Self {
         let is_streamed = request.body() == BodyKind::Streamed;
         let received = Cell::new(request.in_hand().len() as u64);
-        {
-            let mut downstream = downstream.borrow_mut();
-            downstream.is_watched = !is_streamed;
-            downstream.sent = 0;
+        if let Side::Connection(client) = side {
+            let mut client = client.borrow_mut();
+            client.is_watched = !is_streamed;
+            client.sent = 0;
         }
         Self {
             request,
             client,
             rules,
             trace,
-            downstream,
+            side,
             watched,
             upload: is_streamed.then(Progress::new),
             upload_begun: Cell::new(false),
@@ -112,9 +113,9 @@ impl<'c> Exchange<'c> {
         self.received.get()
     }
 
-    /// Gives how many bytes were sent to the client so far, with heads.
+    /// Gives how many bytes were sent to the client so far; over HTTP/1 with heads.
     pub fn sent(&self) -> u64 {
-        self.downstream.borrow().sent
+        self.side.sent()
     }
 
     /// Answers with a problem.
@@ -123,29 +124,37 @@ impl<'c> Exchange<'c> {
     /// while part of its body is still to come.
     pub async fn refuse(&mut self, problem: &Problem, added: &AddedFields) {
         let response = trace::within(self.trace, async { problem.to_response() }).await;
-        let is_whole = self.downstream.borrow().is_watched;
+        self.status = problem.kind().status;
+        let is_head = self.request.is_head();
+        let client = match self.side {
+            Side::Connection(client) => client,
+            Side::Stream(stream) => {
+                let is_sent = stream.borrow_mut().send_problem(response, &self.trace, added, is_head);
+                self.then = if is_sent { Then::Keep } else { Then::Close };
+                return;
+            }
+        };
+        let is_whole = client.borrow().is_watched;
         let keeps_alive = is_whole
             && problem.kind().status >= 500
             && self.request.options.keeps_alive
             && self.watched.is_serving();
-        self.status = problem.kind().status;
-        let is_head = self.request.is_head();
         {
-            let mut client = self.downstream.borrow_mut();
+            let mut client = client.borrow_mut();
             let is_http_10 = self.request.is_http_10();
             put_problem(&mut client.output, &response, &self.trace, added, keeps_alive, is_http_10, is_head);
         }
         self.then = if keeps_alive { Then::Keep } else { Then::Linger };
-        if !self.drain().await {
+        if !self.drain(client).await {
             self.then = Then::Close;
         }
     }
 
     /// Writes what is to be sent to the client; false if it left or does not read.
-    async fn drain(&self) -> bool {
+    async fn drain(&self, client: &RefCell<Downstream>) -> bool {
         let mut deadline = None;
         poll_fn(|cx| {
-            let mut client = self.downstream.borrow_mut();
+            let mut client = client.borrow_mut();
             match client.poll_drain(cx) {
                 Poll::Ready(written) => Poll::Ready(written.is_ok()),
                 Poll::Pending => {
@@ -172,6 +181,11 @@ impl<'c> Exchange<'c> {
         if upload.awaits_client() {
             progress.note_waiting();
         }
+    }
+
+    /// Tells whether the client has had the whole answer.
+    pub(super) fn is_whole(&self) -> bool {
+        self.then == Then::Keep
     }
 
     pub(super) fn into_rest(self) -> (Buffer, Then) {

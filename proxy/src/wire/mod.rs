@@ -1,4 +1,4 @@
-//! The wire lane: HTTP/1 from the client to HTTP/1 at the backend, in bytes.
+//! The wire lane: HTTP/1 at the backend in bytes, from clients of HTTP/1 or HTTP/2 ([`http2`]).
 //!
 //! Most requests are HTTP/1 on both sides, and for them a header map is a detour: here the head is checked
 //! where it was received, and what may pass is copied as it stands, with the fields that end here left out and
@@ -15,6 +15,7 @@ mod downstream;
 mod exchange;
 mod fields;
 mod framing;
+mod http2;
 mod linger;
 #[cfg(test)]
 mod properties;
@@ -28,6 +29,7 @@ mod request_head;
 mod respond;
 mod response_head;
 mod rewrite;
+mod side;
 mod syntax;
 mod target;
 mod timer;
@@ -52,6 +54,7 @@ pub use added::AddedFields;
 pub use attempt::Answer;
 pub use downstream::serve;
 pub use exchange::Exchange;
+pub(crate) use http2::Settings as Http2Settings;
 pub use request_head::{BodyKind, Request};
 pub use respond::Ending;
 pub use upstream::{Pool, Upstream};
@@ -110,10 +113,12 @@ impl Default for Limits {
     }
 }
 
-/// An accepted connection that speaks HTTP/1, on its way to [`serve`].
+/// An accepted connection on its way to [`serve`].
 #[derive(Debug)]
 pub struct Connection {
     pub(crate) stream: Stream,
     pub(crate) client: Rc<Client>,
     pub(crate) watched: Watched,
+    /// How it is served if it speaks HTTP/2.
+    pub(crate) http2: Option<Rc<Http2Settings>>,
 }

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::buffer::{Buffer, SIZE};
 use super::chunked::{self, Decoder, Malformed, Step};
@@ -159,8 +159,8 @@ impl Sink {
 
 /// One end of a relay.
 #[derive(Debug)]
-pub(super) struct End<'a> {
-    pub(super) stream: &'a mut Stream,
+pub(super) struct End<'a, S = Stream> {
+    pub(super) stream: &'a mut S,
     pub(super) buffer: &'a mut Buffer,
 }
 
@@ -203,10 +203,10 @@ impl Relay {
     }
 
     /// Moves what can be moved; ready when all of the body is written.
-    pub(super) fn poll(
+    pub(super) fn poll<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        from: End<'_>,
+        from: End<'_, S>,
         to: End<'_>,
     ) -> Poll<Result<(), Broken>> {
         loop {

@@ -39,6 +39,7 @@ pub struct Request {
     pub(super) framing: Framing,
     body: BodyKind,
     pub(super) options: Options,
+    is_http2: bool,
 }
 
 /// How a request's body comes.
@@ -107,6 +108,29 @@ impl Request {
     /// Tells whether the client speaks HTTP/1.0.
     pub fn is_http_10(&self) -> bool {
         self.line.is_http_10
+    }
+
+    /// Gives the protocol the client speaks.
+    pub fn protocol(&self) -> &'static str {
+        match (self.is_http2, self.is_http_10()) {
+            (true, _) => "HTTP/2",
+            (false, true) => "HTTP/1.0",
+            (false, false) => "HTTP/1.1",
+        }
+    }
+
+    /// Notes that the client speaks HTTP/2, and that the head is what its message became.
+    pub(super) fn note_http2(&mut self) {
+        self.is_http2 = true;
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.is_http2
+    }
+
+    /// Tells whether the body comes in chunks.
+    pub(super) fn is_chunked(&self) -> bool {
+        self.framing == Framing::Chunked
     }
 
     /// Tells whether the method may be repeated without a further effect (RFC 9110 §9.2.2).
@@ -211,6 +235,7 @@ pub(super) fn parse(buffer: &mut Buffer, limits: &Limits) -> Result<Option<Reque
         framing,
         body,
         options,
+        is_http2: false,
     }))
 }
 

@@ -1,5 +1,6 @@
 //! A backend's response on its way to the client, beside what is left of the upload.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
@@ -9,8 +10,11 @@ use super::added::AddedFields;
 use super::attempt::Answer;
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Then};
-use super::relay::{Broken, End, Relay, Side, Sink, Source};
+use super::http2;
+use super::relay::{self, Broken, End, Relay, Sink, Source};
+use super::response_head::ResponseHead;
 use super::rewrite::{self, ResponseChanges};
+use super::side::Side;
 use super::tunnel;
 use super::upload::Upload;
 use super::upstream::Link;
@@ -33,7 +37,7 @@ pub enum Ending {
 
 /// A response that is being passed on.
 struct Response {
-    download: Relay,
+    download: Download,
     upload: Upload,
     /// What is left of the upload is not wanted.
     ends_upload: bool,
@@ -41,6 +45,12 @@ struct Response {
     /// When all of it must be there.
     end: Option<Instant>,
     moved: u64,
+}
+
+/// A response's body on its way to either side.
+enum Download {
+    Connection(Relay),
+    Stream(http2::Download),
 }
 
 impl Exchange<'_> {
@@ -57,29 +67,28 @@ impl Exchange<'_> {
     ) -> Ending {
         let Answer { mut link, upstream, mut head, upload, end } = answer;
         self.status = head.status;
-        if head.upgrade {
-            return Box::pin(self.change_protocol(link, head, added, removed)).await;
-        }
-        let is_http_10 = self.request.is_http_10();
-        let is_unbounded = matches!(head.body, Source::Chunked(_) | Source::UntilClose);
-        let sink = if is_unbounded && !is_http_10 { Sink::Chunked } else { Sink::Plain };
         // A backend that has answered and closes reads no more; and a client that waited for 100 and did not
         // get it sends nothing.
         let is_waiting = self.request.options.expects && upload.read() == 0;
         let ends_upload = !upload.is_done() && (!upload.is_going() || !head.keeps_alive || is_waiting);
-        let keeps_alive = self.request.options.keeps_alive
-            && self.watched.is_serving()
-            && !ends_upload
-            && !(is_unbounded && is_http_10);
-        let mut response = {
-            let mut client = self.downstream.borrow_mut();
-            let changes = ResponseChanges { added, removed, sink, keeps_alive, trace: &self.trace() };
-            let bytes = link.input.filled();
-            rewrite::put_response(&mut client.output, bytes, &mut head, &self.request, &changes);
-            link.input.consume(head.end);
-            let download = Relay::new(head.body, sink);
-            Response { download, upload, ends_upload, deadline: None, end, moved: 0 }
+        let keeps_alive = self.request.options.keeps_alive && self.watched.is_serving() && !ends_upload;
+        let (download, keeps_alive) = match self.side {
+            Side::Connection(client) if head.upgrade => {
+                return Box::pin(self.change_protocol(client, link, head, added, removed)).await;
+            }
+            Side::Connection(client) => {
+                let client = &mut client.borrow_mut();
+                let (relay, keeps_alive) =
+                    self.put_response(client, &mut link, &mut head, added, removed, keeps_alive);
+                (Download::Connection(relay), keeps_alive)
+            }
+            Side::Stream(stream) => {
+                let download = http2::Download::begin(self, stream, &mut link, &head, added, removed);
+                // Whatever becomes of the upload, the connection goes on, and h2 ends the stream.
+                (Download::Stream(download), true)
+            }
         };
+        let mut response = Response { download, upload, ends_upload, deadline: None, end, moved: 0 };
         let ending = poll_fn(|cx| response.poll(cx, self, &mut link)).await;
         if ending == Ending::BackendBroke {
             guard.note_broken();
@@ -89,20 +98,45 @@ impl Exchange<'_> {
             if head.keeps_alive && is_upload_done {
                 upstream.check_in(link);
             }
-            self.then = if keeps_alive && is_upload_done { Then::Keep } else { Then::Linger };
+            let is_stream = matches!(response.download, Download::Stream(_));
+            let may_keep = is_stream || (keeps_alive && is_upload_done);
+            self.then = if may_keep { Then::Keep } else { Then::Linger };
         }
         ending
     }
 
+    /// Writes a response's head for a connection; gives what relays its body, and whether the connection can be
+    /// kept after it.
+    fn put_response(
+        &self,
+        client: &mut Downstream,
+        link: &mut Link,
+        head: &mut ResponseHead,
+        added: &AddedFields,
+        removed: &[&[u8]],
+        keeps_alive: bool,
+    ) -> (Relay, bool) {
+        let is_http_10 = self.request.is_http_10();
+        let is_unbounded = matches!(head.body, Source::Chunked(_) | Source::UntilClose);
+        let sink = if is_unbounded && !is_http_10 { Sink::Chunked } else { Sink::Plain };
+        let keeps_alive = keeps_alive && !(is_unbounded && is_http_10);
+        let changes = ResponseChanges { added, removed, sink, keeps_alive, trace: &self.trace() };
+        rewrite::put_response(&mut client.output, link.input.filled(), head, &self.request, &changes);
+        link.input.consume(head.end);
+        (Relay::new(head.body, sink), keeps_alive)
+    }
+
     async fn change_protocol(
         &mut self,
+        client: &RefCell<Downstream>,
         mut link: Box<Link>,
-        mut head: super::response_head::ResponseHead,
+        mut head: ResponseHead,
         added: &AddedFields,
         removed: &[&[u8]],
     ) -> Ending {
+        let downstream = client;
         {
-            let mut client = self.downstream.borrow_mut();
+            let mut client = downstream.borrow_mut();
             client.is_watched = false;
             let trace = self.trace();
             let changes =
@@ -114,21 +148,19 @@ impl Exchange<'_> {
             let rest = self.request.take_rest();
             client.input.put_before(&rest);
         }
-        tunnel::run(self.downstream, &mut link).await
+        tunnel::run(downstream, &mut link).await
     }
 }
 
 impl Response {
     fn poll(&mut self, cx: &mut Context<'_>, exchange: &Exchange<'_>, link: &mut Link) -> Poll<Ending> {
-        let mut client = exchange.downstream.borrow_mut();
-        let client = &mut *client;
-        let downloaded = self.poll_download(cx, client, link);
+        let downloaded = self.poll_download(cx, exchange.side, link);
         if let Poll::Ready(Some(ending)) = downloaded {
             return Poll::Ready(ending);
         }
         if self.upload.is_going() && !self.ends_upload {
             let before = self.upload.read();
-            let polled = self.upload.poll(cx, &exchange.request, client, link);
+            let polled = exchange.side.poll_upload(cx, &mut self.upload, &exchange.request, link);
             exchange.note_upload(&self.upload, before);
             match polled {
                 Poll::Ready(Err(Broken::Source(_) | Broken::Malformed)) => {
@@ -143,10 +175,10 @@ impl Response {
             return Poll::Ready(Ending::Whole);
         }
         let deadline = self.deadline(exchange);
-        if !client.timer.poll_due(cx, deadline) {
+        if !exchange.side.poll_due(cx, deadline) {
             return Poll::Pending;
         }
-        let is_backends = downloaded.is_pending() && self.download.waits_for == Side::Source;
+        let is_backends = downloaded.is_pending() && self.download.waits_for_backend();
         Poll::Ready(if is_backends { Ending::BackendBroke } else { Ending::ClientLeft })
     }
 
@@ -154,34 +186,23 @@ impl Response {
     fn poll_download(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Downstream,
+        side: Side<'_>,
         link: &mut Link,
     ) -> Poll<Option<Ending>> {
-        let download = &mut self.download;
-        // What came with the head goes with the head: a little of it is copied behind it, much of it is
-        // written from where it lies.
-        if !link.input.is_empty() && (link.input.len() <= COPIED || download.sink == Sink::Chunked) {
-            match download.source.transfer(link.input.filled(), &mut client.output, download.sink) {
-                Ok(count) => link.input.consume(count),
-                Err(_) => return Poll::Ready(Some(Ending::BackendBroke)),
+        match (&mut self.download, side) {
+            (Download::Connection(relay), Side::Connection(client)) => {
+                poll_relay(cx, relay, &mut client.borrow_mut(), link)
             }
+            (Download::Stream(download), Side::Stream(stream)) => {
+                download.poll(cx, &mut stream.borrow_mut(), link)
+            }
+            _ => unreachable!("a download goes where its head went"),
         }
-        let from = End { stream: &mut link.stream, buffer: &mut link.input };
-        let to = End { stream: &mut client.stream, buffer: &mut client.output };
-        let before = self.download.written;
-        let polled = self.download.poll(cx, from, to);
-        client.sent += self.download.written - before;
-        polled.map(|ended| match ended {
-            Ok(()) => None,
-            Err(Broken::Sink(_)) => Some(Ending::ClientLeft),
-            Err(Broken::Source(_) | Broken::Malformed) => Some(Ending::BackendBroke),
-        })
     }
 
     /// Gives until when something must move.
     fn deadline(&mut self, exchange: &Exchange<'_>) -> Instant {
-        let download = &self.download;
-        let moved = download.read + download.written + self.upload.read() + self.upload.written();
+        let moved = self.download.moved() + self.upload.read() + self.upload.written();
         let deadline = match self.deadline {
             Some(deadline) if moved == self.moved => deadline,
             _ => Instant::now() + exchange.rules.limits.body_idle,
@@ -190,6 +211,51 @@ impl Response {
         self.deadline = Some(deadline);
         self.end.map_or(deadline, |end| end.min(deadline))
     }
+}
+
+impl Download {
+    fn waits_for_backend(&self) -> bool {
+        let waits_for = match self {
+            Self::Connection(relay) => relay.waits_for,
+            Self::Stream(download) => download.waits_for,
+        };
+        waits_for == relay::Side::Source
+    }
+
+    /// Gives how many bytes moved on either side.
+    fn moved(&self) -> u64 {
+        match self {
+            Self::Connection(relay) => relay.read + relay.written,
+            Self::Stream(download) => download.moved,
+        }
+    }
+}
+
+/// Moves a response to a connection.
+fn poll_relay(
+    cx: &mut Context<'_>,
+    download: &mut Relay,
+    client: &mut Downstream,
+    link: &mut Link,
+) -> Poll<Option<Ending>> {
+    // What came with the head goes with the head: a little of it is copied behind it, much of it is written
+    // from where it lies.
+    if !link.input.is_empty() && (link.input.len() <= COPIED || download.sink == Sink::Chunked) {
+        match download.source.transfer(link.input.filled(), &mut client.output, download.sink) {
+            Ok(count) => link.input.consume(count),
+            Err(_) => return Poll::Ready(Some(Ending::BackendBroke)),
+        }
+    }
+    let from = End { stream: &mut link.stream, buffer: &mut link.input };
+    let to = End { stream: &mut client.stream, buffer: &mut client.output };
+    let before = download.written;
+    let polled = download.poll(cx, from, to);
+    client.sent += download.written - before;
+    polled.map(|ended| match ended {
+        Ok(()) => None,
+        Err(Broken::Sink(_)) => Some(Ending::ClientLeft),
+        Err(Broken::Source(_) | Broken::Malformed) => Some(Ending::BackendBroke),
+    })
 }
 
 /// Gives the line that says what becomes of the client's connection.

@@ -7,7 +7,6 @@ use process::TraceContext;
 
 use super::buffer::Buffer;
 use super::fields::{Known, Span};
-use super::framing::Framing;
 use super::relay::{Sink, Source};
 use super::request_head::Request;
 use super::response_head::ResponseHead;
@@ -53,7 +52,7 @@ pub(super) fn put_request(
         let host = if request.host().is_empty() { host.as_bytes() } else { request.host() };
         output.put_all(&[b"Host: ", host, b"\r\n"]);
     }
-    if request.framing == Framing::Chunked {
+    if request.is_chunked() {
         output.put(b"Transfer-Encoding: chunked\r\n");
     }
     match (options.upgrade, options.trailers) {
@@ -76,7 +75,11 @@ pub(super) fn put_request(
     if rules.writes_forwarded {
         put_forwarded(output, client, host);
     }
-    let via: &[u8] = if request.is_http_10() { b"Via: 1.0 sixfold" } else { b"Via: 1.1 sixfold" };
+    let via: &[u8] = match (request.is_http2(), request.is_http_10()) {
+        (true, _) => b"Via: 2 sixfold",
+        (false, true) => b"Via: 1.0 sixfold",
+        (false, false) => b"Via: 1.1 sixfold",
+    };
     output.put_all(&[via, b"\r\ntraceparent: ", &trace.write(), b"\r\n\r\n"]);
 }
 

@@ -1,11 +1,19 @@
 //! One timer for all that a connection waits for.
 
+use std::cell::RefCell;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A connection's timer, made when the first request waits.
+thread_local! {
+    static STOCK: RefCell<Vec<Pin<Box<Sleep>>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many timers a thread keeps at most.
+const STOCK_LIMIT: usize = 1024;
+
+/// The timer of a connection or a stream, lent by the thread when something is waited for first.
 ///
 /// Deadlines of later requests are later, so it is left to run out at an earlier one and only then set anew:
 /// about once in the time a request may take, and not with every request.
@@ -17,7 +25,8 @@ pub(super) struct Timer {
 impl Timer {
     /// Tells whether a deadline has passed; if not, wakes the task by then.
     pub(super) fn poll_due(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let lend = || STOCK.with_borrow_mut(Vec::pop).unwrap_or_else(|| Box::pin(sleep_until(deadline)));
+        let sleep = self.sleep.get_or_insert_with(lend);
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
         }
@@ -28,6 +37,21 @@ impl Timer {
             sleep.as_mut().reset(deadline);
         }
         false
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let Some(mut sleep) = self.sleep.take() else { return };
+        // A thread that is ending has no stock any more.
+        let _ = STOCK.try_with(|stock| {
+            let mut stock = stock.borrow_mut();
+            if stock.len() < STOCK_LIMIT {
+                // It keeps running, and must not hold a task that has ended.
+                let _ = sleep.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                stock.push(sleep);
+            }
+        });
     }
 }
 

@@ -3,7 +3,8 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use super::downstream::Downstream;
+use tokio::io::AsyncRead;
+
 use super::relay::{Broken, End, Relay, Side, Sink, Source, poll_flush};
 use super::request_head::{BodyKind, Request};
 use super::upstream::Link;
@@ -58,34 +59,30 @@ impl Upload {
     }
 
     /// Writes what can be written of head and body; ready when all of it is.
-    pub(super) fn poll(
+    pub(super) fn poll<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         request: &Request,
-        client: &mut Downstream,
+        from: End<'_, S>,
         link: &mut Link,
     ) -> Poll<Result<(), Broken>> {
         if !self.is_going() {
             return Poll::Ready(Ok(()));
         }
-        let polled = self.poll_going(cx, request, client, link);
+        let polled = self.poll_going(cx, request, from, link);
         match &polled {
-            Poll::Ready(Ok(())) => {
-                self.state = State::Done;
-                // The next bytes of the client are no more of this body.
-                client.is_watched = true;
-            }
+            Poll::Ready(Ok(())) => self.state = State::Done,
             Poll::Ready(Err(_)) => self.state = State::Failed,
             Poll::Pending => {}
         }
         polled
     }
 
-    fn poll_going(
+    fn poll_going<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         request: &Request,
-        client: &mut Downstream,
+        from: End<'_, S>,
         link: &mut Link,
     ) -> Poll<Result<(), Broken>> {
         let in_hand = request.in_hand();
@@ -97,7 +94,7 @@ impl Upload {
                 self.cursor += moved;
                 if moved == 0 && link.output.is_empty() {
                     // The beginning of a trailer line whose rest is still to come.
-                    client.input.put_before(rest);
+                    from.buffer.put_before(rest);
                     self.cursor = in_hand.len();
                 }
             }
@@ -111,7 +108,6 @@ impl Upload {
         if request.body() != BodyKind::Streamed {
             return poll_flush(&mut link.stream, cx).map_err(Broken::Sink);
         }
-        let from = End { stream: &mut client.stream, buffer: &mut client.input };
         self.relay.poll(cx, from, End { stream: &mut link.stream, buffer: &mut link.output })
     }
 }

@@ -6,7 +6,7 @@ use proxy::server::Limits;
 use tokio::io::AsyncWriteExt;
 
 use crate::raw_http2::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS};
-use crate::support::{Echo, start};
+use crate::support::{Echo, Lane};
 
 type Fields = Vec<(&'static [u8], &'static [u8])>;
 
@@ -229,17 +229,24 @@ async fn send(case: &Case, address: std::net::SocketAddr) -> bool {
 
 #[tokio::test]
 async fn no_frame_becomes_a_request_with_two_readings() {
+    for lane in Lane::BOTH {
+        send_all(lane).await;
+    }
+}
+
+async fn send_all(lane: Lane) {
     let mut faults = Vec::new();
     for case in cases() {
         let backend = Echo::start().await;
-        let running = start(Limits::default(), Target::plain(backend.address));
+        let running = lane.start(Limits::default(), Target::plain(backend.address));
         let was_answered = send(&case, running.address).await;
         let seen = backend.text().concat();
         let heads = seen.matches(" HTTP/1.1\r\n").count();
         let is_right = match case.expected {
             Refused => !was_answered && seen.is_empty(),
             BrokenOff => !was_answered && heads <= 1 && !seen.contains("/smuggled"),
-            Forwarded(text) => was_answered && seen.contains(text),
+            // The lanes write names in another case.
+            Forwarded(text) => was_answered && seen.to_lowercase().contains(&text.to_lowercase()),
         };
         if !is_right {
             faults.push(format!("{}: answered {was_answered}, the backend saw {seen:?}", case.what));

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::raw_http2::{
     self, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS,
 };
-use crate::support::{Echo, Running, get, soon, start};
+use crate::support::{Echo, Lane, Running, get, soon, start};
 
 /// More of anything than is granted; fewer than an attack has.
 const MANY: usize = 20_000;
@@ -49,8 +49,14 @@ async fn is_serving(running: &Running) {
 
 #[tokio::test]
 async fn a_rapid_reset_ends_the_connection() {
+    for lane in Lane::BOTH {
+        reset_rapidly(lane).await;
+    }
+}
+
+async fn reset_rapidly(lane: Lane) {
     let backend = Echo::start().await;
-    let running = start(Limits::default(), Target::plain(backend.address));
+    let running = lane.start(Limits::default(), Target::plain(backend.address));
     let block = raw_http2::get_fields();
     soon(flood(&running, |number| {
         let stream = u32::try_from(2 * number + 1).unwrap();
@@ -66,8 +72,14 @@ async fn a_rapid_reset_ends_the_connection() {
 
 #[tokio::test]
 async fn resets_of_streams_that_were_accepted_end_the_connection_too() {
+    for lane in Lane::BOTH {
+        reset_accepted_streams(lane).await;
+    }
+}
+
+async fn reset_accepted_streams(lane: Lane) {
     let backend = Echo::start().await;
-    let running = start(Limits::default(), Target::plain(backend.address));
+    let running = lane.start(Limits::default(), Target::plain(backend.address));
     let mut stream = raw_http2::connect(running.address).await;
     let post = raw_http2::fields(&[
         (b":method", b"POST"),
@@ -99,8 +111,14 @@ async fn resets_of_streams_that_were_accepted_end_the_connection_too() {
 
 #[tokio::test]
 async fn floods_of_pings_settings_and_empty_data_end_the_connection() {
+    for lane in Lane::BOTH {
+        flood_with_what_is_answered_at_once(lane).await;
+    }
+}
+
+async fn flood_with_what_is_answered_at_once(lane: Lane) {
     let backend = Echo::start().await;
-    let running = start(Limits::default(), Target::plain(backend.address));
+    let running = lane.start(Limits::default(), Target::plain(backend.address));
     soon(flood(&running, |_| raw_http2::frame(PING, 0, 0, &[0; 8]))).await;
     soon(flood(&running, |_| raw_http2::frame(SETTINGS, 0, 0, &[]))).await;
     let block = raw_http2::fields(&[
@@ -119,8 +137,14 @@ async fn floods_of_pings_settings_and_empty_data_end_the_connection() {
 
 #[tokio::test]
 async fn a_header_block_without_end_ends_the_connection() {
+    for lane in Lane::BOTH {
+        send_an_endless_block(lane).await;
+    }
+}
+
+async fn send_an_endless_block(lane: Lane) {
     let backend = Echo::start().await;
-    let running = start(Limits::default(), Target::plain(backend.address));
+    let running = lane.start(Limits::default(), Target::plain(backend.address));
     let more = raw_http2::fields(&[(b"x-more", &[b'a'; 120])]);
     soon(flood(&running, |number| match number {
         0 => raw_http2::frame(HEADERS, END_STREAM, 1, &raw_http2::get_fields()),
@@ -139,8 +163,14 @@ async fn a_header_block_without_end_ends_the_connection() {
 
 #[tokio::test]
 async fn a_header_block_that_dawdles_ends_the_connection_beside_a_stream_that_moves() {
+    for lane in Lane::BOTH {
+        dawdle_in_a_block(lane).await;
+    }
+}
+
+async fn dawdle_in_a_block(lane: Lane) {
     let backend = Echo::start().await;
-    let running = start(quick(), Target::plain(backend.address));
+    let running = lane.start(quick(), Target::plain(backend.address));
     let mut stream = raw_http2::connect(running.address).await;
     let post = raw_http2::fields(&[
         (b":method", b"POST"),
@@ -156,8 +186,14 @@ async fn a_header_block_that_dawdles_ends_the_connection_beside_a_stream_that_mo
 
 #[tokio::test]
 async fn a_preface_that_dawdles_ends_the_connection() {
+    for lane in Lane::BOTH {
+        dawdle_in_the_preface(lane).await;
+    }
+}
+
+async fn dawdle_in_the_preface(lane: Lane) {
     let backend = Echo::start().await;
-    let running = start(quick(), Target::plain(backend.address));
+    let running = lane.start(quick(), Target::plain(backend.address));
     for begun in [&b"PRI"[..], b"PRI * HTTP/2.0\r\n"] {
         let mut stream = running.connect().await;
         stream.write_all(begun).await.unwrap();
@@ -167,8 +203,14 @@ async fn a_preface_that_dawdles_ends_the_connection() {
 
 #[tokio::test]
 async fn more_fields_than_anybody_needs_are_refused() {
+    for lane in Lane::BOTH {
+        send_many_fields(lane).await;
+    }
+}
+
+async fn send_many_fields(lane: Lane) {
     let backend = Echo::start().await;
-    let running = start(Limits::default(), Target::plain(backend.address));
+    let running = lane.start(Limits::default(), Target::plain(backend.address));
     let mut stream = raw_http2::connect(running.address).await;
     let mut block = raw_http2::get_fields();
     for _ in 0..101 {
@@ -199,8 +241,14 @@ async fn a_client_that_reads_nothing_is_closed() {
 
 #[tokio::test]
 async fn a_stream_whose_client_grants_no_window_is_reset_and_the_connection_goes_on() {
+    for lane in Lane::BOTH {
+        grant_no_window(lane).await;
+    }
+}
+
+async fn grant_no_window(lane: Lane) {
     let backend = Echo::start().await;
-    let running = start(quick(), Target::plain(backend.address));
+    let running = lane.start(quick(), Target::plain(backend.address));
     let mut stream = running.connect().await;
     // SETTINGS_INITIAL_WINDOW_SIZE = 1.
     raw_http2::begin(&mut stream, &[0, 4, 0, 0, 0, 1]).await;
@@ -242,9 +290,15 @@ async fn an_address_gets_as_many_connections_as_it_may_have() {
 
 #[tokio::test]
 async fn no_more_streams_run_at_a_time_than_are_granted() {
+    for lane in Lane::BOTH {
+        open_many_streams(lane).await;
+    }
+}
+
+async fn open_many_streams(lane: Lane) {
     let backend = Echo::start().await;
     let limits = Limits { max_streams: 2, ..Limits::default() };
-    let running = start(limits, Target::plain(backend.address));
+    let running = lane.start(limits, Target::plain(backend.address));
     let mut stream = raw_http2::connect(running.address).await;
     let post = raw_http2::fields(&[
         (b":method", b"POST"),

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::raw_http2::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS};
-use crate::support::{Echo, get, soon, start};
+use crate::support::{Echo, Lane, get, soon, start};
 
 struct Panics;
 
@@ -88,8 +88,14 @@ async fn backend_that_waits()
 
 #[tokio::test]
 async fn draining_sends_goaway_and_finishes_the_streams_in_flight() {
+    for lane in Lane::BOTH {
+        drain(lane).await;
+    }
+}
+
+async fn drain(lane: Lane) {
     let (backend, is_asked, tell, _tasks) = backend_that_waits().await;
-    let mut running = start(Limits::default(), Target::plain(backend));
+    let mut running = lane.start(Limits::default(), Target::plain(backend));
     let mut stream = raw_http2::connect(running.address).await;
     let block = raw_http2::get_fields();
     stream.write_all(&raw_http2::frame(HEADERS, END_HEADERS | END_STREAM, 1, &block)).await.unwrap();

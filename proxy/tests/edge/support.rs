@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use process::{RoleError, Shutdown};
 use proxy::fields::{TrustedProxies, prepare_request};
 use proxy::server::{self, Handler, Listeners, Options};
+use proxy::wire::{self, AddedFields, Exchange, Rules};
 use proxy::{Body, Client, Pool, Target, Timeouts};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,23 +31,46 @@ pub(crate) struct Running {
     task: JoinSet<Result<(), RoleError>>,
 }
 
-pub(crate) fn start(options: impl Into<Options> + Send + 'static, target: Target) -> Running {
-    start_with(options, target, Timeouts::default())
+/// How requests travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Message,
+    Wire,
 }
 
-pub(crate) fn start_with(
-    options: impl Into<Options> + Send + 'static,
-    target: Target,
-    timeouts: Timeouts,
-) -> Running {
+impl Lane {
+    pub(crate) const BOTH: [Self; 2] = [Self::Message, Self::Wire];
+
+    pub(crate) fn start(self, options: impl Into<Options>, target: Target) -> Running {
+        start_all(options.into(), target, Timeouts::default(), self)
+    }
+}
+
+pub(crate) fn start(options: impl Into<Options>, target: Target) -> Running {
+    Lane::Message.start(options, target)
+}
+
+pub(crate) fn start_with(options: impl Into<Options>, target: Target, timeouts: Timeouts) -> Running {
+    start_all(options.into(), target, timeouts, Lane::Message)
+}
+
+fn start_all(options: Options, target: Target, timeouts: Timeouts, lane: Lane) -> Running {
     let listeners = Listeners::bind("test", "127.0.0.1:0", 1).unwrap();
     let address = listeners.address();
     let shutdown = Shutdown::new(Duration::from_secs(5));
     let mut task = JoinSet::new();
     let stop = shutdown.clone();
-    let options = options.into();
+    let mut limits = wire::Limits::default();
+    limits.body_idle = options.limits.body_idle_timeout;
     task.spawn(async move {
-        let make = move || Forwarder { pool: Pool::default(), target: target.clone(), timeouts };
+        let make = move || Forwarder {
+            pool: Pool::default(),
+            wire: wire::Pool::default(),
+            target: target.clone(),
+            timeouts,
+            lane,
+            rules: Rc::new(Rules { limits, ..Rules::default() }),
+        };
         server::serve("test", listeners, options, &stop, make).await
     });
     Running { address, shutdown, task }
@@ -66,8 +90,11 @@ impl Running {
 /// Forwards everything to one target; `/panic` panics.
 struct Forwarder {
     pool: Pool,
+    wire: wire::Pool,
     target: Target,
     timeouts: Timeouts,
+    lane: Lane,
+    rules: Rc<Rules>,
 }
 
 impl Handler for Forwarder {
@@ -88,8 +115,31 @@ impl Handler for Forwarder {
         problem.to_response().map(Body::from)
     }
 
+    fn is_on_wire(&self) -> bool {
+        self.lane == Lane::Wire
+    }
+
+    fn serve_wire(self: &Rc<Self>, connection: wire::Connection) -> impl Future<Output = ()> + 'static {
+        wire::serve(connection, Rc::clone(self))
+    }
+
     fn tick(&self) {
         self.pool.close_idle();
+        self.wire.close_idle();
+    }
+}
+
+impl wire::Handler for Forwarder {
+    async fn serve(&self, exchange: &mut Exchange<'_>) {
+        let added = AddedFields::default();
+        match exchange.attempt(&self.wire.upstream(&self.target), &self.timeouts).await {
+            Ok(answer) => drop(exchange.respond(answer, &added, &[], ()).await),
+            Err(error) => exchange.refuse(&error.problem(), &added).await,
+        }
+    }
+
+    fn rules(&self) -> Rc<Rules> {
+        Rc::clone(&self.rules)
     }
 }
 

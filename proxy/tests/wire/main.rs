@@ -8,3 +8,4 @@ mod front;
 mod bodies;
 mod connections;
 mod heads;
+mod http2;

@@ -1,0 +1,77 @@
+//! A request's body as HTTP/1 would bring it, so that an upload is read the same way from either side.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use h2::RecvStream;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::wire::buffer::Buffer;
+use crate::wire::chunked;
+
+/// A stream's body. Without a length it comes in chunks, with its trailers behind them.
+#[derive(Debug)]
+pub(in crate::wire) struct Body {
+    stream: RecvStream,
+    /// A frame's data, as far as it is still to be read.
+    data: Bytes,
+    /// What frames a chunk, and what comes last.
+    framed: Buffer,
+    is_chunked: bool,
+    has_ended: bool,
+}
+
+impl Body {
+    pub(super) fn new(stream: RecvStream, is_chunked: bool) -> Self {
+        Self { stream, data: Bytes::new(), framed: Buffer::default(), is_chunked, has_ended: false }
+    }
+
+    /// Waits for the next data, or the end; `framed` and `data` are empty before.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(self.stream.poll_data(cx)) {
+            Some(Ok(data)) => {
+                // It is asked for only when there is room for it, so the client may send as much again.
+                self.stream.flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
+                if self.is_chunked && !data.is_empty() {
+                    chunked::put_chunk(&mut self.framed, &data);
+                } else {
+                    self.data = data;
+                }
+            }
+            Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+            None if self.is_chunked => {
+                let trailers = ready!(self.stream.poll_trailers(cx)).map_err(io::Error::other)?;
+                self.framed.put(b"0\r\n");
+                for (name, value) in trailers.iter().flatten() {
+                    self.framed.put_all(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+                }
+                self.framed.put(b"\r\n");
+                self.has_ended = true;
+            }
+            None => self.has_ended = true,
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Body {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.data.is_empty() && this.framed.is_empty() && !this.has_ended {
+            ready!(this.poll_more(cx))?;
+        }
+        let count = this.data.len().min(buffer.remaining());
+        buffer.put_slice(&this.data[..count]);
+        this.data.advance(count);
+        let count = this.framed.len().min(buffer.remaining());
+        buffer.put_slice(&this.framed.filled()[..count]);
+        this.framed.consume(count);
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Rust: curl, redis-server and redis-cli, PostgreSQL, redis-py,
-# websockets, grpcio and moto (a server that speaks S3) in a venv, ioredis.
+# websockets, grpcio, moto (a server that speaks S3) and schemathesis in a venv, ioredis.
 # As root everything missing is installed; otherwise the script says what is missing and fails.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -36,10 +36,10 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 
 mkdir -p "$clients"
-if [ ! -x "$clients/python/bin/python" ] || ! "$clients/python/bin/python" -c 'import redis, websockets, grpc, moto, boto3' 2>/dev/null; then
+if [ ! -x "$clients/python/bin/python" ] || ! "$clients/python/bin/python" -c 'import redis, websockets, grpc, moto, boto3, schemathesis' 2>/dev/null; then
     python3 -m venv "$clients/python"
     "$clients/python/bin/python" -m pip install -q --disable-pip-version-check \
-        'redis==6.4.0' 'websockets==17.4' 'grpcio==1.85.1' 'moto[s3,server]==5.2.5'
+        'redis==6.4.0' 'websockets==17.4' 'grpcio==1.85.1' 'moto[s3,server]==5.2.5' 'schemathesis==4.32.5'
 fi
 if [ ! -d "$clients/node_modules/ioredis" ]; then
     npm install --silent --no-audit --no-fund --prefix "$clients" 'ioredis@5' >/dev/null

@@ -1,8 +1,12 @@
 //! A real client's request through every tier, folded and unfolded.
 
+use std::time::Duration;
+
 use serde_json::json;
 use system_tests::postgres::Server;
 use system_tests::{Client, House, Layout};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a_request_passes_all_six_tiers_in_one_process() {
@@ -32,9 +36,66 @@ async fn walk(house: &House) {
     let admin = house.administrator().await;
     let product = create_and_read_a_product(house, &admin).await;
     change_it_only_with_the_right_version(&admin, &product).await;
+    find_it_and_change_several_at_once(house, &admin, &product).await;
     order_it_and_see_the_job_confirm_it(&admin, &product).await;
     report_on_products(&admin).await;
     continue_the_callers_trace(&house.client()).await;
+}
+
+/// Finds the product by what it is, and changes it in a batch that happens once; a follower is told.
+async fn find_it_and_change_several_at_once(house: &House, admin: &Client, product: &str) {
+    let id = product.rsplit('/').next().unwrap();
+    let query =
+        "price=gte.12&name=like.la*&or=(category.is.null,price.lt.0)&order=-price&limit=5&count=exact";
+    let found = house.client().get(&format!("/catalog/products?{query}")).await;
+    assert_eq!((found.status.as_u16(), &found.json()["items"][0]["id"]), (200, &json!(id)), "{found:?}");
+    assert_eq!(found.json()["count"], json!({"value": 1, "exact": true}));
+
+    let mut follower = Follower::start(house.ports.load_balancer).await;
+    let operations = json!([
+        {"op": "patch", "collection": "products", "id": id, "data": {"category": "desk"}},
+        {"op": "create", "collection": "products", "id": "chair", "data": {"name": "chair", "price": 1}},
+    ]);
+    let body = json!({ "operations": operations }).to_string();
+    let fields = [("content-type", "application/json"), ("idempotency-key", "flow")];
+    let send = async || admin.send("POST", "/catalog/_batch", &fields, body.clone()).await;
+    let (done, again) = (send().await, send().await);
+    assert_eq!((done.status.as_u16(), done.json()), (200, again.json()), "{done:?}");
+    assert_eq!(house.client().get(product).await.json()["category"], "desk", "the cached copy is gone");
+    assert_eq!(
+        (follower.next_event().await, follower.next_event().await),
+        ("update".into(), "create".into())
+    );
+}
+
+/// A client that follows the changes of the products through balancer and gateway.
+struct Follower(BufReader<TcpStream>);
+
+impl Follower {
+    async fn start(port: u16) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let head = "GET /catalog/products/changes?fields=name HTTP/1.1\r\nhost: a\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut follower = Self(BufReader::new(stream));
+        while !follower.line().await.starts_with("retry:") {}
+        follower
+    }
+
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        let reading = self.0.read_line(&mut line);
+        let read = tokio::time::timeout(Duration::from_secs(60), reading).await.unwrap().unwrap();
+        assert_ne!(read, 0, "the stream ended");
+        line.trim_end().to_owned()
+    }
+
+    async fn next_event(&mut self) -> String {
+        loop {
+            if let Some(kind) = self.line().await.strip_prefix("event: ") {
+                return kind.to_owned();
+            }
+        }
+    }
 }
 
 /// Creates a product, reads it twice, and gives its path.
@@ -111,7 +172,7 @@ async fn report_on_products(admin: &Client) {
     for key in ["id", "queue", "kind", "state", "attempt", "result", "error"] {
         assert!(done.get(key).is_some(), "{key} is missing in {done}");
     }
-    assert_eq!(done["result"]["count"], 3, "{done}");
+    assert_eq!(done["result"]["count"], 4, "{done}");
     let groups = done["result"]["groups"].as_array().expect("groups");
     let desk = groups.iter().find(|group| group["key"] == "desk").expect("the group of desks");
     assert_eq!((desk["count"].as_u64(), desk["sum"].as_f64()), (Some(2), Some(150.0)));

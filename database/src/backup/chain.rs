@@ -39,6 +39,8 @@ pub(crate) struct Chain {
     /// The digest the next segment names.
     pub(crate) digest: Digest,
     pub(crate) is_head_stored: bool,
+    /// The head as this process stored it last; another one there was stored by another process.
+    pub(crate) stored_head: Option<Bytes>,
 }
 
 impl Chain {
@@ -113,6 +115,7 @@ async fn find_end(shipper: &Shipper, inventory: &Inventory) -> Result<Option<Cha
         page_bytes: head.page_bytes,
         digest: head.after.unwrap_or(digest),
         is_head_stored: false,
+        stored_head: None,
     }))
 }
 
@@ -168,6 +171,7 @@ async fn begin(shipper: &Shipper, inventory: &Inventory) -> Result<Chain, Backup
         page_bytes: stored.page_bytes,
         digest: stored.digest,
         is_head_stored: false,
+        stored_head: None,
     })
 }
 

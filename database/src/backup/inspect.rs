@@ -153,12 +153,16 @@ fn reason_of(error: BackupError) -> String {
     }
 }
 
-/// Names the commits of a generation that no file holds.
+/// Names the commits of a generation that no file holds, and those that two hold.
 fn gaps(names: &[Name]) -> Vec<String> {
     let Some(base) = names.iter().filter(|name| name.kind == Kind::Base).map(|name| name.last).min() else {
         return vec!["it has no base, so nothing of it can be restored".into()];
     };
     let (mut reached, mut gaps) = (base, Vec::new());
+    let segments: Vec<&Name> = names.iter().filter(|name| name.kind == Kind::Segment).collect();
+    for pair in segments.windows(2).filter(|pair| pair[1].first <= pair[0].last) {
+        gaps.push(format!("two processes went on with it: {} and {} overlap", pair[0], pair[1]));
+    }
     for name in names.iter().filter(|name| name.kind != Kind::Base) {
         if name.first > reached + 1 {
             gaps.push(format!("commits {} to {} are missing", reached + 1, name.first - 1));

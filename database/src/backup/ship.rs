@@ -252,14 +252,26 @@ impl Shipper {
         }
     }
 
-    /// Stores how far the generation went, so that a missing end is noticed.
+    /// Stores how far the generation went, so that a missing end is noticed, and notices a process that goes on with
+    /// the same generation, as one in a copy of this machine does. Then this one begins another.
     async fn store_head(&self, chain: &mut Chain) {
-        if !chain.is_head_stored {
-            let stored = self.destination.replace(&head_of(&chain.generation), chain.head()).await;
-            chain.is_head_stored = stored.is_ok();
-            if let Err(error) = stored {
-                tracing::debug!(%error, "the generation's head was not stored");
+        if chain.is_head_stored {
+            return;
+        }
+        let (name, head) = (head_of(&chain.generation), chain.head());
+        if let Some(own) = &chain.stored_head
+            && let Ok(found) = self.destination.get(&name).await
+            && found != *own
+        {
+            self.feed.break_off("another process goes on with the generation".to_owned());
+            return;
+        }
+        match self.destination.replace(&name, head.clone()).await {
+            Ok(()) => {
+                chain.is_head_stored = true;
+                chain.stored_head = Some(head);
             }
+            Err(error) => tracing::debug!(%error, "the generation's head was not stored"),
         }
     }
 

@@ -109,3 +109,41 @@ async fn an_encrypted_backup_restores_with_its_identity_and_not_without() {
     config.backup.identity = Some(identity);
     assert_eq!(restored(&config, Target::Latest).await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_machine_is_noticed_and_a_generation_of_its_own_begun() {
+    let destination = tempfile::tempdir().unwrap();
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = config(destination.path(), Mode::Async);
+    let engine = Engine::open(&config, one.path()).unwrap();
+    shipping(&engine).await;
+    transact(&engine, vec![put(1, 1, 10)]).await.unwrap();
+    all_shipped(&engine).await;
+    for part in ["sixfold.db", "sixfold.db-wal"] {
+        std::fs::copy(one.path().join(part), two.path().join(part)).unwrap();
+    }
+    let twin = Engine::open(&config, two.path()).unwrap();
+    shipping(&twin).await;
+    let generation = |engine: &Engine| engine.backup_status().unwrap().generation;
+    assert_eq!(generation(&engine), generation(&twin), "its log proves that it may go on");
+    // Neither knows of the other until heads are stored, every ten seconds.
+    let mut value = 10;
+    while generation(&engine) == generation(&twin) {
+        value += 1;
+        assert!(value < 10_000, "the copy is not noticed");
+        for engine in [&engine, &twin] {
+            transact(engine, vec![put(2, value, 10)]).await.unwrap();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    shipping(&engine).await;
+    shipping(&twin).await;
+    transact(&engine, vec![put(3, 3, 10)]).await.unwrap();
+    transact(&twin, vec![put(4, 4, 10)]).await.unwrap();
+    all_shipped(&engine).await;
+    all_shipped(&twin).await;
+    engine.close();
+    twin.close();
+    let found = restored(&config, Target::Latest).await;
+    assert!(found.contains_key("00003") != found.contains_key("00004"), "one history, whole: {found:?}");
+}

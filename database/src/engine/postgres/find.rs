@@ -97,7 +97,12 @@ impl Source<'_> {
 type Bound = Box<dyn ToSql + Sync + Send>;
 
 /// Writes the statement of one stretch, and what is bound to it after the limits of rows and bytes.
-fn statement(namespace: &str, collection: &str, walk: &Walk, stretch: &Segment) -> (String, Vec<Bound>) {
+pub(super) fn statement(
+    namespace: &str,
+    collection: &str,
+    walk: &Walk,
+    stretch: &Segment,
+) -> (String, Vec<Bound>) {
     let mut columns: Vec<(String, Kind)> =
         walk.columns.iter().map(|column| (expression(column), column.kind)).collect();
     columns.push(("id".to_owned(), Kind::Text));
@@ -134,18 +139,22 @@ fn statement(namespace: &str, collection: &str, walk: &Walk, stretch: &Segment) 
         })
         .collect();
     orders.push(format!("id {}", if walk.backward { "DESC" } else { "ASC" }));
+    // A unique index does not hold the name, and finds one record.
+    let order = match walk.name.starts_with("unique ") {
+        true => String::new(),
+        false => format!("ORDER BY {}", orders.join(", ")),
+    };
     let sql = format!(
         "SELECT id, version, created_at, updated_at, document FROM (\
            SELECT piece.*, sum(octet_length(document)) OVER (ORDER BY row) - octet_length(document) AS before \
            FROM (\
              SELECT found.*, row_number() OVER () AS row FROM (\
                SELECT id, version, created_at, updated_at, coalesce(exact, data::text) AS document \
-               FROM records WHERE {} ORDER BY {} LIMIT $1\
+               FROM records WHERE {} {order} LIMIT $1\
              ) AS found\
            ) AS piece\
          ) AS bounded WHERE before <= $2 ORDER BY row",
         conditions.join(" AND "),
-        orders.join(", "),
     );
     (sql, values)
 }

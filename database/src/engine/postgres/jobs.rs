@@ -26,12 +26,12 @@ use crate::limits::{ANSWER_BYTES, CLAIM_LIMIT};
 use crate::{Error, Job, JobCommand, JobState, time};
 
 const NOW: &str = "SELECT now()";
-const NAMED: &str = include_str!("sql/named_jobs.sql");
-const EXPIRED: &str = include_str!("sql/expired_jobs.sql");
-const CLAIMABLE: &str = include_str!("sql/claimable_jobs.sql");
+pub(super) const NAMED: &str = include_str!("sql/named_jobs.sql");
+pub(super) const EXPIRED: &str = include_str!("sql/expired_jobs.sql");
+pub(super) const CLAIMABLE: &str = include_str!("sql/claimable_jobs.sql");
 const NAME_TRANSACTION: &str = include_str!("sql/name_transaction.sql");
-const UPDATE: &str = include_str!("sql/update_jobs.sql");
-const NEXT_EXPIRY: &str = include_str!("sql/next_expiry.sql");
+pub(super) const UPDATE: &str = include_str!("sql/update_jobs.sql");
+pub(super) const NEXT_EXPIRY: &str = include_str!("sql/next_expiry.sql");
 
 /// What the lane's connection prepares.
 pub(super) const STATEMENTS: &[&str] =

@@ -407,3 +407,6 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod plan_tests;

@@ -32,17 +32,17 @@ const DEADLINE: Duration = Duration::from_secs(4);
 /// Jobs of a page that does not say how many.
 const DEFAULT_PAGE: u32 = 100;
 
-const SOME: &str = include_str!("sql/some_records.sql");
-const LATEST: &str = include_str!("sql/latest_change.sql");
-const ANSWER: &str = include_str!("sql/get_answer.sql");
-const GET: &str = include_str!("sql/get_record.sql");
-const LIST: &str = include_str!("sql/list_records.sql");
-const CHANGES: &str = include_str!("sql/list_changes.sql");
-const CHANGES_OF_NAMESPACE: &str = include_str!("sql/list_changes_of_namespace.sql");
-const JOB: &str = include_str!("sql/get_job.sql");
+pub(super) const SOME: &str = include_str!("sql/some_records.sql");
+pub(super) const LATEST: &str = include_str!("sql/latest_change.sql");
+pub(super) const ANSWER: &str = include_str!("sql/get_answer.sql");
+pub(super) const GET: &str = include_str!("sql/get_record.sql");
+pub(super) const LIST: &str = include_str!("sql/list_records.sql");
+pub(super) const CHANGES: &str = include_str!("sql/list_changes.sql");
+pub(super) const CHANGES_OF_NAMESPACE: &str = include_str!("sql/list_changes_of_namespace.sql");
+pub(super) const JOB: &str = include_str!("sql/get_job.sql");
 const JOBS: &str = include_str!("sql/list_jobs.sql");
-const NEXT_DUE: &str = include_str!("sql/next_due.sql");
-const FIGURES: &str = include_str!("sql/queue_figures.sql");
+pub(super) const NEXT_DUE: &str = include_str!("sql/next_due.sql");
+pub(super) const FIGURES: &str = include_str!("sql/queue_figures.sql");
 
 /// What each connection prepares; listings of jobs follow as they are asked for.
 const STATEMENTS: &[&str] =

@@ -29,14 +29,14 @@ use crate::{Committed, Error, Operation, Transaction, time};
 
 const LOCK_COUNTER: &str = include_str!("sql/lock_counter.sql");
 const BEGIN_ENQUEUE: &str = include_str!("sql/begin_enqueue.sql");
-const FIND: &str = include_str!("sql/find_records.sql");
+pub(super) const FIND: &str = include_str!("sql/find_records.sql");
 const WRITE: &str = include_str!("sql/write_records.sql");
-const DELETE: &str = include_str!("sql/delete_records.sql");
+pub(super) const DELETE: &str = include_str!("sql/delete_records.sql");
 const APPEND: &str = include_str!("sql/append_changes.sql");
 const ADVANCE: &str = include_str!("sql/advance_counter.sql");
 const INSERT_JOBS: &str = include_str!("sql/insert_jobs.sql");
-const FIND_ANSWERS: &str = include_str!("sql/find_answers.sql");
-const FORGET: &str = include_str!("sql/forget_answers.sql");
+pub(super) const FIND_ANSWERS: &str = include_str!("sql/find_answers.sql");
+pub(super) const FORGET: &str = include_str!("sql/forget_answers.sql");
 const KEEP: &str = include_str!("sql/keep_answers.sql");
 
 /// What the lane's connection prepares.

@@ -50,7 +50,7 @@ impl FromStr for Url {
             Some(("sqlite", folder)) if !folder.is_empty() => Ok(Self::SqliteIn(folder.into())),
             Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
                 // The parser's own error would repeat the URL and so its password.
-                let parsed = tokio_postgres::Config::from_str(text);
+                let parsed = tokio_postgres::Config::from_str(&without_roots(text).0);
                 let parsed = parsed.map_err(|_| "the PostgreSQL URL cannot be read")?;
                 if parsed.get_hosts().is_empty() && parsed.get_hostaddrs().is_empty() {
                     return Err("the PostgreSQL URL names no host");
@@ -60,6 +60,17 @@ impl FromStr for Url {
             _ => Err("write \"sqlite\", or \"postgres://USER:PASSWORD@HOST:PORT/NAME\""),
         }
     }
+}
+
+/// Takes the parameter `sslrootcert=FILE` out of a URL, which the driver does not know, and calls
+/// `verify-full`, which is what we do, by the driver's name.
+pub(crate) fn without_roots(url: &str) -> (String, Option<String>) {
+    let Some((place, parameters)) = url.split_once('?') else { return (url.to_owned(), None) };
+    let roots = parameters.split('&').find_map(|parameter| parameter.strip_prefix("sslrootcert="));
+    let kept = parameters.split('&').filter(|parameter| !parameter.starts_with("sslrootcert="));
+    let kept = kept.map(|parameter| parameter.replace("sslmode=verify-full", "sslmode=require"));
+    let kept: Vec<String> = kept.collect();
+    (format!("{place}?{}", kept.join("&")), roots.map(|roots| roots.replace("%2F", "/")))
 }
 
 /// Writes the URL without its password; parameters are left out, since a password may hide there too.

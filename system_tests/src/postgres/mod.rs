@@ -50,6 +50,31 @@ impl Server {
         server
     }
 
+    /// Has it speak TLS and refuse whoever does not; gives the file of the certificate to trust.
+    pub fn require_tls(&self) -> std::path::PathBuf {
+        let certified =
+            rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate");
+        let (data, trusted) = (self.folder.path().join("data"), self.folder.path().join("server.crt"));
+        let key = self.folder.path().join("server.key");
+        std::fs::write(&trusted, certified.cert.pem()).expect("the certificate's file");
+        std::fs::write(&key, certified.signing_key.serialize_pem()).expect("the key's file");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&key, private).expect("a private key");
+        programs::give_away(&trusted);
+        programs::give_away(&key);
+        let settings = format!(
+            "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\n",
+            trusted.display(),
+            key.display()
+        );
+        std::fs::write(data.join("postgresql.auto.conf"), settings).expect("the settings");
+        std::fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 scram-sha-256\n")
+            .expect("who may");
+        self.crash();
+        self.start_again();
+        trusted
+    }
+
     /// Gives the URL of a database on it.
     pub fn url(&self) -> String {
         format!("postgres://sixfold:p%40ss%20word@127.0.0.1:{}/postgres", self.port)

@@ -71,7 +71,8 @@ impl Fault {
             Self::TimedOut => true,
             Self::Inconsistent(_) | Self::Refused(_) => false,
             Self::Said(error) => match error.code() {
-                None => true,
+                // A certificate that is not trusted stays so.
+                None => !error.to_string().starts_with("error performing TLS handshake"),
                 Some(code) => {
                     *code == SqlState::CANNOT_CONNECT_NOW || *code == SqlState::TOO_MANY_CONNECTIONS
                 }

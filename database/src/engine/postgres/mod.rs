@@ -21,6 +21,7 @@ mod records;
 mod schema;
 mod session;
 mod signal;
+mod tls;
 pub(crate) mod transfer;
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
@@ -93,10 +94,7 @@ impl Postgres {
     /// Connects, brings the schema up and starts the engine's thread.
     pub(super) fn open(config: &Config, url: &Secret) -> Result<Self, OpenError> {
         figures::declare();
-        let target: tokio_postgres::Config = url.expose().parse().map_err(|_| OpenError::Config {
-            // The parser's own error may repeat a password.
-            reason: "database.url: the PostgreSQL URL cannot be read".to_owned(),
-        })?;
+        let url = url.clone();
         let config = config.clone();
         let (opened, opening) = blocking::sync_channel(1);
         let ended = CancellationToken::new();
@@ -110,7 +108,13 @@ impl Postgres {
                     return;
                 }
             };
-            let server = Server::new(target, runtime.handle().clone());
+            let server = match Server::new(url.expose(), runtime.handle().clone()) {
+                Ok(server) => server,
+                Err(error) => {
+                    let _ = opened.send(Err(error));
+                    return;
+                }
+            };
             runtime.block_on(async move {
                 let (parts, running) = match start(&config, server).await {
                     Ok(started) => started,

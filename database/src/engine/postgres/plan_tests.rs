@@ -17,7 +17,7 @@ async fn connect(scratch: &Scratch, declaration: &Declaration) -> Session {
     let config = Config { url: scratch.url().parse().unwrap(), ..Config::default() };
     let database = Database::Local(Engine::open(&config, Path::new("none")).unwrap());
     database.declare("shop", declaration).await.unwrap();
-    let server = Server::new(scratch.url().parse().unwrap(), tokio::runtime::Handle::current());
+    let server = Server::new(&scratch.url(), tokio::runtime::Handle::current()).unwrap();
     let session = server.connect(&[], None).await.unwrap();
     // The plan every caller gets sooner or later, and the one that knows least.
     session.run("SET plan_cache_mode = force_generic_plan").await.unwrap();

@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
-use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, Socket, Statement};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::fault::Fault;
+use super::tls::Tls;
+use crate::engine::OpenError;
+use crate::url::without_roots;
 
 /// How long connecting and preparing may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -40,6 +44,8 @@ pub(super) type Listener = Box<dyn Fn(tokio_postgres::Notification) + Send>;
 #[derive(Clone)]
 pub(super) struct Server {
     config: Config,
+    /// Set when the URL asks for it.
+    tls: Option<Tls>,
     schema: Arc<str>,
     runtime: Handle,
 }
@@ -67,8 +73,19 @@ impl std::fmt::Debug for Session {
 }
 
 impl Server {
-    /// Takes the configured place, with our deadlines where it names none.
-    pub(super) fn new(mut config: Config, runtime: Handle) -> Self {
+    /// Takes the place a URL names, with our deadlines where it names none.
+    pub(super) fn new(url: &str, runtime: Handle) -> Result<Self, OpenError> {
+        let (url, roots) = without_roots(url);
+        // The parser's own error may repeat a password.
+        let unreadable = |_| OpenError::Config { reason: "database.url: it cannot be read".to_owned() };
+        let mut config: Config = url.parse().map_err(unreadable)?;
+        let tls = match config.get_ssl_mode() {
+            SslMode::Require => {
+                let tls = Tls::new(roots.as_deref());
+                Some(tls.map_err(|reason| OpenError::Config { reason: format!("database.url: {reason}") })?)
+            }
+            _ => None,
+        };
         if config.get_application_name().is_none() {
             config.application_name("sixfold");
         }
@@ -82,7 +99,7 @@ impl Server {
         // Of several hosts the one that takes writes.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         let schema = schema_of(config.get_options().unwrap_or_default()).into();
-        Self { config, schema, runtime }
+        Ok(Self { config, tls, schema, runtime })
     }
 
     /// Names the schema the tables are in; notifications go by its name too.
@@ -114,8 +131,33 @@ impl Server {
         statements: &'static [&'static str],
         listener: Option<Listener>,
     ) -> Result<Session, tokio_postgres::Error> {
-        let (client, mut connection) = self.config.connect(NoTls).await?;
-        let driver = self.runtime.spawn(async move {
+        let (client, driver) = match self.tls.clone() {
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await?;
+                (client, self.drive(connection, listener))
+            }
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls).await?;
+                (client, self.drive(connection, listener))
+            }
+        };
+        client.batch_execute(&SETTINGS.replace("{schema}", &self.schema)).await?;
+        let timeline = client.query_typed_one(TIMELINE, &[]).await?.get(0);
+        let session = Session { client, statements: Mutex::default(), timeline, _driver: driver };
+        futures_util::future::try_join_all(statements.iter().map(|sql| session.prepare(sql))).await?;
+        Ok(session)
+    }
+
+    /// Has the runtime move what a connection sends and receives.
+    fn drive<S>(
+        &self,
+        mut connection: Connection<Socket, S>,
+        listener: Option<Listener>,
+    ) -> AbortOnDropHandle<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        AbortOnDropHandle::new(self.runtime.spawn(async move {
             loop {
                 match std::future::poll_fn(|context| connection.poll_message(context)).await {
                     Some(Ok(AsyncMessage::Notification(notification))) => {
@@ -131,13 +173,7 @@ impl Server {
                     None => break,
                 }
             }
-        });
-        let driver = AbortOnDropHandle::new(driver);
-        client.batch_execute(&SETTINGS.replace("{schema}", &self.schema)).await?;
-        let timeline = client.query_typed_one(TIMELINE, &[]).await?.get(0);
-        let session = Session { client, statements: Mutex::default(), timeline, _driver: driver };
-        futures_util::future::try_join_all(statements.iter().map(|sql| session.prepare(sql))).await?;
-        Ok(session)
+        }))
     }
 }
 

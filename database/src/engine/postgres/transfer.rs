@@ -34,8 +34,7 @@ const PATIENT: &str = "SET statement_timeout = 0; SET idle_in_transaction_sessio
 
 /// Opens the database and brings its schema up.
 async fn open(url: &Secret) -> Result<(Server, Session), CopyError> {
-    let unreadable = || OpenError::Config { reason: "the PostgreSQL URL cannot be read".to_owned() };
-    let server = Server::new(url.expose().parse().map_err(|_| unreadable())?, Handle::current());
+    let server = Server::new(url.expose(), Handle::current())?;
     let storage = |fault: Fault| OpenError::Storage { reason: fault.to_string() };
     let session = server.connect(&[], None).await.map_err(storage)?;
     schema::migrate(&session, server.schema()).await?;

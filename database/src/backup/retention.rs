@@ -43,7 +43,7 @@ pub(super) fn decide(inventory: &Inventory, horizon: Horizon) -> Result<Vec<Name
                     // All of the merged one: within it, the state at the horizon would be a commit of its own.
                     let is_merged = || {
                         merged.iter().any(|merged| {
-                            merged.at <= horizon.commits
+                            merged.at < horizon.commits
                                 && merged.first <= name.first
                                 && name.last <= merged.last
                         })
@@ -133,6 +133,7 @@ mod tests {
         assert_eq!(at(0, 0), []);
         assert_eq!(at(45, 45), names[..2], "the older generation is succeeded by then");
         assert_eq!(at(75, 75), [&names[..2], &names[2..4]].concat());
+        assert_eq!(at(75, 90), at(75, 75), "a commit of just then is one that is kept");
         let merged_away = at(75, 100);
         assert!(merged_away.contains(&segment(7, 8)) && merged_away.contains(&segment(9, 9)));
         assert!(!merged_away.contains(&segment(10, 12)));

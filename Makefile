@@ -55,7 +55,7 @@ bench: bench-needs build ## beside HAProxy, nginx and Envoy, about 50 minutes; w
 bench-quick: bench-needs build ## the same in three minutes, to see that everything works; writes target/bench-quick/
 	$(CARGO) run --release -q -p bench -- all --quick --results target/bench-quick
 
-soak: test-needs ## kills of PostgreSQL and before it 30 times, of a backed-up SQLite 100 times, 1,000 damages, every other fault 20 times under 3,000 requests a second (about a quarter of an hour); writes bench/results/faults.md
+soak: test-needs ## kills of PostgreSQL and before it 30 times, of a backed-up SQLite 100 times, 1,000 damages, every other fault 20 times under 3,000 requests a second (the last part about nine minutes); writes bench/results/faults.md
 	$(CARGO) build --release -p cli
 	@mkdir -p bench/results
 	SIXFOLD_FAULT_RUNS=20 SIXFOLD_FAULT_RATE=3000 SIXFOLD_FAULT_TABLE=$(CURDIR)/bench/results/faults.md \

@@ -2,18 +2,33 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[macro_use]
 mod house;
 
-use house::{Answer, House};
+use house::{Answer, Engine, House};
 use http::Method;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use process::Secret;
 use serde_json::{Value, json};
 
+on_both_engines! {
+    the_first_start_makes_an_admin_whose_password_is_told_once
+    two_instances_that_start_at_once_agree_on_key_and_admin
+    a_wrong_password_and_an_unknown_user_are_answered_alike
+    logins_that_keep_failing_slow_down_for_their_client_only
+    a_refresh_token_is_good_once_and_its_second_use_ends_the_session
+    after_logout_the_refresh_token_is_worth_nothing
+    somebody_registers_once_under_a_name
+    registration_is_off_unless_turned_on
+    who_somebody_is_is_believed_from_the_gateway_only
+    before_the_database_is_there_the_accounts_wait_for_it
+    a_wrong_credential_is_the_reason_the_health_gives
+}
+
 const PASSWORD: &str = "correct horse battery";
 
-async fn accounts() -> House {
-    let mut house = House::start(|config| {
+async fn accounts(engine: Engine) -> House {
+    let mut house = House::start(engine, |config| {
         config.accounts.admin_password = Some(Secret::new(PASSWORD));
         config.accounts.registration = true;
     })
@@ -42,9 +57,8 @@ async fn claims(house: &House, token: &Value) -> Value {
     decode::<Value>(token, &DecodingKey::from_jwk(key).unwrap(), &validation).unwrap().claims
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_start_makes_an_admin_whose_password_is_told_once() {
-    let mut house = House::start(|_| {}).await;
+async fn the_first_start_makes_an_admin_whose_password_is_told_once(engine: Engine) {
+    let mut house = House::start(engine, |_| {}).await;
     let made = house.start_service("accounts").await.expect("the first start tells");
     assert_eq!(made.username, "admin");
     assert!(!format!("{made:?}").contains(made.password.expose()));
@@ -64,9 +78,8 @@ async fn the_first_start_makes_an_admin_whose_password_is_told_once() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_instances_that_start_at_once_agree_on_key_and_admin() {
-    let mut house = House::without_database(|_| {});
+async fn two_instances_that_start_at_once_agree_on_key_and_admin(engine: Engine) {
+    let mut house = House::without_database(engine, |_| {});
     let first = house.bind_service("accounts");
     let second = house.bind_service("accounts");
     house.start_database().await;
@@ -77,9 +90,8 @@ async fn two_instances_that_start_at_once_agree_on_key_and_admin() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_password_and_an_unknown_user_are_answered_alike() {
-    let house = accounts().await;
+async fn a_wrong_password_and_an_unknown_user_are_answered_alike(engine: Engine) {
+    let house = accounts(engine).await;
     let mut answers = Vec::new();
     for (username, password) in [("admin", "wrong"), ("nobody", PASSWORD), ("no body", PASSWORD)] {
         let answer = login(&house, username, password).await;
@@ -94,9 +106,8 @@ async fn a_wrong_password_and_an_unknown_user_are_answered_alike() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn logins_that_keep_failing_slow_down_for_their_client_only() {
-    let house = accounts().await;
+async fn logins_that_keep_failing_slow_down_for_their_client_only(engine: Engine) {
+    let house = accounts(engine).await;
     for _ in 0..5 {
         assert_eq!(login(&house, "admin", "wrong").await.status, 401);
     }
@@ -110,9 +121,8 @@ async fn logins_that_keep_failing_slow_down_for_their_client_only() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refresh_token_is_good_once_and_its_second_use_ends_the_session() {
-    let house = accounts().await;
+async fn a_refresh_token_is_good_once_and_its_second_use_ends_the_session(engine: Engine) {
+    let house = accounts(engine).await;
     let first = login(&house, "admin", PASSWORD).await.json();
     let second = refresh(&house, &first["refresh_token"]).await;
     assert_eq!(second.status, 200, "{second:?}");
@@ -130,9 +140,8 @@ async fn a_refresh_token_is_good_once_and_its_second_use_ends_the_session() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_logout_the_refresh_token_is_worth_nothing() {
-    let house = accounts().await;
+async fn after_logout_the_refresh_token_is_worth_nothing(engine: Engine) {
+    let house = accounts(engine).await;
     let token = login(&house, "admin", PASSWORD).await.json()["refresh_token"].clone();
     let body = json!({ "refresh_token": token });
     assert_eq!(house.post("accounts", "/auth/logout", &body).await.status, 204);
@@ -141,9 +150,8 @@ async fn after_logout_the_refresh_token_is_worth_nothing() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn somebody_registers_once_under_a_name() {
-    let house = accounts().await;
+async fn somebody_registers_once_under_a_name(engine: Engine) {
+    let house = accounts(engine).await;
     let body = json!({"username": "Ada", "password": "analytical engine"});
     let made = house.post("accounts", "/auth/register", &body).await;
     assert_eq!(made.status, 201, "{made:?}");
@@ -156,9 +164,9 @@ async fn somebody_registers_once_under_a_name() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn registration_is_off_unless_turned_on() {
-    let mut house = House::start(|config| config.accounts.admin_password = Some(Secret::new(PASSWORD))).await;
+async fn registration_is_off_unless_turned_on(engine: Engine) {
+    let mut house =
+        House::start(engine, |config| config.accounts.admin_password = Some(Secret::new(PASSWORD))).await;
     house.start_service("accounts").await;
     let body = json!({"username": "ada", "password": "analytical engine"});
     let refused = house.post("accounts", "/auth/register", &body).await;
@@ -166,10 +174,9 @@ async fn registration_is_off_unless_turned_on() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_somebody_is_is_believed_from_the_gateway_only() {
+async fn who_somebody_is_is_believed_from_the_gateway_only(engine: Engine) {
     let token = process::ClusterToken::new(Some(Secret::new("secret")));
-    let mut house = House::with_token(token, |_| {});
+    let mut house = House::with_token(engine, token, |_| {});
     drop(house.bind_service("accounts"));
     let identity = [("sixfold-subject", "ada"), ("sixfold-roles", "user,admin")];
     let forged = house.send("accounts", Method::GET, "/auth/me", &identity, "").await;
@@ -184,9 +191,8 @@ async fn who_somebody_is_is_believed_from_the_gateway_only() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn before_the_database_is_there_the_accounts_wait_for_it() {
-    let mut house = House::without_database(|_| {});
+async fn before_the_database_is_there_the_accounts_wait_for_it(engine: Engine) {
+    let mut house = House::without_database(engine, |_| {});
     let told = house.bind_service("accounts");
     let early = house.get("accounts", "/.well-known/jwks.json").await;
     assert_eq!((early.status.as_u16(), early.problem().as_str()), (503, "unavailable"));
@@ -198,10 +204,9 @@ async fn before_the_database_is_there_the_accounts_wait_for_it() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_credential_is_the_reason_the_health_gives() {
+async fn a_wrong_credential_is_the_reason_the_health_gives(engine: Engine) {
     let house_token = process::ClusterToken::new(Some(Secret::new("house")));
-    let mut house = House::with_token(house_token.clone(), |_| {});
+    let mut house = House::with_token(engine, house_token.clone(), |_| {});
     house.start_database().await;
     house.token = process::ClusterToken::new(Some(Secret::new("mistyped")));
     drop(house.bind_service("accounts"));

@@ -2,17 +2,23 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[macro_use]
 mod house;
 
-use house::{Answer, House};
+use house::{Answer, Engine, House};
 use http::Method;
 use serde_json::{Value, json};
+
+on_both_engines! {
+    what_is_imported_is_exported_in_the_asked_order_and_goes_back_in
+    a_line_that_is_refused_is_told_and_the_others_are_imported
+}
 
 const PRODUCTS: &str = "/catalog/products";
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
-async fn catalog() -> House {
-    let mut house = House::start(|config| {
+async fn catalog(engine: Engine) -> House {
+    let mut house = House::start(engine, |config| {
         let products = config.services.get_mut("catalog").unwrap().collections.get_mut("products").unwrap();
         products.unique = vec!["name".to_owned()];
     })
@@ -40,9 +46,8 @@ async fn export(house: &House, query: &str) -> Answer {
     house.send("catalog", Method::GET, &format!("{PRODUCTS}?{query}"), &accept, "").await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_imported_is_exported_in_the_asked_order_and_goes_back_in() {
-    let house = catalog().await;
+async fn what_is_imported_is_exported_in_the_asked_order_and_goes_back_in(engine: Engine) {
+    let house = catalog(engine).await;
     let records =
         (0..450).map(|n| json!({"id": format!("r{n}"), "name": format!("n{n}"), "price": 1000 - n}));
     let body: Vec<String> = records.map(|record| record.to_string()).collect();
@@ -54,16 +59,15 @@ async fn what_is_imported_is_exported_in_the_asked_order_and_goes_back_in() {
     let found = lines(&exported);
     assert_eq!((found.len(), &found[0]["id"], &found[449]["id"]), (450, &json!("r449"), &json!("r0")));
     assert_eq!(lines(&export(&house, "price=lt.560&fields=name").await).len(), 9);
-    let other = catalog().await;
+    let other = catalog(engine).await;
     let text = std::str::from_utf8(&exported.text).unwrap();
     assert_eq!(import(&other, text).await.last().unwrap()["imported"], 450);
     other.stop().await;
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_line_that_is_refused_is_told_and_the_others_are_imported() {
-    let house = catalog().await;
+async fn a_line_that_is_refused_is_told_and_the_others_are_imported(engine: Engine) {
+    let house = catalog(engine).await;
     let body = [
         r#"{"name": "a", "price": 1}"#,
         "{",

@@ -2,17 +2,24 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[macro_use]
 mod house;
 
 use std::time::Duration;
 
 use database::{Operation, Precondition, Transaction};
-use house::House;
+use house::{Engine, House};
 use http::Method;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+
+on_both_engines! {
+    every_change_is_told_with_the_record_and_can_be_gone_on_from
+    one_of_ten_followers_stalls_and_resumes_without_gap_or_repeat
+    a_filter_tells_only_what_it_names_and_a_stop_ends_the_stream
+}
 
 const PRODUCTS: &str = "/catalog/products";
 
@@ -76,8 +83,8 @@ impl Follower {
     }
 }
 
-async fn catalog() -> House {
-    let mut house = House::start(|_| {}).await;
+async fn catalog(engine: Engine) -> House {
+    let mut house = House::start(engine, |_| {}).await;
     house.start_service("catalog").await;
     house
 }
@@ -98,9 +105,8 @@ async fn write(house: &House, prefix: &str, count: usize) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_change_is_told_with_the_record_and_can_be_gone_on_from() {
-    let house = catalog().await;
+async fn every_change_is_told_with_the_record_and_can_be_gone_on_from(engine: Engine) {
+    let house = catalog(engine).await;
     let mut follower = Follower::start(house.address("catalog"), "", None).await;
     let made = house.post("catalog", PRODUCTS, &json!({"name": "Lamp", "price": 1})).await;
     let path = made.field("location").to_owned();
@@ -120,10 +126,9 @@ async fn every_change_is_told_with_the_record_and_can_be_gone_on_from() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_ten_followers_stalls_and_resumes_without_gap_or_repeat() {
+async fn one_of_ten_followers_stalls_and_resumes_without_gap_or_repeat(engine: Engine) {
     const COUNT: usize = 3000;
-    let house = catalog().await;
+    let house = catalog(engine).await;
     let address = house.address("catalog").to_owned();
     let mut stalled = Follower::start(&address, "", None).await;
     let mut others = JoinSet::new();
@@ -145,9 +150,8 @@ async fn one_of_ten_followers_stalls_and_resumes_without_gap_or_repeat() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_filter_tells_only_what_it_names_and_a_stop_ends_the_stream() {
-    let house = catalog().await;
+async fn a_filter_tells_only_what_it_names_and_a_stop_ends_the_stream(engine: Engine) {
+    let house = catalog(engine).await;
     write(&house, "early", 3).await;
     let mut follower =
         Follower::start(house.address("catalog"), "?price=gte.40&after=0&fields=price", None).await;

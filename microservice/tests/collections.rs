@@ -2,19 +2,37 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[macro_use]
 mod house;
 
 use database::job::JobFilter;
 use database::{Operation, Precondition, Transaction};
-use house::{Answer, House};
+use house::{Answer, Engine, House};
 use http::Method;
 use serde_json::{Map, Value, json};
+
+on_both_engines! {
+    a_created_record_is_found_read_from_the_cache_and_gone_after_deletion
+    a_write_is_seen_by_every_read_after_its_answer
+    a_condition_saves_a_transfer_and_stops_a_lost_update
+    a_put_makes_a_record_at_a_chosen_name_only_when_asked_to
+    patches_that_race_are_all_applied
+    a_json_patch_changes_a_record_whole_or_not_at_all
+    a_listing_is_walked_page_by_page
+    what_is_wrong_with_a_request_is_said
+    an_order_and_the_job_that_confirms_it_come_together
+    what_a_worker_writes_leaves_the_cache_and_survives_a_client_s_change
+    a_collection_may_demand_the_version_and_go_without_a_cache
+    the_schemas_are_published_for_the_gateways
+    without_a_database_a_service_is_degraded_and_says_so_until_it_is_there
+    with_a_cluster_token_only_health_answers_without_it
+}
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
 
-async fn catalog() -> House {
-    let mut house = House::start(|_| {}).await;
+async fn catalog(engine: Engine) -> House {
+    let mut house = House::start(engine, |_| {}).await;
     house.start_service("catalog").await;
     house
 }
@@ -23,9 +41,8 @@ async fn create_lamp(house: &House) -> Answer {
     house.post("catalog", "/catalog/products", &json!({"name": "Lamp", "price": 19.5})).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_created_record_is_found_read_from_the_cache_and_gone_after_deletion() {
-    let house = catalog().await;
+async fn a_created_record_is_found_read_from_the_cache_and_gone_after_deletion(engine: Engine) {
+    let house = catalog(engine).await;
     let created = create_lamp(&house).await;
     assert_eq!(created.status, 201, "{created:?}");
     let record = created.json();
@@ -56,9 +73,8 @@ async fn a_created_record_is_found_read_from_the_cache_and_gone_after_deletion()
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_is_seen_by_every_read_after_its_answer() {
-    let house = catalog().await;
+async fn a_write_is_seen_by_every_read_after_its_answer(engine: Engine) {
+    let house = catalog(engine).await;
     let path = create_lamp(&house).await.field("location").to_owned();
     for price in 0..20 {
         house.get("catalog", &path).await;
@@ -72,9 +88,8 @@ async fn a_write_is_seen_by_every_read_after_its_answer() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_condition_saves_a_transfer_and_stops_a_lost_update() {
-    let house = catalog().await;
+async fn a_condition_saves_a_transfer_and_stops_a_lost_update(engine: Engine) {
+    let house = catalog(engine).await;
     let created = create_lamp(&house).await;
     let (path, tag) = (created.field("location").to_owned(), created.field("etag").to_owned());
     let with = |name| [JSON, (name, tag.as_str())];
@@ -99,9 +114,8 @@ async fn a_condition_saves_a_transfer_and_stops_a_lost_update() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_put_makes_a_record_at_a_chosen_name_only_when_asked_to() {
-    let house = catalog().await;
+async fn a_put_makes_a_record_at_a_chosen_name_only_when_asked_to(engine: Engine) {
+    let house = catalog(engine).await;
     let (path, body) = ("/catalog/products/lamp-1", r#"{"name": "Lamp", "price": 20}"#);
     assert_eq!(house.send("catalog", Method::PUT, path, &[JSON], body).await.status, 404);
     let absent = [JSON, ("if-none-match", "*")];
@@ -114,9 +128,8 @@ async fn a_put_makes_a_record_at_a_chosen_name_only_when_asked_to() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn patches_that_race_are_all_applied() {
-    let house = catalog().await;
+async fn patches_that_race_are_all_applied(engine: Engine) {
+    let house = catalog(engine).await;
     let path = create_lamp(&house).await.field("location").to_owned();
     let fields = ["a", "b", "c", "d"];
     let bodies = fields.map(|name| json!({ name: 1, "description": null }).to_string());
@@ -132,9 +145,8 @@ async fn patches_that_race_are_all_applied() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_json_patch_changes_a_record_whole_or_not_at_all() {
-    let house = catalog().await;
+async fn a_json_patch_changes_a_record_whole_or_not_at_all(engine: Engine) {
+    let house = catalog(engine).await;
     let created = create_lamp(&house).await;
     let (path, tag, id) = (created.field("location"), created.field("etag"), created.json()["id"].clone());
     let patch = async |patch: Value, fields: &[(&str, &str)]| {
@@ -178,9 +190,8 @@ async fn a_json_patch_changes_a_record_whole_or_not_at_all() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listing_is_walked_page_by_page() {
-    let house = catalog().await;
+async fn a_listing_is_walked_page_by_page(engine: Engine) {
+    let house = catalog(engine).await;
     let mut made = Vec::new();
     for _ in 0..5 {
         made.push(create_lamp(&house).await.json()["id"].clone());
@@ -206,9 +217,8 @@ async fn a_listing_is_walked_page_by_page() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_wrong_with_a_request_is_said() {
-    let house = catalog().await;
+async fn what_is_wrong_with_a_request_is_said(engine: Engine) {
+    let house = catalog(engine).await;
     let send = async |method, path, fields: &[(&str, &str)], body: &str| {
         house.send("catalog", method, path, fields, body).await
     };
@@ -242,9 +252,8 @@ async fn what_is_wrong_with_a_request_is_said() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_and_the_job_that_confirms_it_come_together() {
-    let mut house = House::start(|_| {}).await;
+async fn an_order_and_the_job_that_confirms_it_come_together(engine: Engine) {
+    let mut house = House::start(engine, |_| {}).await;
     house.start_service("orders").await;
     let order = json!({"product_id": "p1", "quantity": 2});
     let created = house.post("orders", "/orders/orders", &order).await;
@@ -270,9 +279,8 @@ async fn an_order_and_the_job_that_confirms_it_come_together() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_worker_writes_leaves_the_cache_and_survives_a_client_s_change() {
-    let mut house = House::start(|config| {
+async fn what_a_worker_writes_leaves_the_cache_and_survives_a_client_s_change(engine: Engine) {
+    let mut house = House::start(engine, |config| {
         let orders = config.services.get_mut("orders").unwrap().collections.get_mut("orders").unwrap();
         // So long that only an invalidation can end it within the test.
         orders.cache_ttl = std::time::Duration::from_secs(3600);
@@ -304,9 +312,8 @@ async fn what_a_worker_writes_leaves_the_cache_and_survives_a_client_s_change() 
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collection_may_demand_the_version_and_go_without_a_cache() {
-    let mut house = House::start(|config| {
+async fn a_collection_may_demand_the_version_and_go_without_a_cache(engine: Engine) {
+    let mut house = House::start(engine, |config| {
         let products = config.services.get_mut("catalog").unwrap().collections.get_mut("products").unwrap();
         products.require_if_match = true;
         products.cache_ttl = std::time::Duration::ZERO;
@@ -330,18 +337,16 @@ async fn a_collection_may_demand_the_version_and_go_without_a_cache() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_schemas_are_published_for_the_gateways() {
-    let house = catalog().await;
+async fn the_schemas_are_published_for_the_gateways(engine: Engine) {
+    let house = catalog(engine).await;
     let published = house.get("catalog", "/.well-known/sixfold/schemas").await.json();
     let schema = &published["collections"]["/catalog/products"]["schema"];
     assert_eq!(schema["required"], json!(["name", "price"]), "{published}");
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_database_a_service_is_degraded_and_says_so_until_it_is_there() {
-    let mut house = House::without_database(|_| {});
+async fn without_a_database_a_service_is_degraded_and_says_so_until_it_is_there(engine: Engine) {
+    let mut house = House::without_database(engine, |_| {});
     drop(house.bind_service("catalog"));
     house.get_until("catalog", "/health", |answer| answer.json()["state"] == "degraded").await;
     let refused = house.get("catalog", "/catalog/products/x").await;
@@ -353,10 +358,9 @@ async fn without_a_database_a_service_is_degraded_and_says_so_until_it_is_there(
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_cluster_token_only_health_answers_without_it() {
+async fn with_a_cluster_token_only_health_answers_without_it(engine: Engine) {
     let token = process::ClusterToken::new(Some(process::Secret::new("secret")));
-    let mut house = House::with_token(token, |_| {});
+    let mut house = House::with_token(engine, token, |_| {});
     house.start_database().await;
     house.start_service("catalog").await;
     assert_eq!(house.get("catalog", "/livez").await.status, 200);

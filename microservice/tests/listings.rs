@@ -2,18 +2,28 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[macro_use]
 mod house;
 
-use house::{Answer, House};
+use house::{Answer, Engine, House};
 use http::Method;
 use microservice::Config;
 use serde_json::{Value, json};
 
+on_both_engines! {
+    products_are_found_by_what_they_are_and_come_in_the_asked_order
+    a_walk_by_price_sees_every_product_once_while_others_are_made
+    a_cursor_is_good_for_its_question_with_every_instance_and_for_no_other
+    what_cannot_be_asked_is_refused_with_what_and_where
+    a_collection_that_scans_answers_filters_on_any_field
+    a_unique_field_is_refused_a_second_time_and_named
+}
+
 const PRODUCTS: &str = "/catalog/products";
 const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
 
-async fn catalog(change: impl FnOnce(&mut Config)) -> House {
-    let mut house = House::start(change).await;
+async fn catalog(engine: Engine, change: impl FnOnce(&mut Config)) -> House {
+    let mut house = House::start(engine, change).await;
     house.start_service("catalog").await;
     house
 }
@@ -30,8 +40,8 @@ fn column(answer: &Answer, name: &str) -> Vec<Value> {
     answer.json()["items"].as_array().unwrap().iter().map(|item| item[name].clone()).collect()
 }
 
-async fn lamps() -> House {
-    let house = catalog(|_| {}).await;
+async fn lamps(engine: Engine) -> House {
+    let house = catalog(engine, |_| {}).await;
     let lamp =
         |name: &str, price: f64, category: Value| json!({"name": name, "price": price, "category": category});
     let lamps = [
@@ -44,9 +54,8 @@ async fn lamps() -> House {
     house
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn products_are_found_by_what_they_are_and_come_in_the_asked_order() {
-    let house = lamps().await;
+async fn products_are_found_by_what_they_are_and_come_in_the_asked_order(engine: Engine) {
+    let house = lamps(engine).await;
     let cases = [
         ("price=gte.20&order=-price", json!(["abba", "Bo", "Zoë, big (new)"])),
         ("name=like.Ab*", json!(["Abel"])),
@@ -69,9 +78,8 @@ async fn products_are_found_by_what_they_are_and_come_in_the_asked_order() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_walk_by_price_sees_every_product_once_while_others_are_made() {
-    let house = catalog(|_| {}).await;
+async fn a_walk_by_price_sees_every_product_once_while_others_are_made(engine: Engine) {
+    let house = catalog(engine, |_| {}).await;
     let products: Vec<Value> = (0..9).map(|n| json!({"name": format!("p{n}"), "price": n % 3})).collect();
     make(&house, &products).await;
     let first = format!("{PRODUCTS}?price=gte.0&order=-price&limit=2&count=exact");
@@ -93,9 +101,8 @@ async fn a_walk_by_price_sees_every_product_once_while_others_are_made() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cursor_is_good_for_its_question_with_every_instance_and_for_no_other() {
-    let mut house = lamps().await;
+async fn a_cursor_is_good_for_its_question_with_every_instance_and_for_no_other(engine: Engine) {
+    let mut house = lamps(engine).await;
     let page = house.get("catalog", &format!("{PRODUCTS}?order=price&limit=1")).await.json();
     let cursor = page["next"].as_str().unwrap();
     // Another instance of the service, which shares nothing with the first but the database.
@@ -115,9 +122,8 @@ async fn a_cursor_is_good_for_its_question_with_every_instance_and_for_no_other(
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_asked_is_refused_with_what_and_where() {
-    let house = lamps().await;
+async fn what_cannot_be_asked_is_refused_with_what_and_where(engine: Engine) {
+    let house = lamps(engine).await;
     let cases = [
         ("price=gte.ten", 400, "`price`"),
         ("colour=eq.red", 422, "`colour`"),
@@ -135,9 +141,8 @@ async fn what_cannot_be_asked_is_refused_with_what_and_where() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collection_that_scans_answers_filters_on_any_field() {
-    let house = catalog(|config| {
+async fn a_collection_that_scans_answers_filters_on_any_field(engine: Engine) {
+    let house = catalog(engine, |config| {
         let products = config.services.get_mut("catalog").unwrap().collections.get_mut("products").unwrap();
         products.scan = true;
     })
@@ -152,9 +157,8 @@ async fn a_collection_that_scans_answers_filters_on_any_field() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_unique_field_is_refused_a_second_time_and_named() {
-    let house = catalog(|config| {
+async fn a_unique_field_is_refused_a_second_time_and_named(engine: Engine) {
+    let house = catalog(engine, |config| {
         let products = config.services.get_mut("catalog").unwrap().collections.get_mut("products").unwrap();
         // Without a schema nothing but the index bounds a text.
         products.schema = None;

@@ -2,19 +2,27 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[macro_use]
 mod house;
 
 use database::job::JobFilter;
-use house::{Answer, House};
+use house::{Answer, Engine, House};
 use http::Method;
 use serde_json::{Value, json};
+
+on_both_engines! {
+    a_request_sent_again_under_its_key_happens_once
+    a_batch_happens_whole_and_its_reads_are_fresh
+    a_batch_with_a_fault_does_nothing_and_points_at_it
+    a_batch_under_a_key_happens_once
+}
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const PRODUCTS: &str = "/catalog/products";
 const BATCH: &str = "/catalog/_batch";
 
-async fn catalog() -> House {
-    let mut house = House::start(|_| {}).await;
+async fn catalog(engine: Engine) -> House {
+    let mut house = House::start(engine, |_| {}).await;
     house.start_service("catalog").await;
     house
 }
@@ -27,9 +35,8 @@ async fn count(house: &House) -> usize {
     house.get("catalog", PRODUCTS).await.json()["items"].as_array().unwrap().len()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_sent_again_under_its_key_happens_once() {
-    let mut house = House::start(|_| {}).await;
+async fn a_request_sent_again_under_its_key_happens_once(engine: Engine) {
+    let mut house = House::start(engine, |_| {}).await;
     house.start_service("orders").await;
     let order = json!({"product_id": "p", "quantity": 1}).to_string();
     let send = async |key: &str, body: &str| {
@@ -65,9 +72,8 @@ async fn a_request_sent_again_under_its_key_happens_once() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_happens_whole_and_its_reads_are_fresh() {
-    let house = catalog().await;
+async fn a_batch_happens_whole_and_its_reads_are_fresh(engine: Engine) {
+    let house = catalog(engine).await;
     let lamp = |name: &str| json!({"name": name, "price": 1});
     let mut paths = Vec::new();
     for name in ["a", "b", "c"] {
@@ -102,9 +108,8 @@ async fn a_batch_happens_whole_and_its_reads_are_fresh() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_with_a_fault_does_nothing_and_points_at_it() {
-    let house = catalog().await;
+async fn a_batch_with_a_fault_does_nothing_and_points_at_it(engine: Engine) {
+    let house = catalog(engine).await;
     let lamp = json!({"name": "a", "price": 1});
     house
         .send(
@@ -159,9 +164,8 @@ async fn a_batch_with_a_fault_does_nothing_and_points_at_it() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_under_a_key_happens_once() {
-    let house = catalog().await;
+async fn a_batch_under_a_key_happens_once(engine: Engine) {
+    let house = catalog(engine).await;
     let create = json!({"op": "create", "collection": "products", "data": {"name": "a", "price": 1}});
     let body = json!({"operations": [create, create]}).to_string();
     let fields = [JSON, ("idempotency-key", "k")];

@@ -2,15 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[macro_use]
 mod house;
 
 use std::collections::BTreeMap;
 
 use database::job::JobFilter;
-use house::{Answer, House};
+use house::{Answer, Engine, House};
 use http::Method;
 use microservice::Config;
 use serde_json::{Value, json};
+
+on_both_engines! {
+    a_record_belongs_to_who_made_it_and_others_see_what_they_may
+    a_batch_is_held_to_the_same_rules
+    what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays
+}
 
 const NOTES: &str = "/notes/notes";
 
@@ -31,8 +38,8 @@ fn notes(config: &mut Config) {
     config.services = BTreeMap::from([("notes".to_owned(), serde_json::from_value(service).unwrap())]);
 }
 
-async fn house() -> House {
-    let mut house = House::start(notes).await;
+async fn house(engine: Engine) -> House {
+    let mut house = House::start(engine, notes).await;
     house.start_service("notes").await;
     house
 }
@@ -58,9 +65,8 @@ async fn texts(house: &House, who: &str) -> Vec<Value> {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_belongs_to_who_made_it_and_others_see_what_they_may() {
-    let house = house().await;
+async fn a_record_belongs_to_who_made_it_and_others_see_what_they_may(engine: Engine) {
+    let house = house(engine).await;
     assert_eq!(send(&house, "", Method::POST, NOTES, "{}").await.status, 401);
     assert_eq!(send(&house, "eve", Method::POST, NOTES, "{}").await.status, 403);
     let made = send(&house, "ada", Method::POST, NOTES, r#"{"text": "mine"}"#).await;
@@ -91,9 +97,8 @@ async fn a_record_belongs_to_who_made_it_and_others_see_what_they_may() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_is_held_to_the_same_rules() {
-    let house = house().await;
+async fn a_batch_is_held_to_the_same_rules(engine: Engine) {
+    let house = house(engine).await;
     let mine = send(&house, "ada", Method::POST, NOTES, r#"{"public": true}"#).await;
     let id = mine.json()["id"].clone();
     let body = json!({"operations": [
@@ -110,9 +115,8 @@ async fn a_batch_is_held_to_the_same_rules() {
     house.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays() {
-    let house = house().await;
+async fn what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays(engine: Engine) {
+    let house = house(engine).await;
     let made = send(&house, "ada", Method::POST, NOTES, r#"{"author": "x"}"#).await;
     let (path, record) = (made.field("location").to_owned(), made.json());
     assert_eq!(record["author"], "x");

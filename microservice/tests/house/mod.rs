@@ -1,24 +1,52 @@
 //! A house for the tests at the edge: a real database role and a real cache role on port 0, and services.
 
-#![allow(dead_code, reason = "no test program uses all of it")]
+#![allow(dead_code, unused_macros, reason = "no test program uses all of it")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cache::Cache;
-use database::Database;
+use database::{Database, Url};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use microservice::{Config, FirstAdmin};
 use process::listen::Reserved;
-use process::{Bound, ClusterToken, HttpClient, Services, Shutdown};
+use process::{Bound, ClusterToken, HttpClient, RoleError, Services, Shutdown};
 use serde_json::Value;
+use system_tests::postgres::Scratch;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// How long a test waits for what must come; a machine under load takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the database of a house stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// Makes each case a test on SQLite and one on a real PostgreSQL server.
+macro_rules! on_both_engines {
+    ($($case:ident)*) => {
+        on_one_engine! { sqlite Sqlite $($case)* }
+        on_one_engine! { postgres Postgres $($case)* }
+    };
+}
+
+/// Makes each case a test on one engine.
+macro_rules! on_one_engine {
+    ($name:ident $engine:ident $($case:ident)*) => {
+        mod $name {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(crate::house::Engine::$engine).await;
+            })*
+        }
+    };
+}
 
 pub(crate) struct House {
     pub(crate) config: Config,
@@ -27,6 +55,8 @@ pub(crate) struct House {
     cache: cache::Config,
     addresses: BTreeMap<String, String>,
     data: TempDir,
+    /// Its schema on the shared server, on PostgreSQL.
+    _scratch: Option<Scratch>,
     /// Where the database starts, now or later.
     _reserved: Reserved,
     shutdown: Shutdown,
@@ -70,33 +100,37 @@ impl Answer {
 
 impl House {
     /// Starts a cache and a database with what `change` makes of the defaults.
-    pub(crate) async fn start(change: impl FnOnce(&mut Config)) -> Self {
-        let mut house = Self::without_database(change);
+    pub(crate) async fn start(engine: Engine, change: impl FnOnce(&mut Config)) -> Self {
+        let mut house = Self::without_database(engine, change);
         house.start_database().await;
         house
     }
 
     /// Prepares a house whose database is not there yet.
-    pub(crate) fn without_database(change: impl FnOnce(&mut Config)) -> Self {
-        Self::with_token(ClusterToken::default(), change)
+    pub(crate) fn without_database(engine: Engine, change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_token(engine, ClusterToken::default(), change)
     }
 
     /// Prepares a house whose internal ports ask for a token; its database is not there yet.
-    pub(crate) fn with_token(token: ClusterToken, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn with_token(engine: Engine, token: ClusterToken, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
         config.validate(&Services::default()).unwrap();
         let reserved = Reserved::take().unwrap();
+        let scratch = (engine == Engine::Postgres).then(Scratch::create);
+        let url = scratch.as_ref().map_or(Url::Sqlite, |scratch| scratch.url().parse().unwrap());
         let any = "127.0.0.1:0".to_owned();
         let mut house = Self {
             config,
             token,
             database: database::Config {
                 listen: reserved.address().to_string(),
+                url,
                 ..database::Config::default()
             },
             cache: cache::Config { listen: any.clone(), resp_listen: any, ..cache::Config::default() },
             addresses: BTreeMap::new(),
+            _scratch: scratch,
             data: tempfile::tempdir().unwrap(),
             _reserved: reserved,
             shutdown: Shutdown::new(Duration::from_secs(5)),
@@ -136,23 +170,29 @@ impl House {
     /// Starts a service and does not wait.
     pub(crate) fn bind_service(&mut self, name: &str) -> oneshot::Receiver<FirstAdmin> {
         let (teller, told) = oneshot::channel();
-        let services = Services::default();
-        let cache = Cache::connect(&self.cache, &self.token);
-        let bound = microservice::bind(
-            name,
-            Some("127.0.0.1:0"),
-            &self.config,
-            &services,
-            Database::connect(&self.database, self.token.namespace_credential(name)),
-            cache,
-            &self.token,
-            Some(teller),
-        );
-        let bound = bound.unwrap();
+        let bound = self.bind(name, teller).unwrap();
         assert_eq!(bound.name, format!("service {name}"));
         self.addresses.insert(name.to_owned(), bound.address().unwrap().to_string());
         self.run(bound);
         told
+    }
+
+    /// Gives why a service does not start.
+    pub(crate) fn why_not(&self, name: &str) -> String {
+        self.bind(name, oneshot::channel().0).unwrap_err().to_string()
+    }
+
+    fn bind(&self, name: &str, teller: oneshot::Sender<FirstAdmin>) -> Result<Bound, RoleError> {
+        microservice::bind(
+            name,
+            Some("127.0.0.1:0"),
+            &self.config,
+            &Services::default(),
+            Database::connect(&self.database, self.token.namespace_credential(name)),
+            Cache::connect(&self.cache, &self.token),
+            &self.token,
+            Some(teller),
+        )
     }
 
     pub(crate) async fn until_ready(&self, name: &str) {

@@ -25,8 +25,15 @@ pub(crate) fn declaration(
     schema: &Schema,
 ) -> Result<Declaration, Refused> {
     let read = |part: &'static str, list: &[String], unique: bool| {
-        let indexes =
-            list.iter().map(|spelled| index(spelled, unique, schema).map_err(|reason| (part, reason)));
+        let indexes = list.iter().map(|spelled| {
+            let index = index(spelled, unique, schema).map_err(|reason| (part, reason))?;
+            match index.columns.iter().find(|column| settings.is_sensitive(&column.field)) {
+                Some(column) if !part.starts_with("dropped") => {
+                    Err((part, format!("`{}` is sensitive, and no index has such", column.field)))
+                }
+                _ => Ok(index),
+            }
+        });
         indexes.collect::<Result<Vec<_>, _>>()
     };
     let mut indexes = read("indexes", &settings.indexes, false)?;
@@ -143,6 +150,11 @@ mod tests {
             let error = error.unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
+        let hidden = declare(|settings| {
+            settings.sensitive = list(&["size"]);
+            settings.unique = list(&["size.width:number"]);
+        });
+        assert_eq!(hidden.unwrap_err(), "unique: `size.width` is sensitive, and no index has such");
         let both = declare(|settings| {
             settings.indexes = list(&["price"]);
             settings.dropped_indexes = list(&["price"]);

@@ -20,9 +20,11 @@ mod follower;
 mod json_patch;
 mod openapi;
 mod query;
+mod reseal;
 mod role;
 mod rules;
 mod schema;
+mod sensitive;
 
 pub use accounts::FirstAdmin;
 pub use config::Config;

@@ -26,8 +26,10 @@ use crate::cursor::Keys;
 use crate::declare;
 use crate::follower::{Follower, OwnWrites};
 use crate::openapi;
+use crate::reseal::Reseal;
 use crate::rules::Rules;
 use crate::schema::Schema;
+use crate::sensitive::{self, Sensitive};
 
 /// The role's name in metrics.
 const ROLE: &str = "microservice";
@@ -63,9 +65,21 @@ pub fn bind(
     let accounts = service.accounts.then(|| {
         Arc::new(accounts::Accounts::new(name, config.accounts.clone(), database.clone(), token.clone()))
     });
+    let keys = service.has_sensitive_fields().then(|| sensitive::Keys::read(&config.sensitive));
+    let keys = keys.transpose().map_err(|reason| RoleError::start(&role, reason))?.map(Arc::new);
+    let reseal = Reseal {
+        namespace: name.to_owned(),
+        database: database.clone(),
+        collections: service
+            .collections
+            .iter()
+            .map(|(of, settings)| Sensitive::new(name, of, &settings.sensitive, keys.clone()))
+            .filter(|sensitive| !sensitive.is_empty())
+            .collect(),
+    };
     let resources = match &accounts {
         Some(accounts) => accounts::routes(Arc::clone(accounts)),
-        None => collection_routes(name, service, &database, &cache, &own_writes, Feeds::new(ending))
+        None => collection_routes(name, service, &database, &cache, &own_writes, Feeds::new(ending), keys)
             .map_err(|reason| RoleError::start(&role, reason))?,
     };
     let declarations = declare::declarations(service).map_err(|reason| RoleError::start(&role, reason))?;
@@ -86,6 +100,7 @@ pub fn bind(
         accounts,
         declarations,
         first_admin,
+        reseal,
         follower,
         health: health.clone(),
     };
@@ -137,6 +152,7 @@ fn collection_routes(
     cache: &Cache,
     own_writes: &Arc<OwnWrites>,
     feeds: Feeds,
+    sealing: Option<Arc<sensitive::Keys>>,
 ) -> Result<Router, String> {
     let feeds = Arc::new(feeds);
     let keys = Arc::new(Keys::new(namespace, database.clone()));
@@ -156,6 +172,7 @@ fn collection_routes(
             path: format!("/{namespace}/{name}"),
             settings: settings.clone(),
             schema,
+            sensitive: Sensitive::new(namespace, name, &settings.sensitive, sealing.clone()),
             rules,
             database: database.clone(),
             feeds: Arc::clone(&feeds),

@@ -54,7 +54,7 @@ impl Rules {
             }
             None => None,
         };
-        let lists = [&rules.list, &rules.read, &rules.create, &rules.update, &rules.delete];
+        let lists = [&rules.list, &rules.read, &rules.create, &rules.update, &rules.delete, &rules.sensitive];
         let names_owner = lists.into_iter().flatten().any(|rule| rule.iter().any(|role| role == OWNER));
         if names_owner && owner.is_none() {
             return Err(("rules", "`owner` is named, but the collection has no `owner` field".to_owned()));
@@ -64,7 +64,14 @@ impl Rules {
                 let kind_of = |field: &Field| schema.kind_of(field);
                 let asked = Reader { kind_of: &kind_of, page_limit: 1 }.read(rows);
                 let asked = asked.map_err(|reason| ("rules.rows", reason))?;
-                Some(asked.filter.ok_or_else(|| ("rules.rows", "it has no condition".to_owned()))?)
+                let filter = asked.filter.ok_or_else(|| ("rules.rows", "it has no condition".to_owned()))?;
+                if let Some(field) = filter.fields().into_iter().find(|field| settings.is_sensitive(field)) {
+                    return Err((
+                        "rules.rows",
+                        format!("`{field}` is sensitive: no condition can ask about it"),
+                    ));
+                }
+                Some(filter)
             }
             None => None,
         };
@@ -108,9 +115,19 @@ impl Rules {
         grant(self.settings.delete.as_deref(), caller)
     }
 
+    /// Decides who reads sensitive fields.
+    pub(crate) fn grant_sensitive(&self, caller: Option<&Identity>) -> Result<Grant, Problem> {
+        grant(Some(self.settings.sensitive.as_deref().unwrap_or_default()), caller)
+    }
+
     /// Tells whether what a record holds decides who reads it.
     pub(crate) fn look_at_records(&self) -> bool {
         self.rows.is_some() || self.owner.is_some()
+    }
+
+    /// Names the field that says whom a record belongs to.
+    pub(crate) fn owner_field(&self) -> Option<&Field> {
+        self.owner.as_ref()
     }
 
     /// Tells whether a record is among those that a caller sees at all.

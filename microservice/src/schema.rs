@@ -35,6 +35,8 @@ pub(crate) struct Schema {
     server_fields: BTreeMap<String, Value>,
     /// The fields that are computed where a client leaves them out.
     defaults: Vec<String>,
+    /// The fields whose values no fault repeats.
+    sensitive: Vec<String>,
 }
 
 /// Tells whether a name is of a schema within the program.
@@ -64,7 +66,7 @@ impl Schema {
         let mut server_fields = collection.server_fields.clone();
         server_fields.extend(collection.owner.clone().map(|owner| (owner, Value::from(""))));
         let defaults = collection.defaults.keys().cloned().collect();
-        Ok(Self { document, validator, server_fields, defaults })
+        Ok(Self { document, validator, server_fields, defaults, sensitive: collection.sensitive.clone() })
     }
 
     /// Gives the schema as it was written.
@@ -117,7 +119,7 @@ impl Schema {
             })
             .collect();
         for error in self.validator.iter_errors(data) {
-            for fault in faults_of(&error) {
+            for fault in self.faults_of(&error) {
                 // A field of the server's is named once, also where the schema refuses it too.
                 if faults.len() < FAULT_LIMIT && faults.iter().all(|known| known.pointer != fault.pointer) {
                     faults.push(fault);
@@ -125,6 +127,35 @@ impl Schema {
             }
         }
         faults
+    }
+
+    /// Turns an error of the validator into faults that repeat nothing of a sensitive field: those within one point at
+    /// the field as a whole, since names of members may tell something too.
+    fn faults_of(&self, error: &jsonschema::ValidationError<'_>) -> Vec<Fault> {
+        if self.sensitive.is_empty() {
+            return faults_of(error);
+        }
+        let place = error.instance_path().as_str();
+        let top = place.get(1..).and_then(|rest| rest.split('/').next());
+        match top {
+            Some(top) if !self.sensitive.iter().any(|name| escape(name) == top) => faults_of(error),
+            Some(top) => {
+                let detail = "the schema does not allow this value".to_owned();
+                vec![Fault { pointer: format!("/{top}"), detail }]
+            }
+            // About the whole record, of which the text would repeat all.
+            None => match error.kind() {
+                ValidationErrorKind::Required { .. }
+                | ValidationErrorKind::AdditionalProperties { .. }
+                | ValidationErrorKind::UnevaluatedProperties { .. } => faults_of(error),
+                _ => vec![Fault { pointer: String::new(), detail: cut(error.masked().to_string()) }],
+            },
+        }
+    }
+
+    /// Names the fields that answers leave out unless they are asked for.
+    pub(crate) fn sensitive_fields(&self) -> &[String] {
+        &self.sensitive
     }
 }
 
@@ -172,15 +203,17 @@ fn faults_of(error: &jsonschema::ValidationError<'_>) -> Vec<Fault> {
             .iter()
             .map(|name| fault(format!("{place}/{}", escape(name)), "there is no such field".to_owned()))
             .collect(),
-        _ => {
-            let mut detail = error.to_string();
-            if let Some((cut, _)) = detail.char_indices().nth(DETAIL_LIMIT) {
-                detail.truncate(cut);
-                detail.push('…');
-            }
-            vec![fault(place.to_owned(), detail)]
-        }
+        _ => vec![fault(place.to_owned(), cut(error.to_string()))],
     }
+}
+
+/// Cuts a text off where a person would stop reading.
+fn cut(mut detail: String) -> String {
+    if let Some((end, _)) = detail.char_indices().nth(DETAIL_LIMIT) {
+        detail.truncate(end);
+        detail.push('…');
+    }
+    detail
 }
 
 /// Escapes one reference token of a JSON Pointer (RFC 6901 §3).

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::commit::{self, Change, commit};
 use super::once::Once;
 use super::prepare::{self, check_grant};
-use super::read::load;
+use super::read::load_open;
 use super::representation::Representation;
 use super::write::{ROUNDS, overtaken};
 use super::{Collection, is_record_name, method_not_allowed};
@@ -75,7 +75,8 @@ async fn run(collections: &Collections, request: Request) -> Result<Response, Pr
     let (parts, body) = request.into_parts();
     let caller = Identity::read(&parts.headers);
     let body = body::read_bytes(Request::new(body), BODY_LIMIT).await?;
-    let once = Once::read(&parts.headers, &parts.method, parts.uri.path(), caller.as_ref(), &body)?;
+    let keys = collections.values().find_map(|collection| collection.sensitive.keys());
+    let once = Once::read(&parts.headers, &parts.method, parts.uri.path(), caller.as_ref(), &body, keys)?;
     let operations = read(collections, body::parse(&body)?)?;
     // Reached only with collections, so there is a first one.
     let Some(any) = operations.first().and_then(|operation| collections.get(&operation.collection)) else {
@@ -84,7 +85,7 @@ async fn run(collections: &Collections, request: Request) -> Result<Response, Pr
     if let Some(once) = &once
         && let Some(outcomes) = once.find(any).await?
     {
-        return respond(&commit::records(outcomes));
+        return respond(collections, commit::records(outcomes));
     }
     for _ in 0..ROUNDS {
         let mut changes = Vec::with_capacity(operations.len());
@@ -97,7 +98,7 @@ async fn run(collections: &Collections, request: Request) -> Result<Response, Pr
         let offset = usize::from(once.is_some());
         let lengths: Vec<usize> = changes.iter().map(|change| change.operations.len()).collect();
         match commit(any, changes, once.as_ref()).await {
-            Ok(outcomes) => return respond(&outcomes),
+            Ok(outcomes) => return respond(collections, outcomes),
             Err(Error::PreconditionFailed { operation, .. }) => {
                 let place = place_of(&lengths, operation.saturating_sub(offset));
                 // A name that is taken stays so; all else is decided anew on the record as it is now.
@@ -199,7 +200,7 @@ async fn prepare(
         Verb::Delete => collection.rules.grant_delete(caller)?,
         _ => collection.rules.grant_update(caller)?,
     };
-    let current = load(collection, id).await?;
+    let current = load_open(collection, id).await?;
     check_grant(collection, caller, grant, &current)?;
     if !conditions.allow_write(current.version) {
         return Err(Problem::new(kinds::PRECONDITION_FAILED));
@@ -212,7 +213,10 @@ async fn prepare(
             merge_patch::apply(&mut patched, &data);
             prepare::change(collection, caller, &current, patched)
         }
-        _ => prepare::change(collection, caller, &current, data),
+        _ => {
+            let data = prepare::with_unseen(collection, &current, data);
+            prepare::change(collection, caller, &current, data)
+        }
     }
 }
 
@@ -245,16 +249,19 @@ fn place_of(lengths: &[usize], operation: usize) -> usize {
     ends.into_iter().position(|end| operation < end).unwrap_or(lengths.len())
 }
 
-fn respond(outcomes: &[Outcome]) -> Result<Response, Problem> {
-    let result = |outcome: &Outcome| match outcome {
-        Outcome::Written { record, created } => {
+fn respond(collections: &Collections, outcomes: Vec<Outcome>) -> Result<Response, Problem> {
+    let result = |outcome: Outcome| match outcome {
+        Outcome::Written { mut record, created } => {
+            if let Some(collection) = collections.get(&record.collection) {
+                collection.sensitive.strip(&mut record.data);
+            }
             let tag = entity_tag(record.version);
             let tag = tag.to_str().unwrap_or_default();
-            json!({ "status": if *created { 201 } else { 200 }, "etag": tag, "record": Representation::from(record) })
+            json!({ "status": if created { 201 } else { 200 }, "etag": tag, "record": Representation::from(&record) })
         }
         _ => json!({ "status": 204 }),
     };
-    let results: Vec<Value> = outcomes.iter().map(result).collect();
+    let results: Vec<Value> = outcomes.into_iter().map(result).collect();
     Ok(axum::Json(json!({ "results": results })).into_response())
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use database::{Error, Find, Query};
+use database::{Find, Query};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use process::{Identity, Problem};
@@ -18,6 +18,7 @@ use process::{Identity, Problem};
 use super::Collection;
 use super::list::{malformed, read};
 use super::representation::Representation;
+use super::shown::Shown;
 use crate::fault::problem_of_read;
 
 /// The media type of records one a line.
@@ -49,15 +50,16 @@ pub(super) async fn export(
     if asked.cursor.is_some() {
         return Err(malformed("`cursor` is of pages; an export has all of them"));
     }
+    let shown = Shown::decide(collection, caller.as_ref(), asked.fields)?;
     let find = Find {
         filter: collection.rules.narrow(caller.as_ref(), grant, asked.filter),
         order: asked.order,
-        fields: asked.fields,
+        fields: shown.needed(collection),
         ..Find::all(&collection.name, PAGE)
     };
-    let mut export = Export { collection: Arc::clone(collection), find, is_over: false };
+    let mut export = Export { collection: Arc::clone(collection), find, shown, is_over: false };
     // The first page is read before the head is sent, so that what is wrong with the question is a problem.
-    let first = export.next_page().await.map_err(|error| problem_of_read(&error))?;
+    let first = export.next_page().await?;
     let rest = futures_util::stream::unfold(export, |mut export| async move {
         let page = export.next().await?;
         Some((page, export))
@@ -68,26 +70,32 @@ pub(super) async fn export(
     Ok(response)
 }
 
+/// An export could not go on; what its client sees is a connection that ends early.
+#[derive(Debug, thiserror::Error)]
+#[error("the export was broken off")]
+struct Broken;
+
 /// An export on its way.
 struct Export {
     collection: Arc<Collection>,
     find: Find,
+    shown: Shown,
     is_over: bool,
 }
 
 impl Export {
     /// Gives the lines of the next page; `None` after the last.
-    async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+    async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
         if self.is_over {
             return None;
         }
         let mut tries = 1;
         loop {
             match self.next_page().await {
-                Err(error) if tries == TRIES => {
-                    tracing::warn!(%error, "an export was broken off");
+                Err(problem) if tries == TRIES => {
+                    tracing::warn!(kind = problem.kind().name, "an export was broken off");
                     self.is_over = true;
-                    return Some(Err(error));
+                    return Some(Err(Broken));
                 }
                 Err(_) => {
                     tries += 1;
@@ -98,14 +106,15 @@ impl Export {
         }
     }
 
-    async fn next_page(&mut self) -> Result<Bytes, Error> {
+    async fn next_page(&mut self) -> Result<Bytes, Problem> {
         let query = Query::Find(self.find.clone());
-        let page = self.collection.database.query(&self.collection.namespace, &query).await?;
+        let page = self.collection.database.query(&self.collection.namespace, &query).await;
+        let mut page = page.map_err(|error| problem_of_read(&error))?;
         let mut lines = Vec::new();
-        for record in &page.records {
+        for record in &mut page.records {
+            self.shown.apply(&self.collection, record)?;
             // Strings, numbers and times in memory have no way to fail.
-            let _ =
-                serde_json::to_writer(&mut lines, &Representation::of(record, self.find.fields.as_deref()));
+            let _ = serde_json::to_writer(&mut lines, &Representation::of(record, self.shown.fields()));
             lines.push(b'\n');
         }
         self.is_over = page.position.is_none();

@@ -17,7 +17,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use database::change::ChangeKind;
-use database::find::{Field, Filter};
+use database::find::Filter;
 use database::{Change, Error, Query, Record};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
@@ -30,6 +30,7 @@ use tokio::time::Instant;
 use super::Collection;
 use super::list::{malformed, read};
 use super::representation::Representation;
+use super::shown::Shown;
 use crate::fault::{RETRY_AFTER, problem_of_read};
 
 /// The field with which a client that was interrupted says what it saw last.
@@ -96,7 +97,7 @@ pub(super) async fn follow(collection: &Arc<Collection>, request: Request) -> Re
     let feed = Feed {
         tells_deletions: visible.is_none(),
         filter: collection.rules.narrow(caller.as_ref(), grant, asked.filter),
-        fields: asked.fields,
+        shown: Shown::decide(collection, caller.as_ref(), asked.fields)?,
         collection: Arc::clone(collection),
         cursor,
         ready: VecDeque::from([Bytes::from_static(b"retry: 1000\n\n")]),
@@ -136,7 +137,7 @@ async fn latest(collection: &Collection) -> Result<u64, Problem> {
 struct Feed {
     collection: Arc<Collection>,
     filter: Option<Filter>,
-    fields: Option<Vec<Field>>,
+    shown: Shown,
     tells_deletions: bool,
     /// The last change that was looked at.
     cursor: u64,
@@ -229,11 +230,14 @@ impl Feed {
             ChangeKind::Update => "update",
             ChangeKind::Delete => "delete",
         };
-        let cut = record.map(|record| match &self.fields {
-            Some(fields) => Record { data: database::find::project(&record.data, fields), ..record.clone() },
-            None => record.clone(),
-        });
-        let record = cut.as_ref().map(|record| Representation::of(record, self.fields.as_deref()));
+        let mut cut = record.cloned();
+        if let Some(record) = &mut cut
+            && self.shown.apply(&self.collection, record).is_err()
+        {
+            // What cannot be opened was logged, and is no reason to end the stream.
+            self.collection.sensitive.strip(&mut record.data);
+        }
+        let record = cut.as_ref().map(|record| Representation::of(record, self.shown.fields()));
         let event = Event { id: &change.id, version: change.sequence, at: change.at, record };
         // Written without line breaks, so one `data` line holds it.
         let data = serde_json::to_string(&event).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use database::find::Filter;
 use database::{Error, Find, Page, Query};
 use http::header::{CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderValue};
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use super::Collection;
 use super::representation::Representation;
+use super::shown::Shown;
 use crate::body::JSON;
 use crate::cursor::{self, Question};
 use crate::fault::problem_of_read;
@@ -45,6 +47,7 @@ pub(super) async fn list(
     let query = query.unwrap_or_default();
     let asked = read(collection, query)?;
     let Asked { filter, order, limit, cursor, fields, count } = asked;
+    let shown = Shown::decide(collection, caller.as_ref(), fields)?;
     // A cursor is bound to what the caller may see, too.
     let filter = collection.rules.narrow(caller.as_ref(), grant, filter);
     let question = Question { path: &collection.path, filter: filter.as_ref(), order: &order };
@@ -62,18 +65,18 @@ pub(super) async fn list(
         order: order.clone(),
         after,
         limit,
-        fields: fields.clone(),
+        fields: shown.needed(collection),
         count,
     };
     let page = collection.database.query(&collection.namespace, &Query::Find(find)).await;
-    let page = page.map_err(|error| match error {
+    let mut page = page.map_err(|error| match error {
         // What was asked is within every bound, so it is the cursor's index that is gone.
         Error::Invalid { .. } if cursor.is_some() => malformed("`cursor`: out of date; start again"),
         error => problem_of_read(&error),
     })?;
     let next = page.position.as_ref().map(|position| cursor::encode(key, question, position));
-    let fields = fields.as_deref();
-    let items = page.records.iter().map(|record| Representation::of(record, fields)).collect();
+    page.records.iter_mut().try_for_each(|record| shown.apply(collection, record))?;
+    let items = page.records.iter().map(|record| Representation::of(record, shown.fields())).collect();
     write(&collection.path, query, items, next.as_deref(), &page)
 }
 
@@ -81,7 +84,16 @@ pub(super) async fn list(
 pub(super) fn read(collection: &Collection, query: &str) -> Result<Asked, Problem> {
     let kind_of = |field: &_| collection.schema.kind_of(field);
     let reader = Reader { kind_of: &kind_of, page_limit: collection.settings.page_limit };
-    reader.read(query).map_err(malformed)
+    let asked = reader.read(query).map_err(malformed)?;
+    let conditions = asked.filter.iter().flat_map(Filter::fields);
+    let mut about = conditions.chain(asked.order.iter().map(|order| &order.field));
+    match about.find(|field| collection.sensitive.holds(field)) {
+        Some(field) => {
+            let detail = format!("`{field}` is sensitive: nothing can ask about it");
+            Err(Problem::new(kinds::NOT_INDEXED).detail(detail))
+        }
+        None => Ok(asked),
+    }
 }
 
 fn write(

@@ -15,6 +15,7 @@ mod patch;
 mod prepare;
 mod read;
 mod representation;
+mod shown;
 mod write;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::cursor::Keys;
 use crate::follower::OwnWrites;
 use crate::rules::Rules;
 use crate::schema::Schema;
+use crate::sensitive::Sensitive;
 
 /// The methods of the whole collection.
 const COLLECTION_METHODS: &str = "GET, HEAD, POST, OPTIONS";
@@ -70,6 +72,8 @@ pub(crate) struct Collection {
     pub(crate) schema: Schema,
     /// The fields whose texts an index has.
     pub(crate) indexed_texts: Vec<Field>,
+    /// Its sensitive fields.
+    pub(crate) sensitive: Sensitive,
     /// Who may do what with them.
     pub(crate) rules: Rules,
     /// Where its records lie.
@@ -138,7 +142,9 @@ async fn serve_record(
     };
     let is_patch = request.method() == Method::PATCH;
     let answer = match request.method() {
-        &Method::GET | &Method::HEAD => read::read(&collection, &id, request.headers()).await,
+        &Method::GET | &Method::HEAD => {
+            read::read(&collection, &id, request.headers(), request.uri().query()).await
+        }
         &Method::PUT => write::replace(&collection, &id, request).await,
         &Method::PATCH => write::patch(&collection, &id, request).await,
         &Method::DELETE => write::delete(&collection, &id, request).await,

@@ -15,6 +15,7 @@ use process::{Identity, Problem};
 
 use super::Collection;
 use crate::fault::{problem_of, problem_of_read};
+use crate::sensitive::Keys;
 
 /// The field, as `draft-ietf-httpapi-idempotency-key-header` has it.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -29,7 +30,8 @@ const KEY_LIMIT: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Once {
     key: String,
-    fingerprint: String,
+    /// The hash that is kept, and then those that were kept under earlier keys of sensitive fields.
+    fingerprints: Vec<String>,
 }
 
 impl Once {
@@ -42,6 +44,7 @@ impl Once {
         path: &str,
         caller: Option<&Identity>,
         body: &Bytes,
+        keys: Option<&Keys>,
     ) -> Result<Option<Self>, Problem> {
         let Some(sent) = fields.get(IDEMPOTENCY_KEY) else { return Ok(None) };
         let is_one = fields.get_all(IDEMPOTENCY_KEY).iter().count() == 1;
@@ -56,14 +59,20 @@ impl Once {
             conditions.iter().map(|name| fields.get(name).map_or(&b""[..], |value| value.as_bytes()));
         let request = [method.as_str().as_bytes(), path.as_bytes()];
         let parts: Vec<&[u8]> = request.into_iter().chain(conditions).chain([&body[..]]).collect();
-        Ok(Some(Self { key: hash(&[subject.as_bytes(), key.as_bytes()]), fingerprint: hash(&parts) }))
+        let request = hash(&parts);
+        // A bare hash of a body with sensitive fields could be tried out by whoever has the database.
+        let fingerprints = match keys {
+            Some(keys) => keys.fingerprints(&request).collect(),
+            None => vec![request],
+        };
+        Ok(Some(Self { key: hash(&[subject.as_bytes(), key.as_bytes()]), fingerprints }))
     }
 
     /// Gives the operation that goes first.
     pub(super) fn operation(&self) -> Operation {
         Operation::Once {
             key: self.key.clone(),
-            fingerprint: self.fingerprint.clone(),
+            fingerprint: self.fingerprints[0].clone(),
             keep_ms: u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -73,7 +82,7 @@ impl Once {
         let query = Query::Answer { key: self.key.clone() };
         let page = collection.database.query(&collection.namespace, &query).await;
         let Some(answer) = page.map_err(|error| problem_of_read(&error))?.answer else { return Ok(None) };
-        match answer.fingerprint == self.fingerprint {
+        match self.fingerprints.contains(&answer.fingerprint) {
             true => Ok(Some(answer.committed.outcomes)),
             false => Err(problem_of(&database::Error::KeyReused)),
         }
@@ -97,7 +106,7 @@ mod tests {
     fn read(key: &str, path: &str, subject: &str, body: &'static str) -> Once {
         let fields = HeaderMap::from_iter([(IDEMPOTENCY_KEY, key.parse().unwrap())]);
         let caller = Identity { subject: subject.into(), roles: vec![] };
-        Once::read(&fields, &Method::POST, path, Some(&caller), &Bytes::from(body)).unwrap().unwrap()
+        Once::read(&fields, &Method::POST, path, Some(&caller), &Bytes::from(body), None).unwrap().unwrap()
     }
 
     #[test]
@@ -107,21 +116,21 @@ mod tests {
         assert_ne!(read("k", "/a/b", "bob", "{}").key, first.key);
         for other in [read("k", "/a/c", "ada", "{}"), read("k", "/a/b", "ada", "{ }")] {
             assert_eq!(other.key, first.key);
-            assert_ne!(other.fingerprint, first.fingerprint);
+            assert_ne!(other.fingerprints, first.fingerprints);
         }
     }
 
     #[test]
     fn a_key_that_cannot_be_one_is_refused() {
         let none = HeaderMap::new();
-        assert_eq!(Once::read(&none, &Method::POST, "/", None, &Bytes::new()), Ok(None));
+        assert_eq!(Once::read(&none, &Method::POST, "/", None, &Bytes::new(), None), Ok(None));
         for key in ["", "\"\"", &"x".repeat(KEY_LIMIT + 1)] {
             let fields = HeaderMap::from_iter([(IDEMPOTENCY_KEY, key.parse().unwrap())]);
-            assert!(Once::read(&fields, &Method::POST, "/", None, &Bytes::new()).is_err(), "{key}");
+            assert!(Once::read(&fields, &Method::POST, "/", None, &Bytes::new(), None).is_err(), "{key}");
         }
         let mut twice = HeaderMap::new();
         twice.append(IDEMPOTENCY_KEY, "a".parse().unwrap());
         twice.append(IDEMPOTENCY_KEY, "b".parse().unwrap());
-        assert!(Once::read(&twice, &Method::POST, "/", None, &Bytes::new()).is_err());
+        assert!(Once::read(&twice, &Method::POST, "/", None, &Bytes::new(), None).is_err());
     }
 }

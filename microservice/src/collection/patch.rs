@@ -6,6 +6,7 @@ use process::problem::{Fault, kinds};
 use serde_json::{Map, Value};
 
 use super::Collection;
+use super::prepare::with_unseen;
 use super::representation::Representation;
 use crate::body::{self, JSON_PATCH};
 use crate::json_patch::{JsonPatch, Unfit};
@@ -43,7 +44,10 @@ impl Patch {
                 Ok(data)
             }
             Self::Json(patch) => {
-                let whole = serde_json::to_value(Representation::from(record))
+                // Nor can what is sensitive be tested, or copied to where it is seen.
+                let mut seen = record.clone();
+                collection.sensitive.strip(&mut seen.data);
+                let whole = serde_json::to_value(Representation::from(&seen))
                     .map_err(|_| Problem::new(kinds::INTERNAL))?;
                 let changed = apply(patch, &whole, collection.settings.max_body)?;
                 let mut data = body::as_object(changed)?;
@@ -57,7 +61,7 @@ impl Patch {
                 if !faults.is_empty() {
                     return Err(body::invalid(faults));
                 }
-                Ok(data)
+                Ok(with_unseen(collection, record, data))
             }
         }
     }

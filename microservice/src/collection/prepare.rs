@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Collection;
 use super::commit::Change;
 use crate::body;
-use crate::config::{Computed, Enqueue};
+use crate::config::{Computed, Enqueue, MAX_BODY_LIMIT};
 use crate::rules::Grant;
 
 /// Makes a record that must not exist, of what a client sent.
@@ -39,6 +39,7 @@ pub(super) fn create(
         data.insert(field.clone(), Value::from(caller.subject.as_str()));
     }
     check_rows(collection, caller, id, &data)?;
+    seal(collection, id, &mut data)?;
     let put = Operation::Put {
         collection: collection.name.clone(),
         id: id.to_owned(),
@@ -49,7 +50,22 @@ pub(super) fn create(
     Ok(Change { operations, cache_key: (!is_new_name).then(|| collection.cache_key(id)) })
 }
 
-/// Changes a record to what a client wants of it; `data` is without the fields of the server.
+/// Adds the sensitive fields of a record to what a client made of it that did not see them.
+pub(super) fn with_unseen(
+    collection: &Collection,
+    current: &Record,
+    mut data: Map<String, Value>,
+) -> Map<String, Value> {
+    for name in collection.sensitive.names() {
+        if let (false, Some(value)) = (data.contains_key(name), current.data.get(name)) {
+            data.insert(name.clone(), value.clone());
+        }
+    }
+    data
+}
+
+/// Changes a record to what a client wants of it; `data` is without the fields of the server, and the sensitive ones of
+/// both are open.
 pub(super) fn change(
     collection: &Collection,
     caller: Option<&Identity>,
@@ -80,6 +96,7 @@ pub(super) fn change(
         }
     }
     check_rows(collection, caller, &current.id, &data)?;
+    seal(collection, &current.id, &mut data)?;
     let put = Operation::Put {
         collection: collection.name.clone(),
         id: current.id.clone(),
@@ -138,6 +155,22 @@ pub(super) fn check(collection: &Collection, data: Value) -> Result<Map<String, 
         return Err(body::too_large(collection.settings.max_body));
     }
     Ok(data)
+}
+
+/// Seals the sensitive fields of what is to be stored, which grow by that.
+fn seal(collection: &Collection, id: &str, data: &mut Map<String, Value>) -> Result<(), Problem> {
+    if collection.sensitive.is_empty() {
+        return Ok(());
+    }
+    collection.sensitive.seal(id, data).map_err(|_| {
+        tracing::error!(collection = collection.name, "sensitive fields cannot be sealed");
+        Problem::new(kinds::INTERNAL)
+    })?;
+    let size = serde_json::to_vec(data).map_or(u64::MAX, |text| text.len() as u64);
+    match size <= MAX_BODY_LIMIT {
+        true => Ok(()),
+        false => Err(body::too_large(collection.settings.max_body).detail("sealed, the record is too large")),
+    }
 }
 
 /// Checks that a record stays among those its caller sees.

@@ -13,9 +13,12 @@ use process::{Identity, Problem, metrics};
 use prometheus::IntCounterVec;
 
 use super::Collection;
+use super::list::malformed;
 use super::representation::Prepared;
+use super::shown::Shown;
 use crate::condition::{Conditions, ReadAnswer, entity_tag};
 use crate::fault::problem_of_read;
+use crate::query;
 use crate::rules::Grant;
 
 /// The field that says how the cache was used (RFC 9211).
@@ -57,18 +60,37 @@ impl From<Source> for CacheUse {
 }
 
 /// Answers GET and HEAD of one record.
-pub(super) async fn read(collection: &Collection, id: &str, fields: &HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn read(
+    collection: &Collection,
+    id: &str,
+    fields: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Response, Problem> {
     let conditions = conditions(fields)?;
     let caller = Identity::read(fields);
     let grant = collection.rules.grant_read(caller.as_ref())?;
-    let (prepared, cache_use) = find(collection, id).await?;
-    if collection.rules.look_at_records() {
-        let record = prepared.to_record(&collection.name).ok_or_else(|| Problem::new(kinds::INTERNAL))?;
-        let is_own = grant == Grant::All || collection.rules.owns(caller.as_ref(), &record);
-        if !is_own || !collection.rules.sees(caller.as_ref(), &record) {
-            return Err(Problem::new(kinds::NOT_FOUND));
+    let named = query::fields_of(query.unwrap_or_default()).map_err(malformed)?;
+    let shown = Shown::decide(collection, caller.as_ref(), named)?;
+    let (prepared, cache_use) = match shown.needs_no_sensitive() {
+        true => {
+            let (prepared, cache_use) = find(collection, id).await?;
+            if collection.rules.look_at_records() {
+                let record = whole(collection, &prepared)?;
+                check_sight(collection, caller.as_ref(), grant, &record)?;
+            }
+            match shown.is_plain() {
+                true => (prepared, cache_use),
+                false => (cut(collection, &shown, whole(collection, &prepared)?)?, cache_use),
+            }
         }
-    }
+        // The cache has no sensitive field.
+        false => {
+            let record = load(collection, id).await?;
+            check_sight(collection, caller.as_ref(), grant, &record)?;
+            shown.check_one(collection, &record)?;
+            (cut(collection, &shown, record)?, CacheUse::Bypass)
+        }
+    };
     READS.with_label_values(&[&collection.namespace, &collection.name, cache_use.label()]).inc();
     let mut response = match conditions.decide_read(prepared.version()) {
         ReadAnswer::Whole => prepared.into_response(StatusCode::OK),
@@ -79,6 +101,30 @@ pub(super) async fn read(collection: &Collection, id: &str, fields: &HeaderMap) 
     Ok(response)
 }
 
+/// Checks that a caller reads a record at all, in the way a grant says.
+pub(super) fn check_sight(
+    collection: &Collection,
+    caller: Option<&Identity>,
+    grant: Grant,
+    record: &Record,
+) -> Result<(), Problem> {
+    let is_own = grant == Grant::All || collection.rules.owns(caller, record);
+    match is_own && collection.rules.sees(caller, record) {
+        true => Ok(()),
+        false => Err(Problem::new(kinds::NOT_FOUND)),
+    }
+}
+
+fn whole(collection: &Collection, prepared: &Prepared) -> Result<Record, Problem> {
+    prepared.to_record(&collection.name).ok_or_else(|| Problem::new(kinds::INTERNAL))
+}
+
+/// Prepares what is shown of a record.
+fn cut(collection: &Collection, shown: &Shown, mut record: Record) -> Result<Prepared, Problem> {
+    shown.apply(collection, &mut record)?;
+    Ok(Prepared::of(&record, shown.fields()))
+}
+
 /// Reads the conditions of a request, or says that they cannot be read.
 pub(super) fn conditions(fields: &HeaderMap) -> Result<Conditions, Problem> {
     Conditions::read(fields).ok_or_else(|| {
@@ -87,7 +133,16 @@ pub(super) fn conditions(fields: &HeaderMap) -> Result<Conditions, Problem> {
     })
 }
 
-/// Loads one record past the cache, or says that there is none.
+/// Loads a record that is to be changed, with its sensitive fields opened.
+pub(super) async fn load_open(collection: &Collection, id: &str) -> Result<Record, Problem> {
+    let mut record = load(collection, id).await?;
+    let sensitive = &collection.sensitive;
+    let opened = sensitive.open(&record.id, &mut record.data, sensitive.names());
+    opened.map_err(|_| Problem::new(kinds::INTERNAL))?;
+    Ok(record)
+}
+
+/// Loads one record past the cache as it is stored, or says that there is none.
 pub(super) async fn load(collection: &Collection, id: &str) -> Result<Record, Problem> {
     let query = Query::Get { collection: collection.name.clone(), id: id.to_owned() };
     let page = collection
@@ -100,15 +155,21 @@ pub(super) async fn load(collection: &Collection, id: &str) -> Result<Record, Pr
 
 async fn find(collection: &Collection, id: &str) -> Result<(Prepared, CacheUse), Problem> {
     let ttl = collection.settings.cache_ttl;
-    let prepare = async || Ok(Prepared::new(&load(collection, id).await?).to_cached());
+    // Nothing sensitive is cached, nor shown to who did not name it.
+    let load = async || {
+        let mut record = load(collection, id).await?;
+        collection.sensitive.strip(&mut record.data);
+        Ok::<_, Problem>(Prepared::new(&record))
+    };
     if ttl.is_zero() {
-        return Ok((Prepared::new(&load(collection, id).await?), CacheUse::Bypass));
+        return Ok((load().await?, CacheUse::Bypass));
     }
+    let prepare = async || Ok(load().await?.to_cached());
     let key = collection.cache_key(id);
     let (value, source) = collection.cache.read_through(&key, ttl, prepare).await?;
     match Prepared::from_cached(value) {
         Some(prepared) => Ok((prepared, source.into())),
-        None => Ok((Prepared::new(&load(collection, id).await?), CacheUse::Bypass)),
+        None => Ok((load().await?, CacheUse::Bypass)),
     }
 }
 

@@ -59,11 +59,16 @@ impl<'a> From<&'a Record> for Representation<'a> {
 impl Prepared {
     /// Prepares a record.
     pub(super) fn new(record: &Record) -> Self {
+        Self::of(record, None)
+    }
+
+    /// Prepares a record whose data was cut down to fields.
+    pub(super) fn of(record: &Record, fields: Option<&[Field]>) -> Self {
         let mut buffer = Vec::with_capacity(512);
         buffer.push(FORM);
         buffer.extend_from_slice(&record.version.to_be_bytes());
         // Writing strings, numbers and times into memory has no way to fail.
-        let _ = serde_json::to_writer(&mut buffer, &Representation::from(record));
+        let _ = serde_json::to_writer(&mut buffer, &Representation::of(record, fields));
         Self(Bytes::from(buffer))
     }
 

@@ -21,7 +21,7 @@ use super::commit::{self, Change, commit};
 use super::once::Once;
 use super::patch::Patch;
 use super::prepare::{self, check_grant};
-use super::read::{conditions, load};
+use super::read::{conditions, load_open};
 use super::representation::Prepared;
 use crate::body::{self, JSON, JSON_PATCH, MERGE_PATCH};
 use crate::condition::Conditions;
@@ -77,7 +77,8 @@ pub(super) async fn replace(
     let grant = collection.rules.grant_update(asked.caller.as_ref())?;
     // Said before the record is looked for, as far as it does not depend on the record.
     let data = body::as_object(body)?;
-    rewrite(collection, id, &asked, grant, |_| Ok(data.clone())).await
+    let decide = |current: &Record| Ok(prepare::with_unseen(collection, current, data.clone()));
+    rewrite(collection, id, &asked, grant, decide).await
 }
 
 /// Answers PATCH: applies a merge patch or a JSON patch to a record.
@@ -110,7 +111,8 @@ async fn read(collection: &Collection, request: Request) -> Result<Asked, Proble
     let conditions = conditions(&headers)?;
     let caller = Identity::read(&headers);
     let body = body::read_bytes(Request::new(body), collection.settings.max_body).await?;
-    let once = Once::read(&headers, &method, uri.path(), caller.as_ref(), &body)?;
+    let once =
+        Once::read(&headers, &method, uri.path(), caller.as_ref(), &body, collection.sensitive.keys())?;
     Ok(Asked { caller, conditions, body, once })
 }
 
@@ -154,7 +156,7 @@ async fn settle(
     decide: impl Fn(&Record) -> Result<Change, Problem>,
 ) -> Result<Response, Problem> {
     for _ in 0..ROUNDS {
-        let current = load(collection, id).await?;
+        let current = load_open(collection, id).await?;
         check_grant(collection, asked.caller.as_ref(), grant, &current)?;
         if !asked.conditions.allow_write(current.version) {
             return Err(Problem::new(kinds::PRECONDITION_FAILED));
@@ -171,7 +173,8 @@ async fn settle(
 /// Answers with what became of the one record.
 fn respond(collection: &Collection, outcomes: Vec<Outcome>) -> Result<Response, Problem> {
     match outcomes.into_iter().next() {
-        Some(Outcome::Written { record, created }) => {
+        Some(Outcome::Written { mut record, created }) => {
+            collection.sensitive.strip(&mut record.data);
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
             let mut response = Prepared::new(&record).into_response(status);
             if created

@@ -1,23 +1,20 @@
 //! The section `[microservice]`: which services there are, and what each collection declares.
 
+mod collection;
+
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use database::find::Field;
-use database::find::field::ID;
-use database::limits::{DOCUMENT_LIMIT, NAME_LIMIT, is_name};
 use process::{ConfigError, Secret, Services};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use self::collection::MAX_BODY_LIMIT;
+use self::collection::check_name;
+pub(crate) use self::collection::{Collection, Computed, Enqueue, Rules};
 use crate::accounts::refuse_password;
-use crate::declare;
-use crate::rules;
-use crate::schema::{self, Schema};
-
-/// The largest `max_body`: what the database takes as one record, less room for the fields of the server.
-const MAX_BODY_LIMIT: u64 = DOCUMENT_LIMIT as u64 - (24 << 10);
+use crate::schema;
 
 /// The section `[microservice]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +22,8 @@ const MAX_BODY_LIMIT: u64 = DOCUMENT_LIMIT as u64 - (24 << 10);
 pub struct Config {
     /// What the accounts service goes by.
     pub accounts: Accounts,
+    /// The keys of sensitive fields.
+    pub sensitive: Sensitive,
     /// The services this program can be, by name; declaring any replaces catalog, orders and accounts.
     pub services: BTreeMap<String, Service>,
 }
@@ -42,102 +41,15 @@ pub struct Service {
     pub collections: BTreeMap<String, Collection>,
 }
 
-/// One collection of records.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Collection {
-    /// The JSON Schema its records follow: a file relative to the config file, or `products` or `orders`
-    /// for the ones within the program. Without one any object is a record.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub schema: Option<String>,
-    /// How long a read record may stay in the shared cache; `0s` reads past the cache.
-    #[serde(with = "process::duration")]
-    pub cache_ttl: Duration,
-    /// Whether changing a record asks for `If-Match` (428 without).
-    pub require_if_match: bool,
-    /// The largest body.
-    #[serde(with = "process::size")]
-    pub max_body: u64,
-    /// The most records of one page.
-    pub page_limit: u32,
-    /// What listings are filtered and ordered by: each `"field"`, or `"field,-other"` for several together and
-    /// for falling order. The type is the schema's; where that has none, `"field:text"`, `:number` or `:boolean`.
-    pub indexes: Vec<String>,
-    /// What no two records may have the same: each `"field"`, or `"field,other"` for several together.
-    pub unique: Vec<String>,
-    /// Indexes and unique fields of before, to be removed; what is only no longer declared stays.
-    pub dropped_indexes: Vec<String>,
-    /// Likewise of `unique`.
-    pub dropped_unique: Vec<String>,
-    /// Whether filters may ask about fields that no index has; then a page looks at up to 10,000 records.
-    pub scan: bool,
-    /// Fields only the house sets, with the value a new record starts with; clients may not send them.
-    pub server_fields: BTreeMap<String, Value>,
-    /// The field that holds whom a record belongs to: its maker, by the name a gateway tells. Only the server
-    /// sets it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
-    /// Fields of a new record that are computed where the client leaves them out.
-    pub defaults: BTreeMap<String, Computed>,
-    /// Fields that are set when the record is made and never changed.
-    pub readonly: Vec<String>,
-    /// Who may do what.
-    pub rules: Rules,
-    /// Jobs put into a queue in the same transaction as a new record.
-    pub on_create: Vec<Enqueue>,
-    /// Likewise when a record is changed.
-    pub on_update: Vec<Enqueue>,
-    /// Likewise when it is deleted.
-    pub on_delete: Vec<Enqueue>,
-}
-
-/// Who may do what with a collection's records: each a list of roles, `owner` and `public`. Without a list
-/// whoever the gateway lets pass may; an empty one is nobody.
+/// The section `[microservice.sensitive]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Rules {
-    /// Who lists; an owner gets its own.
+pub struct Sensitive {
+    /// The file with the key that sensitive fields are sealed with: 32 bytes in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub list: Option<Vec<String>>,
-    /// Who reads one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub read: Option<Vec<String>>,
-    /// Who makes one; `owner` is everybody who has a name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub create: Option<Vec<String>>,
-    /// Who changes one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub update: Option<Vec<String>>,
-    /// Who deletes one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delete: Option<Vec<String>>,
-    /// What a caller sees at all, written like the query of a listing; `$subject` is the caller's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rows: Option<String>,
-    /// The roles that see every record, whatever `rows` says.
-    pub all_rows: Vec<String>,
-}
-
-/// What the server computes for a field that a client leaves out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Computed {
-    /// The present time, RFC 3339.
-    Now,
-    /// A new UUID, version 7.
-    Uuid,
-    /// The caller's name; nothing where there is none.
-    Caller,
-}
-
-/// A job that a change causes; its payload names the record: `{"namespace","collection","id"}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Enqueue {
-    /// The queue.
-    pub queue: String,
-    /// What the worker is to do.
-    pub kind: String,
+    pub key_file: Option<PathBuf>,
+    /// Files of earlier keys, with which what was sealed then is opened.
+    pub previous_key_files: Vec<PathBuf>,
 }
 
 /// The section `[microservice.accounts]`.
@@ -177,31 +89,6 @@ impl Default for Accounts {
     }
 }
 
-impl Default for Collection {
-    fn default() -> Self {
-        Self {
-            schema: None,
-            cache_ttl: Duration::from_secs(60),
-            require_if_match: false,
-            max_body: 256 << 10,
-            page_limit: 200,
-            indexes: Vec::new(),
-            unique: Vec::new(),
-            dropped_indexes: Vec::new(),
-            dropped_unique: Vec::new(),
-            scan: false,
-            server_fields: BTreeMap::new(),
-            owner: None,
-            defaults: BTreeMap::new(),
-            readonly: Vec::new(),
-            rules: Rules::default(),
-            on_create: Vec::new(),
-            on_update: Vec::new(),
-            on_delete: Vec::new(),
-        }
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         let products = Collection {
@@ -222,6 +109,7 @@ impl Default for Config {
         };
         Self {
             accounts: Accounts::default(),
+            sensitive: Sensitive::default(),
             services: BTreeMap::from([
                 ("accounts".to_owned(), Service { accounts: true, ..Service::default() }),
                 ("catalog".to_owned(), with("products", products)),
@@ -232,8 +120,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Makes the schema files' paths relative to the folder of the config file.
+    /// Makes the paths of schema and key files relative to the folder of the config file.
     pub fn resolve_paths(&mut self, folder: &Path) {
+        let Sensitive { key_file, previous_key_files } = &mut self.sensitive;
+        for file in key_file.iter_mut().chain(previous_key_files) {
+            *file = folder.join(&*file);
+        }
         let collections = self.services.values_mut().flat_map(|service| service.collections.values_mut());
         for schema in collections.filter_map(|collection| collection.schema.as_mut()) {
             if !schema::is_built_in(schema) {
@@ -260,6 +152,12 @@ impl Config {
                 format!("(or the variable SIXFOLD_ADMIN_PASSWORD) cannot be chosen: {reason}"),
             ));
         }
+        let has_sensitive = self.services.values().any(Service::has_sensitive_fields);
+        if has_sensitive && self.sensitive.key_file.is_none() {
+            // The file itself is read by the services that need it; other hosts need not have it.
+            let message = "is missing, and a collection has sensitive fields";
+            return Err(ConfigError::inconsistent("microservice.sensitive.key_file", message));
+        }
         self.services.iter().try_for_each(|(name, service)| {
             if service.listen_address(name, services).is_none() {
                 return Err(ConfigError::inconsistent(
@@ -279,6 +177,11 @@ impl Service {
         own.or_else(|| Some(services.find(name)?.instances.first()?.address.as_str()))
     }
 
+    /// Tells whether a collection declares sensitive fields.
+    pub(crate) fn has_sensitive_fields(&self) -> bool {
+        self.collections.values().any(|collection| !collection.sensitive.is_empty())
+    }
+
     fn validate(&self, name: &str) -> Result<(), ConfigError> {
         let key = format!("microservice.services.{name}");
         check_name(&key, name)?;
@@ -292,63 +195,10 @@ impl Service {
     }
 }
 
-impl Collection {
-    fn validate(&self, key: &str, name: &str) -> Result<(), ConfigError> {
-        check_name(key, name)?;
-        if !(1..=database::record::PAGE_LIMIT).contains(&self.page_limit) {
-            let message = format!("must be 1 to {}", database::record::PAGE_LIMIT);
-            return Err(ConfigError::inconsistent(format!("{key}.page_limit"), message));
-        }
-        if !(1..=MAX_BODY_LIMIT).contains(&self.max_body) {
-            let message = format!("must be 1B to {}", process::size::format(MAX_BODY_LIMIT));
-            return Err(ConfigError::inconsistent(format!("{key}.max_body"), message));
-        }
-        let effects =
-            [("on_create", &self.on_create), ("on_update", &self.on_update), ("on_delete", &self.on_delete)];
-        for (event, enqueue) in
-            effects.iter().flat_map(|(event, jobs)| jobs.iter().map(move |job| (event, job)))
-        {
-            for (part, name) in [("queue", &enqueue.queue), ("kind", &enqueue.kind)] {
-                if !is_name(name) {
-                    let message = format!(
-                        "the {part} `{name}` has not 1 to {NAME_LIMIT} letters, digits, `_`, `-` or `.`"
-                    );
-                    return Err(ConfigError::inconsistent(format!("{key}.{event}"), message));
-                }
-            }
-        }
-        let schema = Schema::load(self)
-            .map_err(|reason| ConfigError::inconsistent(format!("{key}.schema"), reason))?;
-        let named = |(part, reason)| ConfigError::inconsistent(format!("{key}.{part}"), reason);
-        let declaration = declare::declaration(name, self, &schema).map_err(named)?;
-        let rules = rules::Rules::read(self, &schema).map_err(named)?;
-        let is_indexed = |field: &Field| {
-            field.as_str() == ID
-                || declaration.indexes.iter().any(|index| index.fields().contains(&field.to_string()))
-        };
-        if let Some(field) = rules.fields().into_iter().find(|field| !self.scan && !is_indexed(field)) {
-            let message = format!("listings are narrowed by `{field}`, so it must stand in `indexes`");
-            return Err(ConfigError::inconsistent(format!("{key}.rules"), message));
-        }
-        Ok(())
-    }
-}
-
-/// Refuses names that the database refuses, and those in which lower and upper case could be confused.
-fn check_name(key: &str, name: &str) -> Result<(), ConfigError> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-    let begins_well = name.bytes().next().is_some_and(|first| first.is_ascii_lowercase());
-    if begins_well && name.bytes().all(fits) && is_name(name) {
-        return Ok(());
-    }
-    let message = format!(
-        "a name is a lower-case letter and then lower-case letters, digits, `-` and `_`, at most {NAME_LIMIT} in all"
-    );
-    Err(ConfigError::inconsistent(key, message))
-}
-
 #[cfg(test)]
 mod tests {
+    use database::limits::NAME_LIMIT;
+
     use super::*;
 
     #[test]

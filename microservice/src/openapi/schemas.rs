@@ -17,6 +17,14 @@ pub(super) fn of_records(name: &str, schema: &Schema) -> Value {
     let Some(object) = document.as_object_mut() else { return json!({ "type": "object" }) };
     // It counts the fields a client sends.
     object.remove("maxProperties");
+    if !schema.sensitive_fields().is_empty() {
+        // It is answered without them.
+        object.remove("minProperties");
+        object.remove("dependentRequired");
+        if let Some(required) = object.get_mut("required").and_then(Value::as_array_mut) {
+            required.retain(|name| !schema.sensitive_fields().iter().any(|sensitive| name == sensitive));
+        }
+    }
     let properties = properties(object);
     for field in schema.server_fields() {
         properties.entry(field.to_owned()).or_insert_with(|| json!({}));

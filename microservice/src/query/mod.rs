@@ -96,6 +96,22 @@ impl Reader<'_> {
     }
 }
 
+/// Reads `fields` out of the query of one record; what else is there is nobody's.
+pub(crate) fn fields_of(query: &str) -> Result<Option<Vec<Field>>, String> {
+    let mut fields = None;
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if name == "fields" {
+            let value = decode::decode(value).ok_or("`fields`: the value is not percent-encoded UTF-8")?;
+            let read = read_fields(&value).map_err(|detail| format!("`fields`: {detail}"))?;
+            if fields.replace(read).is_some() {
+                return Err("`fields` stands twice".to_owned());
+            }
+        }
+    }
+    Ok(fields)
+}
+
 fn read_order(text: &str) -> Result<Vec<Order>, String> {
     let read = |spelled: &str| {
         let (descending, name) = match spelled.strip_prefix('-') {

@@ -29,6 +29,15 @@ pub(crate) static BATCH_SIZE: LazyLock<Histogram> = LazyLock::new(|| {
     batch_size
 });
 
+/// Batches that could not be committed.
+pub(crate) static FAILED_COMMITS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::counter("sixfold_database_failed_commits_total", "Batches that the storage did not take.", &[])
+});
+
+static WRITABLE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    metrics::gauge("sixfold_database_writable", "1 while the last write to the storage succeeded.", &[])
+});
+
 static OPERATIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     metrics::counter("sixfold_database_operations_total", "Operations asked for.", &["operation"])
 });
@@ -50,6 +59,13 @@ pub(crate) fn declare() {
     let _ = COMMIT_SECONDS.with_label_values::<&str>(&[]);
     let _ = FSYNC_SECONDS.with_label_values::<&str>(&[]);
     LazyLock::force(&BATCH_SIZE);
+    let _ = FAILED_COMMITS.with_label_values::<&str>(&[]);
+    show_writable(true);
+}
+
+/// Shows whether the last write to the storage succeeded.
+pub(crate) fn show_writable(writable: bool) {
+    WRITABLE.with_label_values::<&str>(&[]).set(i64::from(writable));
 }
 
 /// Counts an operation.

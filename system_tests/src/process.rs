@@ -21,10 +21,16 @@ pub struct Process {
 impl Process {
     /// Starts the binary; what it writes goes to `NAME.log` in the folder.
     pub fn start(folder: &Path, name: &str, arguments: &[&str]) -> Self {
+        Self::start_with(folder, name, arguments, &[])
+    }
+
+    /// Starts the binary with variables in its environment.
+    pub fn start_with(folder: &Path, name: &str, arguments: &[&str], variables: &[(&str, String)]) -> Self {
         let log = folder.join(format!("{name}.log"));
         let file = || std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
         let child = Command::new(binary())
             .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(file())
             .stderr(file())

@@ -52,6 +52,8 @@ impl Chain {
 
 /// Finds where to go on, or begins a generation.
 pub(super) async fn establish(shipper: &Shipper, may_continue: bool) -> Result<Chain, BackupError> {
+    // What follows will rest on it.
+    shipper.destination.settle()?;
     let listed = shipper.destination.list().await?;
     let inventory: Inventory = listed.into_iter().map(|(name, _)| name).collect();
     if may_continue {

@@ -60,6 +60,7 @@ pub use self::plan::{PlanError, Target};
 pub use self::recovery::{GenerationSummary, Recovery};
 pub use self::restore::restore;
 pub(crate) use self::shipping::{Shipping, ShippingParts};
+pub(crate) use self::wal::path_of as log_path;
 
 /// A base that was stored on command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,9 +1,11 @@
 //! A folder as destination: each file is written beside, flushed, renamed into place, and its folder flushed.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -19,11 +21,13 @@ const DEPTH: usize = 3;
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
     path: PathBuf,
+    /// The folders whose names this process flushed.
+    durable: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl Folder {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self { path: path.to_owned(), durable: Arc::default() }
     }
 
     pub(super) fn list(&self) -> Result<Vec<(String, u64)>> {
@@ -63,6 +67,16 @@ impl Folder {
         }
     }
 
+    /// Flushes the names of all files: one that a killed process left may be seen here and not be on the disk.
+    pub(super) fn settle(&self) -> Result<()> {
+        match settle(&self.path, DEPTH) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(DestinationError::failed(self.path.display(), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn store(
         &self,
         name: &str,
@@ -76,7 +90,7 @@ impl Folder {
         let folder = path.parent().unwrap_or(&self.path);
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         let partial = folder.join(format!("{PARTIAL}{file_name}"));
-        let stored = make_folders(&self.path, folder).and_then(|()| {
+        let stored = self.make_durable(folder).and_then(|()| {
             let mut file =
                 OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
             write(&mut file)?;
@@ -89,25 +103,40 @@ impl Folder {
             fault(name, error)
         })
     }
-}
 
-/// Makes what is missing between two folders, and flushes the entry of each.
-fn make_folders(root: &Path, folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent().filter(|_| folder != root) {
-        make_folders(root, parent)?;
-    }
-    let is_root = folder == root;
-    match DirBuilder::new().recursive(is_root).mode(0o700).create(folder) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => folder.parent().map_or(Ok(()), sync),
+    /// Makes a folder of ours and what is missing above it, and flushes the name of each.
+    ///
+    /// That of a folder that is there too, once: whoever made it may have been killed before it was flushed.
+    fn make_durable(&self, folder: &Path) -> io::Result<()> {
+        let durable = || self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if folder.is_dir() && durable().contains(folder) {
+            return Ok(());
+        }
+        let is_root = folder == self.path;
+        if let Some(parent) = folder.parent().filter(|_| !is_root) {
+            self.make_durable(parent)?;
+        }
+        match DirBuilder::new().recursive(is_root).mode(0o700).create(folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => folder.parent().map_or(Ok(()), sync)?,
+        }
+        durable().insert(folder.to_owned());
+        Ok(())
     }
 }
 
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+fn settle(folder: &Path, depth: usize) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if depth > 1 && entry.file_type()?.is_dir() {
+            settle(&entry.path(), depth - 1)?;
+        }
+    }
+    sync(folder)
 }
 
 fn list_into(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<(String, u64)>) -> io::Result<()> {

@@ -76,6 +76,15 @@ impl Destination {
         Ok(Self { kind, timeout: config.timeout })
     }
 
+    /// Makes sure that what is listed is durable, whoever stored it.
+    pub(crate) fn settle(&self) -> Result<()> {
+        match &self.kind {
+            Kind::File(folder) => folder.settle(),
+            // What a bucket lists, it has.
+            Kind::S3(_) => Ok(()),
+        }
+    }
+
     /// Lists the files of ours with their sizes, in no order; other files are passed over.
     pub(crate) async fn list(&self) -> Result<Vec<(Name, u64)>> {
         // A listing is many requests, each of which is short.

@@ -199,6 +199,7 @@ impl<B: Batch> Lane<B> {
             return results;
         }
         if verdict != Verdict::Blame {
+            figures::FAILED_COMMITS.with_label_values::<&str>(&[]).inc();
             self.note_writable(false);
         }
         work.iter().map(|_| Err(answer.clone())).collect()
@@ -276,6 +277,7 @@ impl<B: Batch> Lane<B> {
     }
 
     fn note_writable(&self, writable: bool) {
+        figures::show_writable(writable);
         self.writable.send_if_modified(|noted| std::mem::replace(noted, writable) != writable);
     }
 }

@@ -9,6 +9,7 @@ mod failure;
 mod find;
 mod job_moves;
 mod job_rows;
+mod log_again;
 mod owner;
 mod readers;
 mod records;
@@ -87,6 +88,7 @@ impl Sqlite {
         let owner = Owner::take(data)?;
         let file = database_file(data);
         connection::create_private(&file)?;
+        log_again::write(&file)?;
         let log_pages = Arc::new(AtomicU32::new(0));
         let mut connection = writer::open_counted(&file, &log_pages)?;
         // The first read opens the log.
@@ -160,7 +162,7 @@ impl Sqlite {
     pub(super) async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
         match self.write(Work::Transact(transaction.clone())).await? {
             Done::Committed(committed) => Ok(committed),
-            Done::Jobs(_) | Done::Declared => Err(mixed_up()),
+            Done::Jobs(_) | Done::Declared | Done::Probed => Err(mixed_up()),
         }
     }
 
@@ -207,7 +209,7 @@ impl Sqlite {
     async fn move_jobs(&self, command: JobCommand) -> Result<Vec<Job>, Error> {
         match self.write(Work::Command(command)).await? {
             Done::Jobs(jobs) => Ok(jobs),
-            Done::Committed(_) | Done::Declared => Err(mixed_up()),
+            Done::Committed(_) | Done::Declared | Done::Probed => Err(mixed_up()),
         }
     }
 

@@ -1,8 +1,11 @@
 //! The one owner of a data directory: a lock on a file of its own.
 //!
 //! Never on the database file itself: closing any descriptor of it would drop SQLite's own POSIX locks.
+//!
+//! A file is as durable as the names of the folders it lies in, so those are flushed here, before anything is written.
 
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -22,7 +25,7 @@ impl Owner {
     pub(crate) fn take(data: &Path) -> Result<Self, OpenError> {
         let fault =
             |error: std::io::Error| OpenError::Directory { data: data.to_owned(), reason: error.to_string() };
-        DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(fault)?;
+        make_durable(data).map_err(fault)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -36,6 +39,22 @@ impl Owner {
             Err(error) => Err(fault(error.into())),
         }
     }
+}
+
+/// Makes a folder and what is missing above it, and flushes the name of each.
+///
+/// That of a folder that is there too: whoever made it may have been killed before it was flushed.
+fn make_durable(folder: &Path) -> io::Result<()> {
+    let folder = std::path::absolute(folder)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    for above in folder.ancestors().skip(1) {
+        match File::open(above).and_then(|above| above.sync_all()) {
+            // What we may not read we did not make.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            flushed => flushed?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

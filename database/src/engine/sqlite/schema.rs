@@ -31,6 +31,11 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Writes the version that is there once more: a page for the log, and no change.
+pub(super) fn write_again(connection: &Connection) -> Result<(), crate::Error> {
+    Ok(connection.pragma_update(None, "user_version", VERSION)?)
+}
+
 /// Reads which version of the schema a database has; 0 when it is empty.
 pub(crate) fn check(connection: &Connection) -> Result<u32, OpenError> {
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;

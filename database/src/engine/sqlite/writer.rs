@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use super::between::Errand;
 use super::failure::Failed;
 use super::upkeep::Upkeep;
-use super::{connection, declared, job_moves, records};
+use super::{connection, declared, job_moves, records, schema};
 use crate::backup::{Safety, Shipping};
 use crate::engine::failures::{FailureLog, not_done};
 use crate::engine::wakes::{Effects, Wakes};
@@ -29,6 +29,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// How long the writer pauses when the database cannot be opened again after a failure.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a database that failed is tried while nobody writes.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// What callers are told whose write is here and not at the backup's destination.
 const NOT_SHIPPED: &str = "it was written, and the backup destination did not take it yet";
@@ -61,6 +64,8 @@ pub(super) enum Work {
     Command(JobCommand),
     /// What a collection of a namespace declares.
     Declare(String, Declaration),
+    /// Nothing new, durably: to see whether it goes.
+    Probe,
 }
 
 /// How one caller's work ended.
@@ -71,6 +76,7 @@ pub(super) enum Done {
     Committed(Committed),
     Jobs(Vec<Job>),
     Declared,
+    Probed,
 }
 
 /// What one operation needs: the open transaction, the time, a random source, and where effects are noted.
@@ -109,15 +115,16 @@ impl Writer {
     pub(super) fn run(mut self) {
         self.next_expiry = self.connection.as_ref().and_then(|c| job_moves::next_expiry(c).ok().flatten());
         loop {
-            let first = match self.next_expiry {
+            let first = match self.longest_sleep() {
                 None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(expiry) => {
-                    let wait = time::until(time::now(), expiry).min(LONGEST_SLEEP);
-                    self.inbox.recv_timeout(wait)
-                }
+                Some(sleep) => self.inbox.recv_timeout(sleep),
             };
             let mut stop = matches!(first, Err(RecvTimeoutError::Disconnected));
             let (mut tasks, mut errands) = (Vec::new(), Vec::new());
+            if first.is_err() && !stop && !*self.writable.borrow() {
+                // Nobody writes: whether the disk is well again is found out all the same.
+                tasks.push(Task { work: Work::Probe, answer: oneshot::channel().0 });
+            }
             let mut next = first.ok();
             while let Some(message) = next {
                 match message {
@@ -138,6 +145,15 @@ impl Writer {
             if let Message::Write(task) = message {
                 let _ = task.answer.send(Err(Error::Unavailable { reason: "it is stopping".into() }));
             }
+        }
+    }
+
+    /// How long nothing is to be done unless somebody asks; `None` for ever.
+    fn longest_sleep(&self) -> Option<Duration> {
+        let expiry = self.next_expiry.map(|expiry| time::until(time::now(), expiry).min(LONGEST_SLEEP));
+        match *self.writable.borrow() {
+            true => expiry,
+            false => Some(expiry.unwrap_or(PROBE_EVERY).min(PROBE_EVERY)),
         }
     }
 
@@ -177,6 +193,7 @@ impl Writer {
             }
             Err(failed) => {
                 self.failures.say(failed.reason(), answers.len());
+                figures::FAILED_COMMITS.with_label_values::<&str>(&[]).inc();
                 self.note_writable(false);
                 // Whatever state the connection is in, a fresh one is in none.
                 self.connection = None;
@@ -204,6 +221,7 @@ impl Writer {
     }
 
     fn note_writable(&self, writable: bool) {
+        figures::show_writable(writable);
         self.writable.send_if_modified(|noted| std::mem::replace(noted, writable) != writable);
     }
 
@@ -235,6 +253,7 @@ impl Writer {
                 Work::Declare(namespace, declaration) => {
                     declared::declare(moment.connection, namespace, declaration).map(|()| Done::Declared)
                 }
+                Work::Probe => schema::write_again(moment.connection).map(|()| Done::Probed),
             })?);
         }
         if effects.leases {

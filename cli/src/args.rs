@@ -129,17 +129,18 @@ pub(crate) enum DatabaseAction {
         #[command(subcommand)]
         action: Option<BackupAction>,
     },
-    /// Put a copy, or a moment of the continuous backup, into the data folder; the database must be stopped
+    /// Put a copy, or a moment of the continuous backup, into the data folder (the database must be stopped), or a moment
+    /// of a PostgreSQL server's into a new folder
     #[command(arg_required_else_help = true)]
     Restore {
         /// The file a backup wrote
         #[arg(conflicts_with_all = ["at", "to"])]
         file: Option<PathBuf>,
-        /// What to restore of the continuous backup: a time such as 2026-01-31T12:00:00Z, the number of a commit, or
-        /// latest
-        #[arg(long, value_name = "TIME|COMMIT|latest")]
+        /// What to restore of the continuous backup: latest, a time such as 2026-01-31T12:00:00Z, with SQLite the number
+        /// of a commit, with PostgreSQL a place in its log (16/B374D848) or the number of a transaction
+        #[arg(long, value_name = "MOMENT")]
         at: Option<String>,
-        /// The folder to restore into [default: the data folder]
+        /// The folder to restore into [default with SQLite: the data folder]
         #[arg(long, value_name = "DIR", requires = "at")]
         to: Option<PathBuf>,
         /// The data folder [default: data]
@@ -181,7 +182,7 @@ pub(crate) enum BackupAction {
     List,
     /// Read all that is at the destination and name what is damaged or missing; exit code 1 if anything is
     Verify {
-        /// Also unpack every file, and restore the end of each generation beside
+        /// Also unpack every file, and restore the end of each generation beside, with PostgreSQL by a server of its own
         #[arg(long)]
         deep: bool,
     },

@@ -54,7 +54,7 @@ impl Bar {
                 () = tokio::time::sleep(DRAW_EVERY * 2) => {}
             }
             if let Ok(Some(status)) = role.backup_status().await
-                && let Some(progress) = status.progress
+                && let Some(progress) = status.progress()
             {
                 bar.change(|state| (state.done, state.total) = (progress.done, progress.total));
             }

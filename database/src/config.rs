@@ -92,11 +92,8 @@ impl Config {
         if self.backoff_base > self.backoff_limit {
             return Err(fault("backoff_base", "it must not be longer than backoff_limit"));
         }
-        if self.url.is_postgres() && self.backup.destination.is_some() {
-            return Err(fault(
-                "backup.destination",
-                "only SQLite is shipped; back PostgreSQL up with its own tools",
-            ));
+        if self.url.is_postgres() {
+            self.backup.validate_postgres()?;
         }
         self.backup.validate()
     }

@@ -7,7 +7,7 @@ use process::{Bound, ClusterToken, Health, Listening, RoleError, Shutdown, liste
 use tokio::sync::watch;
 
 use crate::Config;
-use crate::backup::Standing;
+use crate::backup::{Continuous, Standing};
 use crate::engine::Engine;
 use crate::routes::{self, Served};
 
@@ -29,7 +29,8 @@ pub fn bind(config: &Config, data: &Path, token: &ClusterToken) -> Result<Bound,
             own_health.set_draining();
             engine.end_waits();
         };
-        let watching = watch_engine(engine.writable(), engine.standing(), &own_health);
+        let watching =
+            watch_engine(engine.writable(), engine.continuous().map(Continuous::standing), &own_health);
         let served = async { tokio::join!(serving, draining) };
         let result = tokio::select! {
             _ = served => Ok(()),
@@ -52,12 +53,10 @@ async fn watch_engine(
     loop {
         let has_writes = *writable.borrow_and_update();
         let shipped = standing.as_mut().map(|standing| standing.borrow_and_update().clone());
-        match (has_writes, shipped) {
+        match (has_writes, shipped.as_ref().and_then(Standing::fault)) {
             (false, _) => health.set_degraded("the last write failed"),
-            (true, Some(Standing::Unreachable { .. })) => {
-                health.set_degraded("the backup destination cannot be used");
-            }
-            (true, _) => health.set_ready(),
+            (true, Some(fault)) => health.set_degraded(fault),
+            (true, None) => health.set_ready(),
         }
         let changed = async {
             match &mut standing {

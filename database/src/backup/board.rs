@@ -8,21 +8,8 @@ use tokio::sync::watch;
 
 use super::config::{Config, Mode};
 use super::figures;
-
-/// Whether what is committed reaches the destination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "lowercase")]
-pub enum Standing {
-    /// A generation is being begun: its base is not at the destination yet.
-    Starting,
-    /// It does.
-    Shipping,
-    /// It does not, and is tried again.
-    Unreachable {
-        /// What the destination said last.
-        reason: String,
-    },
-}
+use super::postgres::{Lsn, ReceivingStatus};
+use super::standing::{Standing, Standings};
 
 /// How far a long work is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,17 +27,56 @@ pub struct Progress {
 pub struct DrillReport {
     /// When it ended.
     pub at: Timestamp,
-    /// The commit that was restored.
-    pub commit: u64,
+    /// What was restored.
+    pub position: Position,
     /// Seconds it took.
     pub seconds: f64,
     /// What is wrong; nothing when the restored database is the one that was backed up.
     pub fault: Option<String>,
 }
 
-/// What `backup status` tells.
+/// A place in a database's history, as its engine counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Position {
+    /// The number of a commit, with SQLite.
+    Commit(u64),
+    /// A place in PostgreSQL's log.
+    Lsn(Lsn),
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Commit(number) => write!(f, "commit {number}"),
+            Self::Lsn(lsn) => write!(f, "{lsn}"),
+        }
+    }
+}
+
+/// What `backup status` tells, by engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Status {
+#[serde(tag = "engine", rename_all = "lowercase")]
+pub enum Status {
+    /// Of SQLite's log, which we ship.
+    Sqlite(ShippingStatus),
+    /// Of PostgreSQL's, which its own tools receive.
+    Postgres(ReceivingStatus),
+}
+
+impl Status {
+    /// Tells what is being done that takes long.
+    pub fn progress(&self) -> Option<&Progress> {
+        match self {
+            Self::Sqlite(status) => status.progress.as_ref(),
+            Self::Postgres(status) => status.progress.as_ref(),
+        }
+    }
+}
+
+/// How far SQLite's log is shipped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShippingStatus {
     /// Where to.
     pub destination: String,
     /// When a write is answered.
@@ -79,7 +105,7 @@ pub struct Status {
 #[derive(Debug)]
 pub(crate) struct Board {
     state: Mutex<State>,
-    standing: watch::Sender<Standing>,
+    standings: Standings,
     destination: String,
     mode: Mode,
 }
@@ -100,7 +126,7 @@ impl Board {
         figures::declare();
         Self {
             state: Mutex::default(),
-            standing: watch::Sender::new(Standing::Starting),
+            standings: Standings::new(),
             destination: config.destination.clone().unwrap_or_default(),
             mode: config.mode,
         }
@@ -108,28 +134,16 @@ impl Board {
 
     /// Tells the standing, and when it changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Standing> {
-        self.standing.subscribe()
+        self.standings.watch()
     }
 
     pub(crate) fn standing(&self) -> Standing {
-        self.standing.borrow().clone()
+        self.standings.get()
     }
 
     /// Notes the standing; a change is said in the log once.
     pub(crate) fn note_standing(&self, standing: Standing) {
-        figures::REACHABLE.with_label_values::<&str>(&[]).set(i64::from(standing == Standing::Shipping));
-        let changed = self.standing.send_if_modified(|noted| {
-            let changed = std::mem::discriminant(noted) != std::mem::discriminant(&standing);
-            *noted = standing.clone();
-            changed
-        });
-        match standing {
-            Standing::Unreachable { reason } if changed => {
-                tracing::error!(reason, "the backup destination cannot be used; nothing is shipped");
-            }
-            Standing::Shipping if changed => tracing::info!("the log is shipped to the backup destination"),
-            _ => {}
-        }
+        self.standings.note(standing);
     }
 
     /// Notes which chain is continued and how ordinals become numbers in it.
@@ -176,10 +190,10 @@ impl Board {
     }
 
     /// Puts the status together; `ordinal` is the last commit's and `oldest` the time of the oldest that waits.
-    pub(crate) fn status(&self, ordinal: u64, oldest: Option<Timestamp>) -> Status {
+    pub(crate) fn status(&self, ordinal: u64, oldest: Option<Timestamp>) -> ShippingStatus {
         let state = self.lock();
         let age = oldest.map(|at| Timestamp::now().duration_since(at).as_secs_f64().max(0.0));
-        let status = Status {
+        let status = ShippingStatus {
             destination: self.destination.clone(),
             mode: self.mode,
             standing: self.standing(),

@@ -55,7 +55,31 @@ pub struct Config {
     pub identity: Option<PathBuf>,
     /// How a bucket is reached.
     pub s3: S3,
+    /// What only a PostgreSQL server's backup has.
+    pub postgres: Postgres,
 }
+
+/// The section `[database.backup.postgres]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Postgres {
+    /// The replication slot by which the server keeps what was not received; also the name its
+    /// `synchronous_standby_names` must have in mode `sync`.
+    pub slot: String,
+    /// The folder with PostgreSQL's programs; without one they are looked for where packages put them, and in `PATH`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<PathBuf>,
+}
+
+impl Default for Postgres {
+    fn default() -> Self {
+        Self { slot: "sixfold".to_owned(), tools: None }
+    }
+}
+
+/// What is said of a bucket as the destination of a PostgreSQL server.
+pub(super) const ONLY_FOLDERS: &str = "PostgreSQL is backed up to a folder, as in \"file:/var/backups/sixfold\": its programs write into nothing else; mount \
+     a share there, or copy the folder to the bucket";
 
 /// The section `[database.backup.s3]`; without keys here, credentials come from `AWS_ACCESS_KEY_ID` and its kin, or
 /// the machine's own role.
@@ -114,6 +138,7 @@ impl Default for Config {
             recipients: Vec::new(),
             identity: None,
             s3: S3::default(),
+            postgres: Postgres::default(),
         }
     }
 }
@@ -160,6 +185,36 @@ impl Config {
             ("buffer", self.buffer >= 1 << 20, "it must be at least 1MiB"),
             ("log_limit", self.log_limit >= self.buffer, "it must not be smaller than the buffer"),
             ("keep_commits", self.keep_commits <= self.keep, "it must not be longer than keep"),
+        ];
+        checks.into_iter().try_for_each(|(key, holds, message)| match holds {
+            true => Ok(()),
+            false => Err(fault(key, message)),
+        })
+    }
+
+    /// Checks what a PostgreSQL server's backup cannot do.
+    pub(crate) fn validate_postgres(&self) -> Result<(), ConfigError> {
+        if self.destination.is_none() {
+            return Ok(());
+        }
+        let is_slot = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let slot = &self.postgres.slot;
+        let is_folder = matches!(self.place()?, Some(Place::Folder(_)));
+        let is_named = (1..=63).contains(&slot.len()) && slot.chars().all(is_slot);
+        let is_waiting = self.mode == Mode::Sync && self.on_unreachable == Some(OnUnreachable::Continue);
+        let checks = [
+            ("destination", is_folder, ONLY_FOLDERS),
+            (
+                "recipients",
+                self.recipients.is_empty(),
+                "what PostgreSQL's programs write is not encrypted; use an encrypted file system",
+            ),
+            (
+                "on_unreachable",
+                !is_waiting,
+                "in mode \"sync\" PostgreSQL's commits wait for the backup, so they cannot go on without it",
+            ),
+            ("postgres.slot", is_named, "a slot's name has lower-case letters, digits and `_`, 63 at most"),
         ];
         checks.into_iter().try_for_each(|(key, holds, message)| match holds {
             true => Ok(()),
@@ -215,5 +270,24 @@ mod tests {
         assert_eq!(named.on_unreachable(), OnUnreachable::Continue);
         let slow = Config { interval: Duration::from_secs(2), ..Config::default() };
         assert!(slow.validate().unwrap_err().to_string().starts_with("database.backup.interval"));
+    }
+
+    #[test]
+    fn what_a_postgresql_server_s_backup_cannot_do_is_refused() {
+        let folder = || Config { destination: Some("file:/backups".to_owned()), ..Config::default() };
+        folder().validate_postgres().unwrap();
+        let (slot, tools) = ("Not one".to_owned(), None);
+        for (key, config) in [
+            ("destination", Config { destination: Some("s3://bucket/x".to_owned()), ..Config::default() }),
+            ("recipients", Config { recipients: vec!["age1x".to_owned()], ..folder() }),
+            (
+                "on_unreachable",
+                Config { mode: Mode::Sync, on_unreachable: Some(OnUnreachable::Continue), ..folder() },
+            ),
+            ("postgres.slot", Config { postgres: Postgres { slot, tools }, ..folder() }),
+        ] {
+            let refused = config.validate_postgres().unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("database.backup.{key}")), "{refused}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::board::DrillReport;
+use super::board::{DrillReport, Position};
 use super::gather::Note;
 use super::object::Digest;
 use super::plan::Target;
@@ -34,7 +34,7 @@ pub(super) async fn drill(
     let commit = done.as_ref().ok().copied().or(expected.map(|(commit, _)| commit)).unwrap_or(0);
     DrillReport {
         at: Timestamp::now(),
-        commit,
+        position: Position::Commit(commit),
         seconds: began.elapsed().as_secs_f64(),
         fault: done.err().map(|error| error.to_string()),
     }

@@ -26,8 +26,11 @@ pub enum BackupError {
         /// The data directory.
         data: PathBuf,
     },
-    /// The data is not in SQLite.
-    #[error("the database is on PostgreSQL, which is backed up with its own tools (pg_basebackup)")]
+    /// A copy in one file is of SQLite only.
+    #[error(
+        "the database is on PostgreSQL, which has no copy in one file: set database.backup.destination and use backup \
+         now, list, verify, drill and status"
+    )]
     NotSqlite,
     /// The file is damaged.
     #[error("{} is damaged: {reason}", file.display())]
@@ -68,7 +71,10 @@ pub enum BackupError {
     /// What is asked for cannot be restored.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The log of the running database is not what was expected.
+    /// What is asked for cannot be restored.
+    #[error(transparent)]
+    PostgresPlan(#[from] super::postgres::PlanError),
+    /// The log of the running database is not what was expected, or a program of PostgreSQL failed.
     #[error("{reason}")]
     Log {
         /// What is wrong with it.

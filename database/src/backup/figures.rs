@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use process::metrics;
 use prometheus::{Gauge, IntCounterVec, IntGaugeVec};
 
-use super::board::{DrillReport, Status};
+use super::board::{DrillReport, ShippingStatus};
+use super::postgres::ReceivingStatus;
 
 /// 1 while what is committed reaches the destination.
 pub(super) static REACHABLE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
@@ -36,6 +37,24 @@ static LAG_COMMITS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 
 static LAG_SECONDS: LazyLock<Gauge> = LazyLock::new(|| {
     number("sixfold_backup_lag_seconds", "Age of the oldest commit that is not at the destination.")
+});
+
+/// How much of PostgreSQL's log is not at the destination.
+static LAG_BYTES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    metrics::gauge("sixfold_backup_lag_bytes", "Bytes of PostgreSQL's log that were not received yet.", &[])
+});
+
+static RETAINED_BYTES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    metrics::gauge("sixfold_backup_retained_bytes", "Bytes of log the slot keeps on PostgreSQL's disk.", &[])
+});
+
+static SYNCHRONOUS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    metrics::gauge("sixfold_backup_synchronous", "1 while PostgreSQL's commits wait for the backup.", &[])
+});
+
+/// How often pg_receivewal was started; it is again when it ends.
+pub(super) static RECEIVER_STARTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::counter("sixfold_backup_receiver_starts_total", "Times pg_receivewal was started.", &[])
 });
 
 static DRILL_OK: LazyLock<IntGaugeVec> = LazyLock::new(|| {
@@ -70,8 +89,27 @@ pub(super) fn count_stored(kind: &str, bytes: u64) {
 }
 
 /// Shows how far the destination is behind.
-pub(super) fn show_lag(status: &Status) {
+pub(super) fn show_lag(status: &ShippingStatus) {
     LAG_COMMITS.with_label_values::<&str>(&[]).set(i64::try_from(status.lag_commits).unwrap_or(i64::MAX));
+    LAG_SECONDS.set(status.lag_seconds);
+}
+
+/// Declares the figures that only PostgreSQL has.
+pub(super) fn declare_received() {
+    REACHABLE.with_label_values::<&str>(&[]).set(0);
+    for gauge in [&LAG_BYTES, &RETAINED_BYTES, &SYNCHRONOUS] {
+        gauge.with_label_values::<&str>(&[]).set(0);
+    }
+    let _ = RECEIVER_STARTS.with_label_values::<&str>(&[]);
+    LazyLock::force(&LAG_SECONDS);
+}
+
+/// Shows how far what was received is behind.
+pub(super) fn show_received(status: &ReceivingStatus) {
+    let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    LAG_BYTES.with_label_values::<&str>(&[]).set(number(status.lag_bytes));
+    RETAINED_BYTES.with_label_values::<&str>(&[]).set(number(status.retained_bytes));
+    SYNCHRONOUS.with_label_values::<&str>(&[]).set(i64::from(status.is_synchronous));
     LAG_SECONDS.set(status.lag_seconds);
 }
 
@@ -90,7 +128,9 @@ mod tests {
     fn the_figures_are_rendered_under_their_names() {
         declare();
         count_stored("segments", 5);
-        show_drill(&DrillReport { at: jiff::Timestamp::UNIX_EPOCH, commit: 1, seconds: 1.5, fault: None });
+        let position = crate::backup::Position::Commit(1);
+        show_drill(&DrillReport { at: jiff::Timestamp::UNIX_EPOCH, position, seconds: 1.5, fault: None });
+        declare_received();
         let text = String::from_utf8(metrics::render()).unwrap();
         for line in [
             "sixfold_backup_reachable 0",
@@ -98,6 +138,10 @@ mod tests {
             "sixfold_backup_lag_seconds 0",
             r#"sixfold_backup_stored_bytes_total{kind="segments"} 5"#,
             "sixfold_backup_drill_ok 1",
+            "sixfold_backup_lag_bytes 0",
+            "sixfold_backup_retained_bytes 0",
+            "sixfold_backup_synchronous 0",
+            "sixfold_backup_receiver_starts_total 0",
             "sixfold_backup_drill_seconds 1.5",
         ] {
             assert!(text.contains(line), "{line} is missing in {text}");

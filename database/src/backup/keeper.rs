@@ -10,13 +10,14 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::board::{Board, DrillReport, Standing};
+use super::board::{Board, DrillReport, Position};
 use super::config::Config;
 use super::feed::Feed;
 use super::name::{Generation, Kind, Name, head_of};
 use super::plan::Inventory;
 use super::retention::{self, Horizon};
 use super::snapshot::{self, Snapshot};
+use super::standing::Standing;
 use super::{BackupError, BaseReport, Recovery, drill, merge};
 use crate::engine::sqlite::Between;
 
@@ -179,7 +180,7 @@ impl Keeper {
         let time = Timestamp::from_microsecond(at).unwrap_or_default();
         self.board.note_base(number, time);
         tracing::info!(commit = number, bytes, "a base was stored");
-        Ok(BaseReport { commit: number, at: time, size_bytes: bytes })
+        Ok(BaseReport { position: Position::Commit(number), at: time, size_bytes: bytes })
     }
 
     async fn wait_until_shipped(&self, ordinal: u64) {

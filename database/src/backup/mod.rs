@@ -1,4 +1,4 @@
-//! Backup and recovery of a SQLite database.
+//! Backup and recovery. Of a PostgreSQL server by its own tools: [`postgres`]. The rest is of a SQLite database.
 //!
 //! **Continuously**, with a destination configured: the writer hands each commit's pages to a [`feed`], the shipping
 //! thread ([`ship`]) makes segments of them ([`segment`]) and stores them in a folder or a bucket ([`destination`]),
@@ -18,6 +18,7 @@ mod board;
 mod chain;
 mod check;
 mod config;
+mod continuous;
 mod copy;
 mod destination;
 mod digest;
@@ -33,6 +34,7 @@ mod merge;
 mod name;
 mod object;
 mod plan;
+pub mod postgres;
 mod recovery;
 mod restore;
 mod retention;
@@ -40,6 +42,7 @@ mod segment;
 mod ship;
 mod shipping;
 mod snapshot;
+mod standing;
 mod wal;
 
 use std::path::{Path, PathBuf};
@@ -47,8 +50,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::board::{DrillReport, Progress, Standing, Status};
-pub use self::config::{Config, Mode, OnUnreachable, S3};
+pub use self::board::{DrillReport, Position, Progress, ShippingStatus, Status};
+pub use self::config::{Config, Mode, OnUnreachable, Postgres, S3};
+pub(crate) use self::continuous::Continuous;
 pub use self::copy::{Report, backup, verify};
 pub(crate) use self::copy::{Request, of_engine};
 pub use self::destination::DestinationError;
@@ -60,14 +64,15 @@ pub use self::plan::{PlanError, Target};
 pub use self::recovery::{GenerationSummary, Recovery};
 pub use self::restore::restore;
 pub(crate) use self::shipping::{Shipping, ShippingParts};
+pub use self::standing::Standing;
 pub(crate) use self::wal::path_of as log_path;
 
 /// A base that was stored on command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseReport {
-    /// The last commit in it.
-    pub commit: u64,
-    /// Its time.
+    /// Up to where it goes.
+    pub position: Position,
+    /// When that was.
     pub at: Timestamp,
     /// Its size; zero when nothing had changed since the last.
     pub size_bytes: u64,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::BackupError;
-use super::board::{Board, Standing};
+use super::board::Board;
 use super::chain::{self, Chain};
 use super::config::{Config, Mode, OnUnreachable};
 use super::destination::{Destination, DestinationError};
@@ -21,6 +21,7 @@ use super::figures;
 use super::keys::Keys;
 use super::name::{Kind, Name, head_of};
 use super::segment::{self, Link, Timed};
+use super::standing::Standing;
 use super::wal::Commit;
 use crate::engine::sqlite::Between;
 

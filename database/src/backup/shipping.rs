@@ -8,13 +8,14 @@ use std::thread::JoinHandle;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::board::{Board, Standing, Status};
+use super::board::{Board, ShippingStatus};
 use super::config::{Config, Mode, OnUnreachable};
 use super::destination::Destination;
 use super::feed::{Answer, Feed, Limits, Safety};
 use super::keeper::{Keeper, Order};
 use super::keys::Keys;
 use super::ship::Shipper;
+use super::standing::Standing;
 use super::{BackupError, BaseReport, DrillReport, Recovery};
 use crate::Error;
 use crate::engine::OpenError;
@@ -152,7 +153,7 @@ impl Shipping {
     }
 
     /// Gives the status.
-    pub(crate) fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> ShippingStatus {
         self.board.status(self.feed.ordinal(), self.feed.oldest())
     }
 

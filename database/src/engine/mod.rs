@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use self::error::OpenError;
 pub use self::postgres::Postgres;
 pub use self::sqlite::Sqlite;
-use crate::backup::{self, BackupError};
+use crate::backup::{self, BackupError, Continuous};
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::{
     Change, Committed, Config, Declaration, Error, Job, JobCommand, Page, Query, Transaction, Url, limits,
@@ -31,13 +31,13 @@ pub enum Engine {
 
 impl Engine {
     /// Opens the configured engine. SQLite is the data directory's only owner until it is closed; PostgreSQL
-    /// leaves the directory alone, and is waited for up to 10 s when it does not answer.
+    /// leaves the directory alone but for restore drills, and is waited for up to 10 s when it does not answer.
     pub fn open(config: &Config, data: &Path) -> Result<Self, OpenError> {
         config.validate().map_err(|error| OpenError::Config { reason: error.to_string() })?;
         match &config.url {
             Url::Sqlite => Sqlite::open(config, data).map(Self::Sqlite),
             Url::SqliteIn(folder) => Sqlite::open(config, folder).map(Self::Sqlite),
-            Url::Postgres(url) => Postgres::open(config, url).map(Self::Postgres),
+            Url::Postgres(url) => Postgres::open(config, url, data).map(Self::Postgres),
         }
     }
 
@@ -142,36 +142,27 @@ impl Engine {
         }
     }
 
-    /// Tells whether commits reach the backup's destination, and when that changes; `None` without one.
-    pub(crate) fn standing(&self) -> Option<tokio::sync::watch::Receiver<backup::Standing>> {
+    /// Gives the continuous backup; `None` without one.
+    pub(crate) fn continuous(&self) -> Option<Continuous<'_>> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.standing(),
-            Self::Postgres(_) => None,
+            Self::Sqlite(sqlite) => sqlite.shipping().map(Continuous::Sqlite),
+            Self::Postgres(postgres) => postgres.receiving().map(Continuous::Postgres),
         }
     }
 
     /// Gives the status of the continuous backup; `None` without one.
     pub fn backup_status(&self) -> Option<backup::Status> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.shipping().map(backup::Shipping::status),
-            Self::Postgres(_) => None,
-        }
+        self.continuous().map(Continuous::status)
     }
 
     /// Has a base of the continuous backup stored now.
     pub async fn store_base(&self) -> Result<backup::BaseReport, BackupError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.shipping().ok_or(BackupError::NotConfigured)?.store_base().await,
-            Self::Postgres(_) => Err(BackupError::NotSqlite),
-        }
+        self.continuous().ok_or(BackupError::NotConfigured)?.store_base().await
     }
 
     /// Has a restore of the continuous backup tried out and compared now.
     pub async fn drill(&self) -> Result<backup::DrillReport, BackupError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.shipping().ok_or(BackupError::NotConfigured)?.drill().await,
-            Self::Postgres(_) => Err(BackupError::NotSqlite),
-        }
+        self.continuous().ok_or(BackupError::NotConfigured)?.drill().await
     }
 
     /// Waits until the engine cannot write any more: it was closed, or it failed for good.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use database::backup::{Mode, Recovery, Standing, Target};
 use database::{Config, Engine};
 
-use crate::harness::{config, put, restored, shipping, transact, until};
+use crate::harness::{config, put, restored, shipping, status, transact, until};
 
 /// A running server, killed when it is dropped.
 struct Server {
@@ -99,7 +99,6 @@ async fn a_bucket_takes_and_gives_back_what_a_folder_does_and_may_be_away() {
     drop(server);
     let refused = transact(&engine, vec![put(2000, 1, 10)]).await;
     assert!(refused.is_err());
-    until("the alarm", || matches!(engine.backup_status().unwrap().standing, Standing::Unreachable { .. }))
-        .await;
+    until("the alarm", || matches!(status(&engine).standing, Standing::Unreachable { .. })).await;
     engine.close();
 }

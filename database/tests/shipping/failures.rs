@@ -5,7 +5,7 @@ use std::path::Path;
 use database::backup::{self, Mode, OnUnreachable, Recovery, Standing, Target};
 use database::{Engine, Error};
 
-use crate::harness::{all_shipped, config, put, restored, shipping, transact, until};
+use crate::harness::{all_shipped, config, put, restored, shipping, status, transact, until};
 
 /// A destination that fails from now on: a file where its folder was.
 fn break_destination(destination: &Path) {
@@ -34,12 +34,13 @@ async fn a_destination_that_fails_is_said_and_everything_arrives_once_it_is_back
     for number in 1..120 {
         transact(&engine, vec![put(number, u64::from(number), 30_000)]).await.unwrap();
     }
-    let unreachable = |status: backup::Status| matches!(status.standing, Standing::Unreachable { .. });
-    until("the alarm", || unreachable(engine.backup_status().unwrap())).await;
-    assert!(engine.backup_status().unwrap().lag_commits >= 119);
+    let unreachable =
+        |status: backup::ShippingStatus| matches!(status.standing, Standing::Unreachable { .. });
+    until("the alarm", || unreachable(status(&engine))).await;
+    assert!(status(&engine).lag_commits >= 119);
     mend_destination(&destination);
     all_shipped(&engine).await;
-    assert_eq!(engine.backup_status().unwrap().standing, Standing::Shipping);
+    assert_eq!(status(&engine).standing, Standing::Shipping);
     engine.close();
     assert_eq!(restored(&config, Target::Latest).await.len(), 120);
     assert_eq!(Recovery::open(&config.backup).unwrap().list().await.unwrap().len(), 1, "one generation");
@@ -58,7 +59,7 @@ async fn more_than_the_log_may_hold_begins_a_generation() {
         transact(&engine, vec![put(number, u64::from(number), 30_000)]).await.unwrap();
     }
     mend_destination(&destination);
-    until("another generation", || engine.backup_status().unwrap().lag_commits == 0).await;
+    until("another generation", || status(&engine).lag_commits == 0).await;
     transact(&engine, vec![put(200, 200, 10)]).await.unwrap();
     all_shipped(&engine).await;
     engine.close();
@@ -87,7 +88,7 @@ async fn in_mode_sync_nothing_is_acknowledged_while_the_destination_fails_unless
         }
         mend_destination(&destination);
         shipping(&engine).await;
-        until("writes", || engine.backup_status().unwrap().lag_commits == 0).await;
+        until("writes", || status(&engine).lag_commits == 0).await;
         transact(&engine, vec![put(3, 3, 10)]).await.unwrap();
         assert!(restored(&config, Target::Latest).await.contains_key("00003"));
         engine.close();
@@ -129,13 +130,11 @@ async fn a_full_destination_loses_nothing_that_was_acknowledged_and_recovers_wit
         }
     }
     assert!(is_full, "{} writes fit", acknowledged.len());
-    let Standing::Unreachable { reason } = engine.backup_status().unwrap().standing else {
-        panic!("no alarm")
-    };
+    let Standing::Unreachable { reason } = status(&engine).standing else { panic!("no alarm") };
     assert!(reason.contains("No space left"), "{reason}");
     std::fs::remove_file(&ballast).unwrap();
     shipping(&engine).await;
-    until("what waited", || engine.backup_status().unwrap().lag_commits == 0).await;
+    until("what waited", || status(&engine).lag_commits == 0).await;
     transact(&engine, vec![put(9999, 1, 10)]).await.unwrap();
     engine.close();
     let found = restored(&config, Target::Latest).await;

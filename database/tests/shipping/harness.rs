@@ -21,6 +21,13 @@ pub(crate) fn config(destination: &Path, mode: Mode) -> Config {
     Config { backup, ..Config::default() }
 }
 
+pub(crate) fn status(engine: &Engine) -> backup::ShippingStatus {
+    match engine.backup_status() {
+        Some(backup::Status::Sqlite(status)) => status,
+        other => panic!("{other:?}"),
+    }
+}
+
 pub(crate) async fn transact(engine: &Engine, operations: Vec<Operation>) -> Result<(), Error> {
     engine.transact(&Transaction { namespace: "shop".into(), operations }).await.map(drop)
 }
@@ -65,11 +72,11 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 pub(crate) async fn shipping(engine: &Engine) {
-    until("the first base", || engine.backup_status().unwrap().standing == Standing::Shipping).await;
+    until("the first base", || status(engine).standing == Standing::Shipping).await;
 }
 
 pub(crate) async fn all_shipped(engine: &Engine) {
-    until("the last segment", || engine.backup_status().unwrap().lag_commits == 0).await;
+    until("the last segment", || status(engine).lag_commits == 0).await;
 }
 
 /// What a database holds.
@@ -124,7 +131,7 @@ pub(crate) async fn write(
             }
         }
         transact(engine, operations).await.unwrap();
-        history.push((engine.backup_status().unwrap().committed, Timestamp::now(), model.clone()));
+        history.push((status(engine).committed, Timestamp::now(), model.clone()));
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use database::Engine;
-use database::backup::{Mode, Recovery, Target};
+use database::backup::{Mode, Position, Recovery, Target};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::harness::{all_shipped, config, restored, shipping, until, write};
+use crate::harness::{all_shipped, config, restored, shipping, status, until, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn merged_segments_restore_to_the_same_and_old_ones_go() {
@@ -61,7 +61,8 @@ async fn what_is_older_than_is_kept_goes_once_a_newer_base_is_there() {
     let base = engine.store_base().await.unwrap();
     let recovery = Recovery::open(&config.backup).unwrap();
     let began = std::time::Instant::now();
-    while recovery.list().await.unwrap()[0].commits.0 < base.commit {
+    let Position::Commit(base) = base.position else { panic!("{base:?}") };
+    while recovery.list().await.unwrap()[0].commits.0 < base {
         assert!(began.elapsed() < Duration::from_secs(20));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -82,11 +83,8 @@ async fn a_drill_says_that_a_good_backup_is_good_and_a_damaged_one_is_not() {
     write(&engine, &mut rng, &mut model, &mut history, 30).await;
     let report = engine.drill().await.unwrap();
     assert_eq!(report.fault, None);
-    assert_eq!(report.commit, history.last().unwrap().0);
-    until("the scheduled drill", || {
-        engine.backup_status().unwrap().drill.is_some_and(|drill| drill.at > report.at)
-    })
-    .await;
+    assert_eq!(report.position, Position::Commit(history.last().unwrap().0));
+    until("the scheduled drill", || status(&engine).drill.is_some_and(|drill| drill.at > report.at)).await;
     let base = std::fs::read_dir(destination.path()).unwrap().next().unwrap().unwrap().path().join("base");
     let base = std::fs::read_dir(base).unwrap().next().unwrap().unwrap().path();
     let mut bytes = std::fs::read(&base).unwrap();

@@ -7,7 +7,7 @@ use database::{Config, Engine};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::harness::{all_shipped, config, put, restored, shipping, transact, write};
+use crate::harness::{all_shipped, config, put, restored, shipping, status, transact, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_moment_restores_to_what_the_database_then_held() {
@@ -61,7 +61,7 @@ async fn a_log_that_is_gone_begins_a_generation_and_a_restore_to_the_past_anothe
     let engine = Engine::open(&config, data.path()).unwrap();
     shipping(&engine).await;
     transact(&engine, vec![put(1, 1, 10)]).await.unwrap();
-    let first = engine.backup_status().unwrap();
+    let first = status(&engine);
     engine.close();
     // Somebody opened it with another tool, which wrote the log back.
     let other = std::process::Command::new("python3")
@@ -72,7 +72,7 @@ async fn a_log_that_is_gone_begins_a_generation_and_a_restore_to_the_past_anothe
     let engine = Engine::open(&config, data.path()).unwrap();
     shipping(&engine).await;
     transact(&engine, vec![put(2, 2, 10)]).await.unwrap();
-    let second = engine.backup_status().unwrap();
+    let second = status(&engine);
     assert_ne!(second.generation, first.generation);
     assert!(second.committed > first.committed, "numbers never come twice");
     engine.close();
@@ -80,7 +80,7 @@ async fn a_log_that_is_gone_begins_a_generation_and_a_restore_to_the_past_anothe
     recovery.restore(Target::Commit(first.committed), data.path(), true, |_| (), &|_| ()).await.unwrap();
     let engine = Engine::open(&config, data.path()).unwrap();
     shipping(&engine).await;
-    assert_ne!(engine.backup_status().unwrap().generation, second.generation);
+    assert_ne!(status(&engine).generation, second.generation);
     engine.close();
     assert_eq!(restored(&config, Target::Latest).await, BTreeMap::from([("00001".to_owned(), 1)]));
     assert_eq!(restored(&config, Target::Commit(second.committed)).await.len(), 2);
@@ -124,7 +124,7 @@ async fn a_copy_of_the_machine_is_noticed_and_a_generation_of_its_own_begun() {
     }
     let twin = Engine::open(&config, two.path()).unwrap();
     shipping(&twin).await;
-    let generation = |engine: &Engine| engine.backup_status().unwrap().generation;
+    let generation = |engine: &Engine| status(engine).generation;
     assert_eq!(generation(&engine), generation(&twin), "its log proves that it may go on");
     // Neither knows of the other until heads are stored, every ten seconds.
     let mut value = 10;

@@ -28,26 +28,84 @@ pub struct Server {
 impl Server {
     /// Makes a cluster and starts a server on it.
     pub fn start() -> Self {
+        Self::start_with(|data| {
+            let password = data.with_file_name("password");
+            std::fs::write(&password, PASSWORD).expect("the password's file");
+            programs::give_away(&password);
+            programs::run(&[
+                "initdb",
+                "--pgdata",
+                path(data),
+                "--username=sixfold",
+                "--pwfile",
+                path(&password),
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--no-sync",
+            ]);
+        })
+    }
+
+    /// Starts a server on a data folder that was restored: `make` makes it. The server may read `log`, from where it
+    /// recovers.
+    pub fn start_restored(log: &Path, make: impl FnOnce(&Path)) -> Self {
+        Self::start_with(|data| {
+            make(data);
+            programs::give_all_away(data);
+            programs::give_all_away(log);
+        })
+    }
+
+    fn start_with(make: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         programs::give_away(folder.path());
-        let password = folder.path().join("password");
-        std::fs::write(&password, PASSWORD).expect("the password's file");
-        programs::give_away(&password);
-        let data = folder.path().join("data");
-        programs::run(&[
-            "initdb",
-            "--pgdata",
-            path(&data),
-            "--username=sixfold",
-            "--pwfile",
-            path(&password),
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-            "--no-sync",
-        ]);
+        make(&folder.path().join("data"));
         let server = Self { folder, port: free_port() };
         server.start_again();
         server
+    }
+
+    /// Runs a statement as the superuser and gives what it answers.
+    pub fn ask(&self, sql: &str) -> String {
+        programs::output(&[
+            "psql",
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "--dbname",
+            &self.url(),
+            "-c",
+            sql,
+        ])
+    }
+
+    /// Ends it as the loss of its machine would: all its processes are killed and its data folder is gone.
+    pub fn lose(&self) {
+        let data = self.folder.path().join("data");
+        let pid = std::fs::read_to_string(data.join("postmaster.pid")).expect("its process");
+        let postmaster: i32 = pid.lines().next().and_then(|line| line.parse().ok()).expect("a number");
+        let children = std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"));
+        let children = children.expect("its children");
+        let all = [postmaster]
+            .into_iter()
+            .chain(children.split_whitespace().filter_map(|child| child.parse().ok()));
+        for pid in all.filter_map(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        wait_for("the server is gone", || {
+            !Path::new(&format!("/proc/{postmaster}/stat")).exists() || is_zombie(postmaster)
+        });
+        std::fs::remove_dir_all(data).expect("its data folder goes");
+    }
+
+    /// Starts it again, at the same port, on a data folder that was restored; see [`Server::start_restored`].
+    pub fn start_again_restored(&self, log: &Path, make: impl FnOnce(&Path)) {
+        let data = self.folder.path().join("data");
+        make(&data);
+        programs::give_all_away(&data);
+        programs::give_all_away(log);
+        self.start_again();
     }
 
     /// Has it speak TLS and refuse whoever does not; gives the file of the certificate to trust.
@@ -115,6 +173,12 @@ impl Drop for Server {
         let data = self.folder.path().join("data");
         programs::try_run(&["pg_ctl", "stop", "-m", "immediate", "--silent", "--pgdata", path(&data)]);
     }
+}
+
+/// Tells whether a process has ended and only its entry is left.
+fn is_zombie(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
 }
 
 fn path(path: &Path) -> &str {

@@ -13,6 +13,13 @@ pub(super) fn run(command: &[&str]) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Runs one of PostgreSQL's programs and gives what it says; a failure fails the test.
+pub(super) fn output(command: &[&str]) -> String {
+    let output = prepare(command).output().expect("PostgreSQL's programs run");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 /// Runs one of PostgreSQL's programs whatever comes of it.
 pub(super) fn try_run(command: &[&str]) {
     let _ = prepare(command).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -32,6 +39,14 @@ fn prepare(command: &[&str]) -> Command {
 pub(super) fn give_away(path: &Path) {
     if let Some(user) = other_user() {
         let status = Command::new("chown").arg(user).arg(path).status().expect("chown runs");
+        assert!(status.success(), "{} is given to {user}", path.display());
+    }
+}
+
+/// Gives a folder with all that is in it to that user.
+pub(super) fn give_all_away(path: &Path) {
+    if let Some(user) = other_user() {
+        let status = Command::new("chown").args(["-R", user]).arg(path).status().expect("chown runs");
         assert!(status.success(), "{} is given to {user}", path.display());
     }
 }

@@ -7,7 +7,7 @@ use crate::engine::failures::not_done;
 
 /// Why a statement or a connection failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// What the server or the driver said.
     #[error("{}", describe(.0))]
     Said(#[from] tokio_postgres::Error),

@@ -17,6 +17,7 @@ use super::fault::{Fault, Verdict};
 use super::link::Link;
 use super::session::Session;
 use super::signal::Signal;
+use super::transfer::MARK;
 use crate::engine::failures::{FailureLog, not_done};
 use crate::engine::wakes::Topic;
 use crate::{Error, figures};
@@ -250,7 +251,15 @@ impl<B: Batch> Lane<B> {
                     }
                 };
                 match row.get::<_, Option<&str>>(0) {
-                    Some("committed") => Some(Some(true)),
+                    // Committed here: a server that crashed meanwhile has not waited for its standbys, of which a backup
+                    // may be one. A later commit that is answered proves that they have this one too.
+                    Some("committed") => match session.run(MARK).await {
+                        Ok(()) => Some(Some(true)),
+                        Err(_) => {
+                            self.link.discard(&session).await;
+                            None
+                        }
+                    },
                     Some("aborted") => Some(Some(false)),
                     Some(_) => None,
                     None => Some(None),

@@ -9,7 +9,7 @@
 mod declared;
 mod document;
 mod draft;
-mod fault;
+pub(crate) mod fault;
 mod find;
 mod job_rows;
 mod jobs;
@@ -19,11 +19,12 @@ mod pipeline;
 mod readers;
 mod records;
 mod schema;
-mod session;
+pub(crate) mod session;
 mod signal;
 mod tls;
 pub(crate) mod transfer;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -48,6 +49,7 @@ use self::signal::Signal;
 use super::failures::FailureLog;
 use super::waits::Wait;
 use super::wakes::{Topic, Wakes};
+use crate::backup::postgres::Receiving;
 use crate::engine::OpenError;
 use crate::job::backoff::Backoff;
 use crate::job::{JobFilter, JobPage, QueueFigures};
@@ -88,12 +90,24 @@ struct Inner {
     /// Cancelled when the thread has ended, asked or not.
     ended: CancellationToken,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The continuous backup, if one is configured.
+    receiving: Option<Receiving>,
 }
 
 impl Postgres {
-    /// Connects, brings the schema up and starts the engine's thread.
-    pub(super) fn open(config: &Config, url: &Secret) -> Result<Self, OpenError> {
+    /// Connects, brings the schema up and starts the engine's thread; `data` is where a backup tries restores out.
+    pub(super) fn open(config: &Config, url: &Secret, data: &Path) -> Result<Self, OpenError> {
         figures::declare();
+        // First: in mode `sync` the server's commits, the schema's too, wait for its receiver.
+        let receiving = Receiving::start(&config.backup, url, data)?;
+        let opened = Self::open_with(config, url, receiving.clone());
+        if let (Err(_), Some(receiving)) = (&opened, &receiving) {
+            receiving.close();
+        }
+        opened
+    }
+
+    fn open_with(config: &Config, url: &Secret, receiving: Option<Receiving>) -> Result<Self, OpenError> {
         let url = url.clone();
         let config = config.clone();
         let (opened, opening) = blocking::sync_channel(1);
@@ -143,6 +157,7 @@ impl Postgres {
             stop,
             ended,
             thread,
+            receiving,
         })))
     }
 
@@ -156,7 +171,18 @@ impl Postgres {
                 Operation::Once { .. } => continue,
             });
         }
+        self.check_backup()?;
         enter(&self.0.transactions, transaction.clone()).await
+    }
+
+    /// Refuses a write that the backup could not hold, if that is the policy.
+    fn check_backup(&self) -> Result<(), Error> {
+        self.0.receiving.as_ref().and_then(Receiving::refusal).map_or(Ok(()), Err)
+    }
+
+    /// Gives the continuous backup, if one is configured.
+    pub(super) fn receiving(&self) -> Option<&Receiving> {
+        self.0.receiving.as_ref()
     }
 
     pub(super) async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
@@ -168,6 +194,7 @@ impl Postgres {
         if self.0.readers.declared(namespace, &declaration.collection).await?.holds(declaration) {
             return Ok(());
         }
+        self.check_backup()?;
         let declared = declared::declare(&self.0.server, namespace, declaration).await?;
         self.0.declarations.note(namespace, &declaration.collection, declared);
         Ok(())
@@ -192,6 +219,7 @@ impl Postgres {
     pub(super) async fn command(&self, command: &JobCommand) -> Result<Vec<Job>, Error> {
         let JobCommand::Claim { queues, wait_ms, .. } = command else {
             figures::count(name(command));
+            self.check_backup()?;
             return enter(&self.0.commands, command.clone()).await;
         };
         let topics = queues.iter().cloned().map(Topic::Queue).collect();
@@ -200,6 +228,7 @@ impl Postgres {
             let due = self.0.readers.next_due(queues).await?;
             if due.is_some_and(|due| due.is_zero()) {
                 figures::count("claim");
+                self.check_backup()?;
                 let claimed = enter(&self.0.commands, command.clone()).await?;
                 // Another worker may have been quicker.
                 if !claimed.is_empty() {
@@ -266,6 +295,10 @@ impl Inner {
         self.stop.cancel();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();
+        }
+        // Last: what was being written may wait for it.
+        if let Some(receiving) = &self.receiving {
+            receiving.close();
         }
     }
 }

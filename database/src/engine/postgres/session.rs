@@ -38,11 +38,11 @@ const SETTINGS: &str = include_str!("sql/session.sql");
 const TIMELINE: &str = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)";
 
 /// What a connection's notifications go to.
-pub(super) type Listener = Box<dyn Fn(tokio_postgres::Notification) + Send>;
+pub(crate) type Listener = Box<dyn Fn(tokio_postgres::Notification) + Send>;
 
 /// Where to connect, and the runtime that drives the connections.
 #[derive(Clone)]
-pub(super) struct Server {
+pub(crate) struct Server {
     config: Config,
     /// Set when the URL asks for it.
     tls: Option<Tls>,
@@ -58,11 +58,11 @@ impl std::fmt::Debug for Server {
 }
 
 /// An open connection; it closes when it is dropped, whatever is under way.
-pub(super) struct Session {
+pub(crate) struct Session {
     client: Client,
     statements: Mutex<HashMap<Arc<str>, Statement>>,
     /// The server's history when it was opened.
-    pub(super) timeline: String,
+    pub(crate) timeline: String,
     _driver: AbortOnDropHandle<()>,
 }
 
@@ -74,7 +74,7 @@ impl std::fmt::Debug for Session {
 
 impl Server {
     /// Takes the place a URL names, with our deadlines where it names none.
-    pub(super) fn new(url: &str, runtime: Handle) -> Result<Self, OpenError> {
+    pub(crate) fn new(url: &str, runtime: Handle) -> Result<Self, OpenError> {
         let (url, roots) = without_roots(url);
         // The parser's own error may repeat a password.
         let unreadable = |_| OpenError::Config { reason: "database.url: it cannot be read".to_owned() };
@@ -98,17 +98,17 @@ impl Server {
         config.keepalives_idle(KEEPALIVE_IDLE);
         // Of several hosts the one that takes writes.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        let schema = schema_of(config.get_options().unwrap_or_default()).into();
+        let schema = schema_in(config.get_options().unwrap_or_default()).into();
         Ok(Self { config, tls, schema, runtime })
     }
 
     /// Names the schema the tables are in; notifications go by its name too.
-    pub(super) fn schema(&self) -> &str {
+    pub(crate) fn schema(&self) -> &str {
         &self.schema
     }
 
     /// Connects, makes the settings and prepares the statements.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         statements: &'static [&'static str],
         listener: Option<Listener>,
@@ -179,12 +179,12 @@ impl Server {
 
 impl Session {
     /// Tells whether the connection has ended.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
 
     /// Gives a statement, preparing it with its first use.
-    pub(super) async fn prepare(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+    pub(crate) async fn prepare(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
         if let Some(statement) = self.lock().get(sql) {
             return Ok(statement.clone());
         }
@@ -197,7 +197,7 @@ impl Session {
     }
 
     /// Asks for rows. What is awaited together travels together: the statement is sent with the first poll.
-    pub(super) async fn query(
+    pub(crate) async fn query(
         &self,
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
@@ -207,7 +207,7 @@ impl Session {
     }
 
     /// Asks for just one row.
-    pub(super) async fn query_one(
+    pub(crate) async fn query_one(
         &self,
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
@@ -217,7 +217,7 @@ impl Session {
     }
 
     /// Does a statement that answers nothing.
-    pub(super) async fn execute(
+    pub(crate) async fn execute(
         &self,
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
@@ -227,7 +227,7 @@ impl Session {
     }
 
     /// Does several statements without values, such as a step of the schema.
-    pub(super) async fn run(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+    pub(crate) async fn run(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
         self.client.batch_execute(sql).await
     }
 
@@ -236,8 +236,15 @@ impl Session {
     }
 }
 
-/// Gives the schema a URL chooses by `options=-csearch_path=NAME`, or ours.
-fn schema_of(options: &str) -> &str {
+/// Gives the schema a URL chooses, or ours.
+pub(crate) fn schema_of(url: &str) -> String {
+    let config: Option<Config> = without_roots(url).0.parse().ok();
+    let options = config.as_ref().and_then(Config::get_options).unwrap_or_default();
+    schema_in(options).to_owned()
+}
+
+/// Gives the schema that options choose by `-csearch_path=NAME`, or ours.
+fn schema_in(options: &str) -> &str {
     let chosen = options.split_once("search_path=").map_or("", |(_, chosen)| chosen);
     let end = chosen.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(chosen.len());
     match &chosen[..end] {
@@ -252,9 +259,9 @@ mod tests {
 
     #[test]
     fn a_url_may_choose_another_schema() {
-        assert_eq!(schema_of("-csearch_path=shop_2 -cwork_mem=1MB"), "shop_2");
-        assert_eq!(schema_of("-c search_path=a,b"), "a");
-        assert_eq!(schema_of("-csearch_path=\"; DROP"), SCHEMA);
-        assert_eq!(schema_of(""), SCHEMA);
+        assert_eq!(schema_in("-csearch_path=shop_2 -cwork_mem=1MB"), "shop_2");
+        assert_eq!(schema_in("-c search_path=a,b"), "a");
+        assert_eq!(schema_in("-csearch_path=\"; DROP"), SCHEMA);
+        assert_eq!(schema_in(""), SCHEMA);
     }
 }

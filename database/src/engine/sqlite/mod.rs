@@ -40,7 +40,7 @@ pub(crate) use self::owner::Owner;
 use self::readers::Readers;
 use self::upkeep::Upkeep;
 use self::writer::{Done, Task, Work, Writer};
-use crate::backup::{Shipping, ShippingParts, Standing};
+use crate::backup::{Shipping, ShippingParts};
 use crate::engine::OpenError;
 use crate::engine::failures::FailureLog;
 use crate::engine::wakes::Wakes;
@@ -250,11 +250,6 @@ impl Sqlite {
     /// Tells whether the last commit succeeded, and when that changes.
     pub(super) fn writable(&self) -> watch::Receiver<bool> {
         self.0.writable.clone()
-    }
-
-    /// Tells whether commits reach the backup's destination, and when that changes; `None` without one.
-    pub(super) fn standing(&self) -> Option<watch::Receiver<Standing>> {
-        self.0.shipping.as_ref().map(Shipping::standing)
     }
 
     /// Gives the continuous backup, if there is one.

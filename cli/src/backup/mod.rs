@@ -1,16 +1,21 @@
 //! `sixfold database backup | restore | verify | copy | credential`.
+//!
+//! What differs by engine is in [`kept`] (what lies at the destination) and [`status`].
 
-use std::path::{Path, PathBuf};
+mod kept;
+mod status;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use database::backup::{self, BackupError, DrillReport, Recovery, Report, Standing, Status, Target};
+use database::backup::{self, BackupError, DrillReport, Report};
 use database::{Remote, copy};
-use jiff::Timestamp;
 
+use self::kept::Kept;
 use crate::args::{BackupAction, DatabaseAction};
 use crate::progress::Bar;
 use crate::settings::Settings;
-use crate::{EXIT_FAILED, run, table, terminal};
+use crate::{EXIT_FAILED, run, terminal};
 
 /// The folder in the data folder that verify and drill work in.
 const SCRATCH: &str = "backup-scratch-command";
@@ -31,14 +36,15 @@ pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::R
             anyhow::bail!("name a file to write, or now, list, verify, drill or status")
         }
         DatabaseAction::Restore { at: Some(at), to, force, .. } => {
-            return run::block_on(restore_at(settings, at, to.as_ref().unwrap_or(data), *force));
+            let restoring = async { Kept::open(settings)?.restore(at, to.as_deref(), data, *force).await };
+            run::block_on(restoring)?;
         }
         DatabaseAction::Restore { file: Some(file), force, .. } => {
             let restored = backup::restore(file, data, *force).map_err(explain_force)?;
             print_report("restored", &restored);
         }
         DatabaseAction::Restore { .. } => {
-            anyhow::bail!("name a file a backup wrote, or --at TIME|COMMIT|latest")
+            anyhow::bail!("name a file a backup wrote, or --at and a moment of the continuous backup")
         }
         DatabaseAction::Verify { file } => print_report("verified", &backup::verify(file)?),
         DatabaseAction::Copy { from, to, .. } => {
@@ -68,9 +74,9 @@ async fn continuous(settings: &Settings, action: &BackupAction) -> anyhow::Resul
             let role = role();
             let stored = Bar::watch(&role, role.store_base()).await?;
             let size = process::size::format(stored.size_bytes);
-            terminal::say(format_args!("stored a base of commit {}, {size}", stored.commit));
+            terminal::say(format_args!("stored a base up to {}, {size}", stored.position));
         }
-        BackupAction::List => list(&Recovery::open(&settings.database.backup)?).await?,
+        BackupAction::List => terminal::say(Kept::open(settings)?.list().await?.trim_end()),
         BackupAction::Verify { deep } => return verify(settings, *deep).await,
         BackupAction::Drill => {
             let role = role();
@@ -81,82 +87,20 @@ async fn continuous(settings: &Settings, action: &BackupAction) -> anyhow::Resul
                     terminal::say(
                         "the database does not run: what is restored is checked, and compared with nothing",
                     );
-                    let recovery = Recovery::open(&settings.database.backup)?;
-                    let bar = Bar::new("restoring");
-                    recovery
-                        .drill(&scratch(settings), |total| bar.begin(total), &|read| bar.add(read))
-                        .await?
+                    Kept::open(settings)?.drill(&scratch(settings)).await?
                 }
             }));
         }
         BackupAction::Status => match role().backup_status().await? {
             None => anyhow::bail!("database.backup.destination is not set: there is no continuous backup"),
-            Some(status) => return Ok(print_status(&status)),
+            Some(status) => return Ok(status::print(&status)),
         },
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn restore_at(settings: &Settings, at: &str, to: &Path, force: bool) -> anyhow::Result<ExitCode> {
-    let target = read_target(at)?;
-    let recovery = Recovery::open(&settings.database.backup)?;
-    let bar = Bar::new("restoring");
-    let restored = recovery.restore(target, to, force, |total| bar.begin(total), &|read| bar.add(read)).await;
-    drop(bar);
-    let (reached, report) = restored.map_err(explain_force)?;
-    let made = Timestamp::from_microsecond(reached.at).unwrap_or_default();
-    terminal::say(format_args!(
-        "restored commit {}, made at {made}, into {}: {} records, {} jobs, {}",
-        reached.commit,
-        report.file.display(),
-        report.records,
-        report.jobs,
-        process::size::format(report.size_bytes)
-    ));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Reads `latest`, a commit's number, or a time as in RFC 3339.
-fn read_target(text: &str) -> anyhow::Result<Target> {
-    if text == "latest" {
-        return Ok(Target::Latest);
-    }
-    if let Ok(number) = text.parse() {
-        return Ok(Target::Commit(number));
-    }
-    let time: Timestamp = text.parse().map_err(|_| {
-        anyhow::anyhow!("`{text}` is not `latest`, a commit's number or a time such as 2026-01-31T12:00:00Z")
-    })?;
-    Ok(Target::Time(time.as_microsecond()))
-}
-
-async fn list(recovery: &Recovery) -> anyhow::Result<()> {
-    let generations = recovery.list().await?;
-    let rows = generations.iter().map(|generation| {
-        let ((first, last), (began, ended)) = (generation.commits, generation.times);
-        let [bases, segments, merged] = generation.files;
-        vec![
-            generation.generation.clone(),
-            format!("{first} to {last}"),
-            format!("{began:.3}"),
-            format!("{ended:.3}"),
-            format!("{bases} + {segments} + {merged}"),
-            process::size::format(generation.size_bytes),
-            generation.fault.clone().unwrap_or_else(|| "whole".to_owned()),
-        ]
-    });
-    let heading = ["GENERATION", "COMMITS", "FROM", "TO", "BASES+SEGMENTS+MERGED", "SIZE", "STATE"];
-    terminal::say(table::render(&heading, &rows.collect::<Vec<_>>()).trim_end());
-    Ok(())
-}
-
 async fn verify(settings: &Settings, deep: bool) -> anyhow::Result<ExitCode> {
-    let recovery = Recovery::open(&settings.database.backup)?;
-    let bar = Bar::new("reading");
-    let found =
-        recovery.inspect(deep, &scratch(settings), |total| bar.begin(total), &|read| bar.add(read)).await;
-    drop(bar);
-    let found = found?;
+    let found = Kept::open(settings)?.inspect(deep, &scratch(settings)).await?;
     for (file, fault) in &found.faults {
         terminal::say(format_args!("{file}: {fault}"));
     }
@@ -177,51 +121,15 @@ fn scratch(settings: &Settings) -> PathBuf {
     settings.process.data.join(SCRATCH)
 }
 
-fn print_status(status: &Status) -> ExitCode {
-    let (standing, code) = match &status.standing {
-        Standing::Shipping => ("shipping".to_owned(), ExitCode::SUCCESS),
-        Standing::Starting => ("starting: the base of a generation is made".to_owned(), ExitCode::SUCCESS),
-        Standing::Unreachable { reason } => (format!("unreachable: {reason}"), ExitCode::from(EXIT_FAILED)),
-    };
-    let mode = match status.mode {
-        backup::Mode::Async => "async",
-        backup::Mode::Sync => "sync",
-    };
-    let mut rows = vec![
-        ("destination", format!("{} ({mode})", status.destination)),
-        ("state", standing),
-        ("generation", status.generation.clone().unwrap_or_else(|| "none yet".to_owned())),
-        ("commits", format!("{} made, {} shipped", status.committed, status.shipped)),
-        ("lag", format!("{} commits, {:.3} s", status.lag_commits, status.lag_seconds)),
-    ];
-    if let Some((commit, at)) = status.base {
-        rows.push(("last base", format!("commit {commit} at {at:.3}")));
-    }
-    rows.push((
-        "last drill",
-        match &status.drill {
-            None => "none since the start".to_owned(),
-            Some(drill) => describe_drill(drill),
-        },
-    ));
-    if let Some(progress) = &status.progress {
-        rows.push(("now", format!("{}: {} of {} bytes", progress.what, progress.done, progress.total)));
-    }
-    for (what, how) in rows {
-        terminal::say(format_args!("{what:<12} {how}"));
-    }
-    code
-}
-
 fn print_drill(drill: &DrillReport) -> ExitCode {
     terminal::say(describe_drill(drill));
     if drill.fault.is_none() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
 }
 
 fn describe_drill(drill: &DrillReport) -> String {
-    let DrillReport { at, commit, seconds, fault } = drill;
+    let DrillReport { at, position, seconds, fault } = drill;
     match fault {
-        None => format!("good: commit {commit} restored in {seconds:.1} s, at {at:.3}"),
+        None => format!("good: {position} restored in {seconds:.1} s, at {at:.3}"),
         Some(fault) => format!("FAILED at {at:.3}: {fault}"),
     }
 }
@@ -249,18 +157,4 @@ fn print_report(done: &str, report: &Report) {
         report.sequence,
         process::size::format(report.size_bytes)
     ));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_is_the_latest_a_commit_or_a_time() {
-        assert_eq!(read_target("latest").unwrap(), Target::Latest);
-        assert_eq!(read_target("42").unwrap(), Target::Commit(42));
-        assert_eq!(read_target("1970-01-01T00:00:01.5Z").unwrap(), Target::Time(1_500_000));
-        assert_eq!(read_target("1970-01-01T01:00:01+01:00").unwrap(), Target::Time(1_000_000));
-        assert!(read_target("yesterday").unwrap_err().to_string().contains("yesterday"));
-    }
 }

@@ -1,0 +1,90 @@
+//! `backup status`: how far the destination is behind, as lines.
+
+use std::process::ExitCode;
+
+use database::backup::postgres::ReceivingStatus;
+use database::backup::{DrillReport, Mode, Progress, ShippingStatus, Standing, Status};
+
+use super::describe_drill;
+use crate::{EXIT_FAILED, terminal};
+
+/// What is said of one thing.
+type Row = (&'static str, String);
+
+/// Prints a status; the exit code tells whether the backup is well.
+pub(super) fn print(status: &Status) -> ExitCode {
+    let (standing, rows) = match status {
+        Status::Sqlite(status) => (&status.standing, of_sqlite(status)),
+        Status::Postgres(status) => (&status.standing, of_postgres(status)),
+    };
+    for (what, how) in rows {
+        terminal::say(format_args!("{what:<12} {how}"));
+    }
+    match standing {
+        Standing::Shipping | Standing::Starting => ExitCode::SUCCESS,
+        Standing::Unreachable { .. } | Standing::NotSynchronous { .. } | Standing::KeptOff { .. } => {
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+fn of_sqlite(status: &ShippingStatus) -> Vec<Row> {
+    let mut rows = vec![
+        ("destination", format!("{} ({})", status.destination, mode(status.mode))),
+        ("state", state(&status.standing)),
+        ("generation", status.generation.clone().unwrap_or_else(|| "none yet".to_owned())),
+        ("commits", format!("{} made, {} shipped", status.committed, status.shipped)),
+        ("lag", format!("{} commits, {:.3} s", status.lag_commits, status.lag_seconds)),
+    ];
+    if let Some((commit, at)) = status.base {
+        rows.push(("last base", format!("commit {commit} at {at:.3}")));
+    }
+    end(&mut rows, status.drill.as_ref(), status.progress.as_ref());
+    rows
+}
+
+fn of_postgres(status: &ReceivingStatus) -> Vec<Row> {
+    let waits = if status.is_synchronous { "wait for it" } else { "do not wait for it" };
+    let mut rows = vec![
+        ("destination", format!("{} ({})", status.destination, mode(status.mode))),
+        ("state", state(&status.standing)),
+        ("generation", status.generation.clone().unwrap_or_else(|| "none yet".to_owned())),
+        ("log", format!("flushed to {}, received to {}", status.flushed, status.received)),
+        ("lag", format!("{} bytes, {:.3} s", status.lag_bytes, status.lag_seconds)),
+        (
+            "slot",
+            format!("{}, keeps {} on the server", status.slot, process::size::format(status.retained_bytes)),
+        ),
+        ("commits", waits.to_owned()),
+        ("receiver", format!("started {} times", status.receiver_starts)),
+    ];
+    if let Some((end, at)) = status.base {
+        rows.push(("last base", format!("{end} at {at:.3}")));
+    }
+    end(&mut rows, status.drill.as_ref(), status.progress.as_ref());
+    rows
+}
+
+fn end(rows: &mut Vec<Row>, drill: Option<&DrillReport>, progress: Option<&Progress>) {
+    rows.push(("last drill", drill.map_or_else(|| "none since the start".to_owned(), describe_drill)));
+    if let Some(Progress { what, done, total }) = progress {
+        rows.push(("now", format!("{what}: {done} of {total} bytes")));
+    }
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Async => "async",
+        Mode::Sync => "sync",
+    }
+}
+
+fn state(standing: &Standing) -> String {
+    match standing {
+        Standing::Shipping => "shipping".to_owned(),
+        Standing::Starting => "starting: the base of a generation is made".to_owned(),
+        Standing::Unreachable { reason } => format!("unreachable: {reason}"),
+        Standing::NotSynchronous { reason } => format!("not synchronous: {reason}"),
+        Standing::KeptOff { reason } => format!("kept off: {reason}"),
+    }
+}

@@ -1,0 +1,202 @@
+//! What is within the log, as pg_waldump reads it: whether every record is whole, and when the last commit was.
+//!
+//! It reads segments by their final names, so a folder of links gives those to segments that are still being received.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use rustix::process::Signal;
+
+use super::files;
+use super::lsn::{Lsn, SegmentName};
+use super::program::{Ended, Program, Stream};
+use super::tools::{Tool, Tools};
+use crate::backup::{BackupError, fault};
+
+/// Segments of the log, under the names by which PostgreSQL's programs look for them.
+#[derive(Debug)]
+pub(super) struct LogFolder {
+    folder: PathBuf,
+    segments: Vec<SegmentName>,
+    segment_bytes: u64,
+}
+
+impl LogFolder {
+    /// Makes a folder of links to segments of the log in `wal`.
+    pub(super) fn link(
+        folder: PathBuf,
+        wal: &Path,
+        segments: &[SegmentName],
+        segment_bytes: u64,
+    ) -> Result<Self, BackupError> {
+        files::remove(&folder)?;
+        files::make_private(&folder)?;
+        for segment in segments {
+            let link = folder.join(SegmentName { is_partial: false, ..*segment }.write(segment_bytes));
+            let file = wal.join(segment.write(segment_bytes));
+            // It may have been finished meanwhile.
+            let whole = wal.join(SegmentName { is_partial: false, ..*segment }.write(segment_bytes));
+            let file = if whole.exists() { whole } else { file };
+            symlink(&file, &link).map_err(|error| fault(&link, error))?;
+        }
+        // Where a timeline ends pg_waldump waits five seconds for the next segment. An empty one, which takes no space,
+        // has it end at once.
+        for segment in segments {
+            let next = SegmentName { number: segment.number + 1, is_partial: false, ..*segment };
+            let file = folder.join(next.write(segment_bytes));
+            match fs::File::create_new(&file) {
+                Ok(empty) => empty.set_len(segment_bytes).map_err(|error| fault(&file, error))?,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(fault(&file, error)),
+            }
+        }
+        Ok(Self { folder, segments: segments.to_owned(), segment_bytes })
+    }
+
+    /// Reads every record from a place on and gives the first that is not whole: its segment and what is wrong.
+    pub(super) async fn first_fault(
+        &self,
+        tools: &Tools,
+        start: Lsn,
+    ) -> Result<Option<(String, String)>, BackupError> {
+        let mut timelines: Vec<u32> = self.segments.iter().map(|segment| segment.timeline).collect();
+        timelines.dedup();
+        for (place, timeline) in timelines.iter().enumerate() {
+            let of = || self.segments.iter().filter(|segment| segment.timeline == *timeline);
+            let (Some(first), Some(last)) = (of().next(), of().next_back()) else { continue };
+            let mut command = tools.command(Tool::WalDump).map_err(BackupError::Settings)?;
+            command.arg("--quiet").arg("--path").arg(&self.folder);
+            command.args(["--timeline", &timeline.to_string()]);
+            // A later timeline's first segment begins with the end of the one before.
+            match place {
+                0 => command.args(["--start", &start.to_string()]),
+                _ => command.arg(SegmentName { is_partial: false, ..*first }.write(self.segment_bytes)),
+            };
+            let started = Program::start(command, None, Signal::TERM, |_, _| ());
+            let mut program = started.map_err(|error| fault(&self.folder, error))?;
+            let is_left = place + 1 < timelines.len();
+            if let Some(number) = where_broken(&program.end().await, self.segment_bytes, *last, is_left)? {
+                let segment = of().find(|segment| segment.number == number).unwrap_or(last);
+                let reason = "a record in it, or in the one before, is damaged".to_owned();
+                return Ok(Some((segment.write(self.segment_bytes), reason)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Finds when the last transaction was committed, looking from the end; `None` if none was.
+    pub(super) async fn last_commit(&self, tools: &Tools) -> Result<Option<Timestamp>, BackupError> {
+        for segment in self.segments.iter().rev() {
+            let name = SegmentName { is_partial: false, ..*segment }.write(self.segment_bytes);
+            let mut command = tools.command(Tool::WalDump).map_err(BackupError::Settings)?;
+            command.arg("--path").arg(&self.folder).args(["--rmgr=Transaction", &name, &name]);
+            let last = Arc::new(Mutex::new(None));
+            let noted = Arc::clone(&last);
+            let note = move |stream: Stream, line: &str| {
+                if let Some(at) = read_commit(line).filter(|_| stream == Stream::Output) {
+                    *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+                }
+            };
+            let started = Program::start(command, None, Signal::TERM, note);
+            // That the log ends in the middle of a segment is what it fails with, as it should.
+            started.map_err(|error| fault(&self.folder, error))?.end().await;
+            let found = *last.lock().unwrap_or_else(PoisonError::into_inner);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for LogFolder {
+    fn drop(&mut self) {
+        let _ = files::remove(&self.folder);
+    }
+}
+
+/// Tells in which segment reading ended too early; `None` where the log may end there: after its last whole segment,
+/// within one that is being received, or, where the timeline was left (`is_left`), anywhere in its last one.
+fn where_broken(
+    ended: &Ended,
+    segment_bytes: u64,
+    last: SegmentName,
+    is_left: bool,
+) -> Result<Option<u64>, BackupError> {
+    if ended.is_success() {
+        return Ok(None);
+    }
+    let said = ended.reason();
+    match place_of(&said, segment_bytes) {
+        Some(number) if number > last.number || (number == last.number && (last.is_partial || is_left)) => {
+            Ok(None)
+        }
+        Some(number) => Ok(Some(number)),
+        None => Err(BackupError::Log { reason: said }),
+    }
+}
+
+/// Reads which segment a complaint of pg_waldump is about: one it names, or that of the last place it names.
+fn place_of(said: &str, segment_bytes: u64) -> Option<u64> {
+    let words = || said.split(|c: char| !(c.is_ascii_alphanumeric() || c == '/'));
+    let named = words().filter_map(|word| SegmentName::read(word, segment_bytes)).next_back();
+    let place = || words().filter_map(|word| word.parse::<Lsn>().ok()).next_back();
+    named.map(|name| name.number).or_else(|| place().map(|place| place.segment(segment_bytes)))
+}
+
+/// Reads the time of a commit: `… desc: COMMIT 2026-11-25 22:01:02.123456 UTC; …`.
+fn read_commit(line: &str) -> Option<Timestamp> {
+    let (_, rest) = line.split_once("desc: COMMIT")?;
+    let rest = rest.strip_prefix("_PREPARED").unwrap_or(rest);
+    let (time, _) = rest.split_once(" UTC")?;
+    // Of a prepared one its number comes first.
+    let time = time.rsplit_once(": ").map_or(time, |(_, time)| time).trim();
+    format!("{}Z", time.replace(' ', "T")).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: u64 = 16 << 20;
+
+    fn ended(said: &str) -> Ended {
+        Ended { status: None, said: vec![said.to_owned()] }
+    }
+
+    #[test]
+    fn where_the_log_ends_is_told_from_where_it_is_broken() {
+        let last = SegmentName { timeline: 1, number: 5, is_partial: true };
+        let broken = |said: &str, last, is_left| where_broken(&ended(said), BYTES, last, is_left).unwrap();
+        let at = |place: &str| {
+            format!(
+                "pg_waldump: error: error in WAL record at 0/3000060: invalid record length at {place}: wanted 24, got 0"
+            )
+        };
+        assert_eq!(broken(&at("0/5000100"), last, false), None);
+        assert_eq!(broken(&at("0/4000100"), last, false), Some(4));
+        let whole = SegmentName { is_partial: false, ..last };
+        assert_eq!(broken(&at("0/5000100"), whole, false), Some(5), "a finished segment is read to its end");
+        assert_eq!(broken(&at("0/5000100"), whole, true), None, "its timeline was left there");
+        let next =
+            "pg_waldump: error: could not find file \"000000010000000000000006\": No such file or directory";
+        assert_eq!(broken(next, whole, false), None);
+        let page = "pg_waldump: error: error in WAL record at 0/4000060: unexpected pageaddr 0/1000000 in log segment \
+                    000000010000000000000004, offset 8192";
+        assert_eq!(broken(page, last, false), Some(4));
+        assert!(where_broken(&ended("pg_waldump: error: no memory"), BYTES, last, false).is_err());
+    }
+
+    #[test]
+    fn the_time_of_a_commit_is_read() {
+        let line = "rmgr: Transaction len (rec/tot):     46/    46, tx:        738, lsn: 0/01529340, prev 0/01529308, \
+                    desc: COMMIT 2026-11-25 22:01:02.123456 UTC; subxacts: 5";
+        assert_eq!(read_commit(line), Some("2026-11-25T22:01:02.123456Z".parse().unwrap()));
+        let prepared = "desc: COMMIT_PREPARED gid one: 2026-11-25 22:01:02.1 UTC";
+        assert_eq!(read_commit(prepared), Some("2026-11-25T22:01:02.1Z".parse().unwrap()));
+        assert_eq!(read_commit("desc: ABORT 2026-11-25 22:01:02.123456 UTC"), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! From which base a moment is restored, and up to which segment of the log that needs: decided from the inventory.
+//!
+//! Where a segment is missing the answer is an error that names it, never an earlier state.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::chain;
+use super::inventory::{Base, Generation, Inventory};
+use super::lsn::{Lsn, SegmentName};
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// All that was received.
+    Latest,
+    /// The state at a time: with every transaction that was committed until then.
+    Time(Timestamp),
+    /// The state after the record of the log at this place.
+    Lsn(Lsn),
+    /// The state right after this transaction's commit.
+    Transaction(u64),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => f.write_str("the latest state"),
+            Self::Time(at) => write!(f, "the state at {at}"),
+            Self::Lsn(lsn) => write!(f, "the state at {lsn}"),
+            Self::Transaction(xid) => write!(f, "the state after transaction {xid}"),
+        }
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Nothing was ever finished.
+    #[error("the destination holds no base of a PostgreSQL server")]
+    Empty,
+    /// What is asked for lies before the oldest base.
+    #[error(
+        "{asked} lies before the oldest base: that was finished at {ended}, {end}, before transaction {xid}"
+    )]
+    TooOld {
+        /// What is asked for.
+        asked: String,
+        /// When the oldest base was finished.
+        ended: Timestamp,
+        /// Where.
+        end: Lsn,
+        /// Before which transaction.
+        xid: u64,
+    },
+    /// What is asked for was not received.
+    #[error("{asked} was not received: the log ends with {last}")]
+    TooNew {
+        /// What is asked for.
+        asked: String,
+        /// The last segment.
+        last: String,
+    },
+    /// A segment is missing or damaged.
+    #[error("generation {generation}: {file}: {reason}")]
+    Gap {
+        /// The generation.
+        generation: String,
+        /// The segment.
+        file: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// What to restore from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) generation: String,
+    pub(super) major: u32,
+    pub(super) segment_bytes: u64,
+    pub(super) base: Base,
+    /// The segments recovery reads, in order.
+    pub(super) segments: Vec<SegmentName>,
+    pub(super) target: Target,
+}
+
+impl Inventory {
+    /// Finds the way to a state: from the newest base that was finished before it.
+    pub(super) fn plan(&self, target: Target) -> Result<Plan, PlanError> {
+        let bases = || {
+            self.generations
+                .iter()
+                .flat_map(|generation| generation.bases.iter().map(move |base| (generation, base)))
+        };
+        let oldest = bases().next().ok_or(PlanError::Empty)?.1;
+        let is_before = |base: &Base| match target {
+            Target::Latest => true,
+            Target::Time(at) => base.ended <= at,
+            Target::Lsn(lsn) => base.end <= lsn,
+            Target::Transaction(xid) => base.next_xid <= xid,
+        };
+        // Generations are in order of time, and places grow only within one cluster's history: a restore goes back.
+        let (generation, base) = bases().rfind(|(_, base)| is_before(base)).ok_or_else(|| {
+            let Base { ended, end, next_xid: xid, .. } = *oldest;
+            PlanError::TooOld { asked: target.to_string(), ended, end, xid }
+        })?;
+        generation.plan(base, target)
+    }
+}
+
+impl Generation {
+    /// Finds the way to a state from one base.
+    pub(super) fn plan(&self, base: &Base, target: Target) -> Result<Plan, PlanError> {
+        let bytes = self.origin.segment_bytes;
+        let until = match target {
+            Target::Lsn(lsn) => Some(lsn.segment(bytes)),
+            // What was committed by a time is in the log by the start of a base begun after it.
+            Target::Time(at) => {
+                let later = self.bases.iter().find(|later| later.began > at && later.start >= base.end);
+                later.map(|later| later.start.segment(bytes))
+            }
+            Target::Latest | Target::Transaction(_) => None,
+        };
+        let stretch = chain::follow(self, base.timeline, base.start.segment(bytes), until);
+        if let Some(chain::Fault { file, reason }) = stretch.fault {
+            return Err(PlanError::Gap { generation: self.name.clone(), file, reason });
+        }
+        let last = stretch.segments.iter().map(|name| name.number).max().unwrap_or(0);
+        let needed = match target {
+            Target::Lsn(lsn) => lsn.segment(bytes),
+            _ => base.end.segment_before(bytes),
+        };
+        if last < needed {
+            let name = stretch.segments.last().map_or_else(String::new, |name| name.write(bytes));
+            return Err(PlanError::TooNew { asked: target.to_string(), last: name });
+        }
+        Ok(Plan {
+            generation: self.name.clone(),
+            major: self.origin.major,
+            segment_bytes: bytes,
+            base: base.clone(),
+            segments: stretch.segments,
+            target,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::chain::tests::{BYTES, generation, partial, segment};
+    use super::*;
+
+    /// A base that begins in one segment and ends in another, a second a segment.
+    pub(in super::super) fn base(start: u64, end: u64) -> Base {
+        let at = |number: u64| Timestamp::from_second(i64::try_from(number).unwrap()).unwrap();
+        Base {
+            name: format!("{start:04}"),
+            timeline: 1,
+            start: Lsn(start * BYTES + 40),
+            end: Lsn(end * BYTES + 80),
+            began: at(start),
+            ended: at(end),
+            next_xid: end * 10,
+            size_bytes: 1,
+        }
+    }
+
+    #[test]
+    fn the_newest_base_before_a_moment_is_chosen_and_the_log_after_it() {
+        let mut whole = generation((3..9).map(|number| segment(1, number)).chain([partial(1, 9)]).collect());
+        whole.bases = vec![base(3, 3), base(6, 7)];
+        let inventory = Inventory { generations: vec![whole] };
+        let from = |target| {
+            let plan = inventory.plan(target).unwrap();
+            (plan.base.name, plan.segments.len())
+        };
+        let at = |second| Target::Time(Timestamp::from_second(second).unwrap());
+        assert_eq!(from(Target::Latest), ("0006".into(), 4));
+        assert_eq!(from(at(7)), ("0006".into(), 4));
+        assert_eq!(from(at(6)), ("0003".into(), 7), "a base under way is no help");
+        assert_eq!(from(at(4)), ("0003".into(), 4), "what follows the next base's start is not needed");
+        assert_eq!(from(Target::Lsn(Lsn(5 * BYTES))), ("0003".into(), 3));
+        assert_eq!(from(Target::Transaction(70)), ("0006".into(), 4));
+        assert_eq!(from(Target::Transaction(69)), ("0003".into(), 7));
+        let too_old = inventory.plan(at(2)).unwrap_err();
+        assert!(too_old.to_string().contains("before the oldest base"), "{too_old}");
+        let too_new = inventory.plan(Target::Lsn(Lsn(12 * BYTES))).unwrap_err();
+        assert!(matches!(too_new, PlanError::TooNew { .. }), "{too_new}");
+        assert_eq!(Inventory::default().plan(Target::Latest), Err(PlanError::Empty));
+    }
+
+    #[test]
+    fn a_gap_is_an_error_where_it_matters_and_never_an_earlier_state() {
+        let mut broken = generation([3, 4, 6, 7, 8].map(|number| segment(1, number)).into());
+        broken.bases = vec![base(3, 3), base(7, 7)];
+        let inventory = Inventory { generations: vec![broken] };
+        inventory.plan(Target::Latest).unwrap();
+        inventory.plan(Target::Lsn(Lsn(4 * BYTES + 9))).unwrap();
+        let gap = inventory.plan(Target::Lsn(Lsn(5 * BYTES + 9))).unwrap_err();
+        assert!(gap.to_string().contains("000000010000000000000005: it is missing"), "{gap}");
+    }
+
+    #[test]
+    fn a_base_whose_own_log_was_not_received_restores_nothing() {
+        let mut young = generation(vec![segment(1, 3)]);
+        young.bases = vec![base(3, 4)];
+        let plan = Inventory { generations: vec![young] }.plan(Target::Latest);
+        assert!(matches!(plan, Err(PlanError::TooNew { .. })), "{plan:?}");
+    }
+}

@@ -1,0 +1,68 @@
+//! Every moment restores: by time, by place, by transaction, and the latest.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use database::backup::Mode;
+use database::backup::postgres::{Lsn, Target};
+use jiff::Timestamp;
+use rand::Rng;
+
+use crate::harness::{Bench, all_received, put};
+
+/// The states a server went through: a time, a place and the transaction after which it held each.
+type History = Vec<(Timestamp, Lsn, u64, BTreeMap<String, u64>)>;
+
+async fn write(
+    bench: &Bench,
+    engine: &database::Engine,
+    model: &mut BTreeMap<String, u64>,
+    history: &mut History,
+) {
+    for _ in 0..20 {
+        let (id, value) = (rand::rng().random_range(0..30), rand::rng().random_range(0..1000));
+        put(engine, id, value).await.unwrap();
+        model.insert(format!("{id:05}"), value);
+        // What another process asks the server for is of after the write and before the next.
+        let said = bench.server.ask(
+            "SELECT clock_timestamp() AT TIME ZONE 'UTC', pg_current_wal_lsn(), \
+             (SELECT max(xmin::text::bigint) FROM sixfold.records)",
+        );
+        let said: Vec<&str> = said.split('|').collect();
+        let time = format!("{}Z", said[0].replace(' ', "T")).parse().unwrap();
+        history.push((time, said[1].parse().unwrap(), said[2].parse().unwrap(), model.clone()));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_moment_restores_to_what_the_server_then_held() {
+    let bench = Bench::new();
+    let engine = bench.open(&bench.config(Mode::Async)).await;
+    let (mut model, mut history) = (BTreeMap::new(), History::new());
+    write(&bench, &engine, &mut model, &mut history).await;
+    let base = engine.store_base().await.unwrap();
+    assert!(base.size_bytes > 1 << 20, "{base:?}");
+    write(&bench, &engine, &mut model, &mut history).await;
+    all_received(&bench, &engine).await;
+    let runs: usize =
+        std::env::var("SIXFOLD_BACKUP_POINTS").map_or(1, |text| text.parse::<usize>().unwrap() / 10);
+    for _ in 0..runs {
+        let state = || history[rand::rng().random_range(0..history.len())].clone();
+        let (time, _, _, expected) = state();
+        assert_eq!(bench.restored(Target::Time(time)).await, expected, "at {time}");
+        let (_, place, _, expected) = state();
+        assert_eq!(bench.restored(Target::Lsn(place)).await, expected, "at {place}");
+        let (_, _, transaction, expected) = state();
+        assert_eq!(bench.restored(Target::Transaction(transaction)).await, expected, "after {transaction}");
+    }
+    // Nothing was committed since, which recovery alone would take for a failure.
+    assert_eq!(bench.restored(Target::Time(Timestamp::now())).await, model);
+    let before = Target::Time(history[0].0 - Duration::from_secs(3600));
+    let folder = tempfile::tempdir().unwrap();
+    let early = bench.recovery().restore(before, &folder.path().join("x"), |_| (), &|_| ()).await;
+    assert!(early.unwrap_err().to_string().contains("before the oldest base"));
+    engine.close();
+    // The server's last words were received too: what is restored is what was acknowledged.
+    assert_eq!(bench.restored(Target::Latest).await, model);
+}

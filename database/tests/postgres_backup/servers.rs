@@ -1,0 +1,99 @@
+//! Servers that must not be touched, that lack something, and whose commits do not wait.
+
+use std::path::Path;
+
+use database::backup::postgres::Target;
+use database::backup::{Mode, Standing};
+use database::{Config, Engine, Error};
+
+use crate::harness::{Bench, contents, put, status, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_archives_already_is_left_alone() {
+    let bench = Bench::new();
+    bench.server.ask("ALTER SYSTEM SET archive_mode = 'on'");
+    bench.server.ask("ALTER SYSTEM SET archive_command = 'test secret != %p'");
+    bench.server.crash();
+    bench.server.start_again();
+    let engine = Engine::open(&bench.config(Mode::Async), bench.data.path()).unwrap();
+    until("it keeps off", || matches!(status(&engine).standing, Standing::KeptOff { .. })).await;
+    let Standing::KeptOff { reason } = status(&engine).standing else { unreachable!() };
+    assert!(reason.contains("archive_command") && !reason.contains("secret"), "{reason}");
+    put(&engine, 1, 1).await.unwrap();
+    assert_eq!(bench.server.ask("SELECT count(*) FROM pg_replication_slots"), "0", "no slot is made");
+    assert_eq!(std::fs::read_dir(bench.destination.path()).unwrap().count(), 0);
+    assert!(engine.store_base().await.is_err());
+    engine.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_not_replicate_is_told_what_to_grant_and_then_it_goes() {
+    let bench = Bench::new();
+    bench.server.ask("CREATE ROLE clerk LOGIN PASSWORD 'secret word'");
+    bench.server.ask("CREATE SCHEMA sixfold AUTHORIZATION clerk");
+    let url = bench.server.url().replace("sixfold:p%40ss%20word", "clerk:secret%20word");
+    let config = Config { url: url.parse().unwrap(), ..bench.config(Mode::Async) };
+    let engine = Engine::open(&config, bench.data.path()).unwrap();
+    until("it is said", || matches!(status(&engine).standing, Standing::Unreachable { .. })).await;
+    let Standing::Unreachable { reason } = status(&engine).standing else { unreachable!() };
+    assert!(reason.contains("ALTER ROLE \"clerk\" REPLICATION"), "{reason}");
+    put(&engine, 1, 1).await.unwrap();
+    bench.server.ask("ALTER ROLE clerk REPLICATION");
+    until("it goes", || status(&engine).standing == Standing::Shipping).await;
+    let report = engine.drill().await.unwrap();
+    assert_eq!(report.fault, None);
+    // Where a process's environment can be read its password can, so that is the same user's; lines are everybody's.
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&line).contains("secret word"));
+    }
+    engine.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_programs_are_named_with_what_to_install() {
+    let bench = Bench::new();
+    let mut config = bench.config(Mode::Async);
+    config.backup.postgres.tools = Some(bench.data.path().to_owned());
+    let engine = Engine::open(&config, bench.data.path()).unwrap();
+    until("it is said", || matches!(status(&engine).standing, Standing::Unreachable { .. })).await;
+    let Standing::Unreachable { reason } = status(&engine).standing else { unreachable!() };
+    assert!(reason.contains("pg_receivewal") && reason.contains("install postgresql-client-"), "{reason}");
+    assert_eq!(
+        bench.server.ask("SELECT count(*) FROM pg_replication_slots"),
+        "0",
+        "no slot without a reader"
+    );
+    engine.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_mode_sync_nothing_is_written_until_the_server_s_commits_wait() {
+    let bench = Bench::new();
+    let engine = Engine::open(&bench.config(Mode::Sync), bench.data.path()).unwrap();
+    until("it is said", || matches!(status(&engine).standing, Standing::NotSynchronous { .. })).await;
+    let Standing::NotSynchronous { reason } = status(&engine).standing else { unreachable!() };
+    assert!(reason.contains("synchronous_standby_names = 'sixfold'"), "{reason}");
+    let refused = put(&engine, 1, 1).await.unwrap_err();
+    assert!(matches!(refused, Error::Unavailable { .. }), "{refused}");
+    // One of two is not enough: the other's word would do.
+    bench.server.ask("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (sixfold, other)'");
+    bench.server.ask("SELECT pg_reload_conf()");
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert!(matches!(status(&engine).standing, Standing::NotSynchronous { .. }));
+    bench.server.ask("ALTER SYSTEM SET synchronous_standby_names = 'sixfold'");
+    bench.server.ask("SELECT pg_reload_conf()");
+    until("it goes", || status(&engine).standing == Standing::Shipping).await;
+    assert!(status(&engine).is_synchronous);
+    put(&engine, 1, 1).await.unwrap();
+    // At once, without waiting for anything more: what was answered is at the destination.
+    let expected = std::collections::BTreeMap::from([("00001".to_owned(), 1)]);
+    assert_eq!(bench.restored(Target::Latest).await, expected);
+    bench.server.ask("ALTER SYSTEM RESET synchronous_standby_names");
+    bench.server.ask("SELECT pg_reload_conf()");
+    until("it is noticed", || matches!(status(&engine).standing, Standing::NotSynchronous { .. })).await;
+    assert!(put(&engine, 2, 2).await.is_err());
+    engine.close();
+    assert_eq!(contents(&bench.server.url()).await, expected);
+    assert!(Path::new(bench.destination.path()).join("postgresql").is_dir());
+}

@@ -35,7 +35,7 @@ pub use error::Error;
 pub use find::{Declaration, Find};
 pub use handle::Database;
 pub use job::{Job, JobCommand, JobState, NewJob};
-pub use record::{Page, Query, Record};
+pub use record::{Earlier, Page, Query, Record};
 pub use remote::Remote;
 pub use role::{bind, run};
 pub use transaction::{Committed, Operation, Outcome, Precondition, Transaction};

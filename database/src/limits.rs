@@ -61,6 +61,15 @@ pub(crate) fn check_transaction(transaction: &Transaction) -> Result<(), Error> 
             check_size("the patch", patch)
         }
         Operation::Delete { collection, id, .. } => check_record(collection, id),
+        Operation::Move { collection, id, to, .. } => {
+            check_record(collection, id)?;
+            check_name("collection", to)?;
+            match collection == to {
+                true => invalid("a record moves to another collection"),
+                false => Ok(()),
+            }
+        }
+        Operation::Trim { collection } => check_name("collection", collection),
         Operation::Enqueue { job } => check_job(job),
     })
 }
@@ -78,6 +87,10 @@ pub(crate) fn check_query(namespace: &str, query: &Query) -> Result<(), Error> {
         Query::Some { collection, ids } => {
             check_page(u32::try_from(ids.len()).unwrap_or(u32::MAX))?;
             ids.iter().try_for_each(|id| check_record(collection, id))
+        }
+        Query::History { collection, id, limit, .. } => {
+            check_record(collection, id)?;
+            check_page(*limit)
         }
         Query::Latest => Ok(()),
         Query::Answer { key } => check_key(key),

@@ -56,6 +56,18 @@ pub enum Query {
         /// The records' names; at most [`PAGE_LIMIT`].
         ids: Vec<String>,
     },
+    /// The earlier versions of a record, the latest first; answered with `earlier`.
+    History {
+        /// The collection.
+        collection: String,
+        /// The record's name.
+        id: String,
+        /// Only versions before this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<u64>,
+        /// The most versions of the page; at most [`PAGE_LIMIT`].
+        limit: u32,
+    },
     /// The sequence of the namespace's latest change.
     Latest,
     /// What a transaction that is to happen once was answered, if it did happen.
@@ -73,6 +85,12 @@ pub const PAGE_LIMIT: u32 = 1000;
 pub struct Page {
     /// The records.
     pub records: Vec<Record>,
+    /// Earlier versions of a record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
+    /// Whether there are more of them; the next page is those before the last of this one.
+    #[serde(default)]
+    pub has_earlier: bool,
     /// Where the next page of a list starts, when there is more; pass it as `after`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -88,6 +106,15 @@ pub struct Page {
     /// What a transaction was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
+}
+
+/// A version of a record that another took the place of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// The record as it was.
+    pub record: Record,
+    /// Until when it was that.
+    pub until: Timestamp,
 }
 
 /// What a transaction that is to happen once was answered.

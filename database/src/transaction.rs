@@ -18,6 +18,9 @@ pub struct Transaction {
 /// The most operations of one transaction.
 pub const OPERATION_LIMIT: usize = 1000;
 
+/// How many earlier versions one [`Operation::Trim`] removes at most.
+pub const TRIM_LIMIT: u32 = 500;
+
 /// The longest that a key of [`Operation::Once`] stands: a week.
 pub const KEEP_LIMIT_MS: u64 = 7 * 86_400_000;
 
@@ -58,6 +61,27 @@ pub enum Operation {
         /// What must hold for the transaction to happen.
         #[serde(default)]
         precondition: Precondition,
+    },
+    /// Moves a record to another collection under the same name, with when it was made and its earlier versions, and in
+    /// place of one that is there. To followers it is a deletion here and a creation or an update there.
+    Move {
+        /// The collection.
+        collection: String,
+        /// The record's name.
+        id: String,
+        /// The collection it moves to.
+        to: String,
+        /// What must hold for the transaction to happen.
+        #[serde(default)]
+        precondition: Precondition,
+        /// Likewise of the record's place there.
+        #[serde(default)]
+        target: Precondition,
+    },
+    /// Removes earlier versions of a collection's records whose time is over, at most [`TRIM_LIMIT`].
+    Trim {
+        /// The collection.
+        collection: String,
     },
     /// Has the transaction happen once; only as its first operation. While the key stands, the same transaction
     /// again does nothing and is answered with what was done then.
@@ -120,6 +144,8 @@ pub enum Outcome {
         /// The sequence of the change that removed it.
         version: u64,
     },
+    /// What was over is gone, or some of it.
+    Trimmed,
     /// The key was new, and the rest was done now.
     First,
     /// The key stood already: nothing was done, and the other outcomes are those of then.

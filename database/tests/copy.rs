@@ -38,12 +38,25 @@ fn by_mail() -> Declaration {
 /// Fills a database with some of everything.
 async fn fill(database: &Database) {
     database.declare("shop", &by_mail()).await.unwrap();
+    let notes = Declaration {
+        collection: "notes".into(),
+        history: 5,
+        history_age_ms: Some(3_600_000),
+        ..Declaration::default()
+    };
+    database.declare("shop", &notes).await.unwrap();
     let odd = json!({"mail": "a@b", "n": 1e16, "u": u64::MAX, "s": "x\0y\u{1}z", "o": {"ä": [null, -0.5]}});
     let once = Operation::Once { key: "k".into(), fingerprint: "f".into(), keep_ms: 3_600_000 };
     let job = |queue: &str| Operation::Enqueue { job: NewJob::new(queue, "send", json!({"n": 1e300})) };
     transact(database, "shop", vec![once, put("odd", odd), job("mail"), job("sms")]).await;
     for number in 0..150 {
         transact(database, "shop", vec![put(&format!("{number} ä"), json!({ "n": number }))]).await;
+    }
+    for n in [json!(0), json!(1e16), json!(2)] {
+        let Value::Object(data) = json!({ "n": n, "s": "x\0y" }) else { panic!("an object") };
+        let (collection, id) = ("notes".into(), "a".into());
+        let put = Operation::Put { collection, id, data, precondition: Precondition::None };
+        transact(database, "shop", vec![put]).await;
     }
     let gone =
         Operation::Delete {
@@ -72,16 +85,20 @@ async fn everything_moves_to_postgres_and_back_and_stays_the_same() {
     fill(&database).await;
     let list = Query::List { collection: "things".into(), after: None, limit: 1000 };
     let before = database.query("shop", &list).await.unwrap();
+    let history = Query::History { collection: "notes".into(), id: "a".into(), before: None, limit: 10 };
+    let earlier = database.query("shop", &history).await.unwrap();
+    assert_eq!(earlier.earlier.len(), 2);
     let changes = database.changes(None, 0, 1000, Duration::ZERO).await.unwrap();
     assert!(matches!(try_copy(&sqlite, &postgres).await, Err(CopyError::Open(_))), "it is in use");
     engine.close();
 
     let there = try_copy(&sqlite, &postgres).await.unwrap();
-    assert_eq!((there.records, there.jobs, there.answers), (151, 2, 1));
-    assert_eq!((there.changes, there.sequence), (153, 153));
+    assert_eq!((there.records, there.versions, there.jobs, there.answers), (152, 2, 2, 1));
+    assert_eq!((there.changes, there.sequence), (156, 156));
     let (engine, database) = open(&postgres);
     assert_eq!(database.query("shop", &list).await.unwrap(), before);
     assert_eq!(database.changes(None, 0, 1000, Duration::ZERO).await.unwrap(), changes);
+    assert_eq!(database.query("shop", &history).await.unwrap(), earlier);
     let filter = Filter::Compare {
         field: Field::new("mail").unwrap(),
         comparison: Comparison::Eq,
@@ -100,7 +117,7 @@ async fn everything_moves_to_postgres_and_back_and_stays_the_same() {
     let refused = database.transact(&Transaction { namespace: "shop".into(), operations: twice }).await;
     assert!(matches!(refused, Err(Error::NotUnique { .. })), "{refused:?}");
     let committed = Transaction { namespace: "shop".into(), operations: vec![put("new", json!({}))] };
-    assert_eq!(database.transact(&committed).await.unwrap().sequence, 154, "the sequence goes on");
+    assert_eq!(database.transact(&committed).await.unwrap().sequence, 157, "the sequence goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! What a service does beside answering: prepare, watch the database, follow changes, seal anew, sweep.
+//! What a service does beside answering: prepare, watch the database, follow changes, seal anew, purge, sweep.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::accounts::{Accounts, FirstAdmin};
 use crate::follower::Follower;
+use crate::purge::Purge;
 use crate::reseal::Reseal;
 
 /// How often a database that answers is asked whether it still does.
@@ -35,6 +36,8 @@ pub(crate) struct Background {
     pub(crate) declarations: Vec<Declaration>,
     /// Who is to be told of the first account.
     pub(crate) first_admin: Option<oneshot::Sender<FirstAdmin>>,
+    /// What removes what is kept only for a while.
+    pub(crate) purge: Purge,
     /// What seals sensitive fields anew.
     pub(crate) reseal: Reseal,
     /// What keeps the cache true to the change log.
@@ -63,7 +66,13 @@ impl Background {
                 // Whoever listens learns here that there is nothing to tell.
                 None => drop(first_admin),
             }
-            tokio::join!(self.watch_database(), self.follower.run(), self.reseal.run(), self.sweep());
+            tokio::join!(
+                self.watch_database(),
+                self.follower.run(),
+                self.reseal.run(),
+                self.purge.run(),
+                self.sweep()
+            );
         };
         tokio::select! {
             () = shutdown.requested() => {}

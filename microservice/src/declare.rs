@@ -1,6 +1,7 @@
 //! What a collection's settings declare to the database: indexes, and what is unique.
 
 use database::find::declaration::{COLUMN_LIMIT, INDEX_LIMIT};
+use database::find::field::UPDATED_AT;
 use database::find::{Column, Declaration, Field, Index, Kind};
 
 use crate::config::{self, Service};
@@ -11,11 +12,65 @@ type Refused = (&'static str, String);
 
 /// Declares every collection of a service.
 pub(crate) fn declarations(service: &Service) -> Result<Vec<Declaration>, String> {
-    let declare = |(name, settings): (&String, &config::Collection)| {
+    let mut declarations = Vec::new();
+    for (name, settings) in &service.collections {
         let schema = Schema::load(settings)?;
-        declaration(name, settings, &schema).map_err(|(part, reason)| format!("{name}.{part}: {reason}"))
+        let declaration = declaration(name, settings, &schema)
+            .map_err(|(part, reason)| format!("{name}.{part}: {reason}"))?;
+        if settings.soft_delete {
+            declarations.push(of_deleted(&declaration));
+        }
+        declarations.push(declaration);
+    }
+    Ok(declarations)
+}
+
+/// Names the collection where deleted records of a collection lie. No declared collection has a dot in its name, so it
+/// is nobody else's.
+pub(crate) fn deleted(collection: &str) -> String {
+    format!("{collection}.deleted")
+}
+
+/// Tells whether a collection is one where deleted records lie.
+pub(crate) fn is_deleted(collection: &str) -> bool {
+    collection.ends_with(".deleted")
+}
+
+/// Declares where deleted records lie: they are found as before, by when they were deleted too, and nothing of them is
+/// unique. Their histories came with them and grow older.
+fn of_deleted(declaration: &Declaration) -> Declaration {
+    let plain = |indexes: &[Index]| {
+        let mut plain: Vec<Index> = Vec::new();
+        for index in indexes {
+            let index = Index { unique: false, ..index.clone() };
+            if !plain.contains(&index) {
+                plain.push(index);
+            }
+        }
+        plain
     };
-    service.collections.iter().map(declare).collect()
+    let mut indexes = plain(&declaration.indexes);
+    if let Some(by_end) = by_end()
+        && !indexes.contains(&by_end)
+    {
+        indexes.push(by_end);
+    }
+    let mut dropped = plain(&declaration.dropped);
+    dropped.retain(|index| !indexes.contains(index));
+    Declaration {
+        collection: deleted(&declaration.collection),
+        indexes,
+        dropped,
+        scan: declaration.scan,
+        history: 0,
+        history_age_ms: declaration.history_age_ms,
+    }
+}
+
+/// The index by which deleted records are purged: they were last written when they were deleted.
+fn by_end() -> Option<Index> {
+    let column = Column { field: Field::new(UPDATED_AT)?, kind: Kind::Number, descending: false };
+    Some(Index { columns: vec![column], unique: false })
 }
 
 /// Declares one collection.
@@ -38,15 +93,25 @@ pub(crate) fn declaration(
     };
     let mut indexes = read("indexes", &settings.indexes, false)?;
     indexes.extend(read("unique", &settings.unique, true)?);
-    if indexes.len() > INDEX_LIMIT {
-        return Err(("indexes", format!("at most {INDEX_LIMIT}, unique ones included")));
+    // Deleted records have one more.
+    let most = if settings.soft_delete { INDEX_LIMIT - 1 } else { INDEX_LIMIT };
+    if indexes.len() > most {
+        return Err(("indexes", format!("at most {most}, unique ones included")));
     }
     let mut dropped = read("dropped_indexes", &settings.dropped_indexes, false)?;
     dropped.extend(read("dropped_unique", &settings.dropped_unique, true)?);
     if let Some(both) = dropped.iter().find(|dropped| indexes.contains(dropped)) {
         return Err(("dropped_indexes", format!("`{}` is declared too", both.fields().join(","))));
     }
-    Ok(Declaration { collection: name.to_owned(), indexes, dropped, scan: settings.scan })
+    let age = settings.history_age;
+    Ok(Declaration {
+        collection: name.to_owned(),
+        indexes,
+        dropped,
+        scan: settings.scan,
+        history: settings.history,
+        history_age_ms: (!age.is_zero()).then(|| u64::try_from(age.as_millis()).unwrap_or(u64::MAX).max(1)),
+    })
 }
 
 /// Names the fields of texts that an index has: such a text is bounded, since cursors carry it.

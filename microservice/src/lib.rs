@@ -19,6 +19,7 @@ mod fault;
 mod follower;
 mod json_patch;
 mod openapi;
+mod purge;
 mod query;
 mod reseal;
 mod role;

@@ -26,6 +26,7 @@ use crate::cursor::Keys;
 use crate::declare;
 use crate::follower::{Follower, OwnWrites};
 use crate::openapi;
+use crate::purge::Purge;
 use crate::reseal::Reseal;
 use crate::rules::Rules;
 use crate::schema::Schema;
@@ -77,6 +78,7 @@ pub fn bind(
             .filter(|sensitive| !sensitive.is_empty())
             .collect(),
     };
+    let purge = Purge::new(name, service, database.clone());
     let resources = match &accounts {
         Some(accounts) => accounts::routes(Arc::clone(accounts)),
         None => collection_routes(name, service, &database, &cache, &own_writes, Feeds::new(ending), keys)
@@ -101,6 +103,7 @@ pub fn bind(
         declarations,
         first_admin,
         reseal,
+        purge,
         follower,
         health: health.clone(),
     };

@@ -40,6 +40,13 @@ pub(crate) enum Grant {
     Own,
 }
 
+impl Grant {
+    /// Gives what two grants allow together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        if self == Self::All { other } else { self }
+    }
+}
+
 impl Rules {
     /// Reads the rules of a collection; the error names the setting and says what is wrong.
     pub(crate) fn read(
@@ -54,7 +61,15 @@ impl Rules {
             }
             None => None,
         };
-        let lists = [&rules.list, &rules.read, &rules.create, &rules.update, &rules.delete, &rules.sensitive];
+        let lists = [
+            &rules.list,
+            &rules.read,
+            &rules.create,
+            &rules.update,
+            &rules.delete,
+            &rules.sensitive,
+            &rules.deleted,
+        ];
         let names_owner = lists.into_iter().flatten().any(|rule| rule.iter().any(|role| role == OWNER));
         if names_owner && owner.is_none() {
             return Err(("rules", "`owner` is named, but the collection has no `owner` field".to_owned()));
@@ -62,7 +77,7 @@ impl Rules {
         let rows = match &rules.rows {
             Some(rows) => {
                 let kind_of = |field: &Field| schema.kind_of(field);
-                let asked = Reader { kind_of: &kind_of, page_limit: 1 }.read(rows);
+                let asked = Reader { kind_of: &kind_of, page_limit: 1, soft_delete: false }.read(rows);
                 let asked = asked.map_err(|reason| ("rules.rows", reason))?;
                 let filter = asked.filter.ok_or_else(|| ("rules.rows", "it has no condition".to_owned()))?;
                 if let Some(field) = filter.fields().into_iter().find(|field| settings.is_sensitive(field)) {
@@ -83,7 +98,8 @@ impl Rules {
         let is_own = |rule: &Option<Vec<String>>| {
             rule.as_ref().is_some_and(|rule| rule.iter().any(|role| role == OWNER))
         };
-        let owner = self.owner.iter().filter(|_| is_own(&self.settings.list));
+        let owner =
+            self.owner.iter().filter(|_| is_own(&self.settings.list) || is_own(&self.settings.deleted));
         self.rows.iter().flat_map(Filter::fields).chain(owner).collect()
     }
 
@@ -118,6 +134,11 @@ impl Rules {
     /// Decides who reads sensitive fields.
     pub(crate) fn grant_sensitive(&self, caller: Option<&Identity>) -> Result<Grant, Problem> {
         grant(Some(self.settings.sensitive.as_deref().unwrap_or_default()), caller)
+    }
+
+    /// Decides who sees deleted records, restores and purges them.
+    pub(crate) fn grant_deleted(&self, caller: Option<&Identity>) -> Result<Grant, Problem> {
+        grant(Some(self.settings.deleted.as_deref().unwrap_or_default()), caller)
     }
 
     /// Tells whether what a record holds decides who reads it.

@@ -20,6 +20,9 @@ const BUILT_IN: [(&str, &str); 2] = [
 /// The fields every representation carries, which no client sends.
 pub(crate) const RESERVED: [&str; 3] = ["id", "created_at", "updated_at"];
 
+/// The field that deleted records carry besides, where deletions are soft.
+pub(crate) const DELETED_AT: &str = "deleted_at";
+
 /// The most faults one answer lists; beyond it a person reads none.
 const FAULT_LIMIT: usize = 50;
 
@@ -65,6 +68,9 @@ impl Schema {
             .map_err(|error| error.to_string())?;
         let mut server_fields = collection.server_fields.clone();
         server_fields.extend(collection.owner.clone().map(|owner| (owner, Value::from(""))));
+        if collection.soft_delete {
+            server_fields.insert(DELETED_AT.to_owned(), Value::from(""));
+        }
         let defaults = collection.defaults.keys().cloned().collect();
         Ok(Self { document, validator, server_fields, defaults, sensitive: collection.sensitive.clone() })
     }

@@ -21,6 +21,7 @@ impl Digest {
     pub(crate) fn take(&mut self, item: &Item) -> Result<(), Error> {
         let count = match item {
             Item::Record { .. } => &mut self.summary.records,
+            Item::Earlier { .. } => &mut self.summary.versions,
             Item::Change(_) => &mut self.summary.changes,
             Item::Job(_) => &mut self.summary.jobs,
             Item::Answer { .. } => &mut self.summary.answers,

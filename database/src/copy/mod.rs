@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::digest::Digest;
 use crate::engine::{postgres, sqlite};
-use crate::{Change, Committed, Declaration, Error, Job, JobState, OpenError, Record, Url};
+use crate::{Change, Committed, Declaration, Earlier, Error, Job, JobState, OpenError, Record, Url};
 
 /// How many items travel together.
 pub(crate) const CHUNK: usize = 64;
@@ -27,6 +27,8 @@ const WAITING: usize = 2;
 pub struct Summary {
     /// How many records there are.
     pub records: u64,
+    /// How many earlier versions of them.
+    pub versions: u64,
     /// How many changes.
     pub changes: u64,
     /// How many jobs, ended ones included.
@@ -83,6 +85,10 @@ pub(crate) enum Item {
     Record {
         namespace: String,
         record: Record,
+    },
+    Earlier {
+        namespace: String,
+        version: Earlier,
     },
     Change(Change),
     Job(Box<Job>),

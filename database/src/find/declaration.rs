@@ -11,6 +11,12 @@ pub const INDEX_LIMIT: usize = 16;
 /// The most columns of one index.
 pub const COLUMN_LIMIT: usize = 4;
 
+/// The most earlier versions of a record.
+pub const HISTORY_LIMIT: u32 = 1000;
+
+/// The longest that an earlier version is kept by its age, in milliseconds: a hundred years.
+pub const HISTORY_AGE_LIMIT_MS: u64 = 100 * 366 * 86_400_000;
+
 /// What a collection declares.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declaration {
@@ -26,6 +32,12 @@ pub struct Declaration {
     /// Whether filters may ask about fields that no index has.
     #[serde(default)]
     pub scan: bool,
+    /// How many earlier versions of each record are kept; at most [`HISTORY_LIMIT`].
+    #[serde(default)]
+    pub history: u32,
+    /// How long each is kept, in milliseconds; until there are too many without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_age_ms: Option<u64>,
 }
 
 /// Fields by which records are found in order.
@@ -106,11 +118,33 @@ impl Column {
 }
 
 impl Declaration {
+    /// Declares what an engine keeps of a collection.
+    pub(crate) fn of_stored(
+        collection: String,
+        indexes: Vec<Index>,
+        scan: bool,
+        history: (u32, Option<i64>),
+    ) -> Self {
+        let history_age_ms = history.1.map(|age| u64::try_from(age / 1000).unwrap_or(0));
+        Self { collection, indexes, scan, history: history.0, history_age_ms, ..Self::default() }
+    }
+
+    /// Gives the age as it is stored, in microseconds.
+    pub(crate) fn history_age(&self) -> Option<i64> {
+        self.history_age_ms.map(|age| i64::try_from(age.saturating_mul(1000)).unwrap_or(i64::MAX))
+    }
+
     /// Checks that it is of a bounded size and makes sense.
     pub(crate) fn check(&self) -> Result<(), Error> {
         limits::check_name("collection", &self.collection)?;
         if self.indexes.len() > INDEX_LIMIT || self.dropped.len() > INDEX_LIMIT {
             return invalid(format!("a collection has at most {INDEX_LIMIT} indexes"));
+        }
+        if self.history > HISTORY_LIMIT {
+            return invalid(format!("a record has at most {HISTORY_LIMIT} earlier versions"));
+        }
+        if self.history_age_ms.is_some_and(|age| !(1..=HISTORY_AGE_LIMIT_MS).contains(&age)) {
+            return invalid(format!("an earlier version is kept 1 to {HISTORY_AGE_LIMIT_MS} ms"));
         }
         self.indexes.iter().chain(&self.dropped).try_for_each(Index::check)?;
         match self.dropped.iter().find(|dropped| self.indexes.contains(dropped)) {

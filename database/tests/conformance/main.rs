@@ -11,6 +11,7 @@ mod jobs;
 mod once;
 mod records;
 mod together;
+mod versions;
 mod writers;
 
 /// Makes each case a test for every engine and every handle.

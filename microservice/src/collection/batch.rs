@@ -25,6 +25,7 @@ use super::write::{ROUNDS, overtaken};
 use super::{Collection, is_record_name, method_not_allowed};
 use crate::body::{self, JSON};
 use crate::condition::{Conditions, entity_tag};
+use crate::declare::is_deleted;
 use crate::fault::problem_of;
 use crate::schema::escape;
 
@@ -251,7 +252,7 @@ fn place_of(lengths: &[usize], operation: usize) -> usize {
 
 fn respond(collections: &Collections, outcomes: Vec<Outcome>) -> Result<Response, Problem> {
     let result = |outcome: Outcome| match outcome {
-        Outcome::Written { mut record, created } => {
+        Outcome::Written { mut record, created } if !is_deleted(&record.collection) => {
             if let Some(collection) = collections.get(&record.collection) {
                 collection.sensitive.strip(&mut record.data);
             }

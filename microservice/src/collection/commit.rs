@@ -50,6 +50,6 @@ fn version(outcome: &Outcome) -> Option<u64> {
     match outcome {
         Outcome::Written { record, .. } => Some(record.version),
         Outcome::Deleted { version } => Some(*version),
-        Outcome::Enqueued { .. } | Outcome::First | Outcome::Repeated => None,
+        Outcome::Enqueued { .. } | Outcome::Trimmed | Outcome::First | Outcome::Repeated => None,
     }
 }

@@ -4,6 +4,7 @@
 //! breaks its connection off; what ends properly is whole. It is no snapshot: a record is as it was when
 //! its page was read.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use http::{HeaderMap, HeaderValue};
 use process::{Identity, Problem};
 
 use super::Collection;
+use super::deleted::Sources;
 use super::list::{malformed, read};
 use super::representation::Representation;
 use super::shown::Shown;
@@ -50,14 +52,17 @@ pub(super) async fn export(
     if asked.cursor.is_some() {
         return Err(malformed("`cursor` is of pages; an export has all of them"));
     }
+    let sources = Sources::of(collection, asked.deleted);
+    let grant = sources.grant(collection, caller.as_ref(), grant)?;
+    let mut places = VecDeque::from(sources.places(collection));
     let shown = Shown::decide(collection, caller.as_ref(), asked.fields)?;
     let find = Find {
         filter: collection.rules.narrow(caller.as_ref(), grant, asked.filter),
         order: asked.order,
         fields: shown.needed(collection),
-        ..Find::all(&collection.name, PAGE)
+        ..Find::all(places.pop_front().unwrap_or_default(), PAGE)
     };
-    let mut export = Export { collection: Arc::clone(collection), find, shown, is_over: false };
+    let mut export = Export { collection: Arc::clone(collection), find, places, shown, is_over: false };
     // The first page is read before the head is sent, so that what is wrong with the question is a problem.
     let first = export.next_page().await?;
     let rest = futures_util::stream::unfold(export, |mut export| async move {
@@ -79,6 +84,8 @@ struct Broken;
 struct Export {
     collection: Arc<Collection>,
     find: Find,
+    /// Where it goes on after this place.
+    places: VecDeque<String>,
     shown: Shown,
     is_over: bool,
 }
@@ -117,8 +124,13 @@ impl Export {
             let _ = serde_json::to_writer(&mut lines, &Representation::of(record, self.shown.fields()));
             lines.push(b'\n');
         }
-        self.is_over = page.position.is_none();
         self.find.after = page.position;
+        if self.find.after.is_none() {
+            match self.places.pop_front() {
+                Some(place) => self.find.collection = place,
+                None => self.is_over = true,
+            }
+        }
         Ok(Bytes::from(lines))
     }
 }

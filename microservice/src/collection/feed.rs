@@ -32,6 +32,7 @@ use super::list::{malformed, read};
 use super::representation::Representation;
 use super::shown::Shown;
 use crate::fault::{RETRY_AFTER, problem_of_read};
+use crate::query::Deleted;
 
 /// The field with which a client that was interrupted says what it saw last.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -79,6 +80,9 @@ pub(super) async fn follow(collection: &Arc<Collection>, request: Request) -> Re
     let query = request.uri().query().unwrap_or_default();
     let (after, query) = take_after(query)?;
     let asked = read(collection, &query)?;
+    if asked.deleted != Deleted::No {
+        return Err(malformed("`deleted` is of listings; changes tell of deletions by themselves"));
+    }
     if !asked.order.is_empty() || asked.cursor.is_some() {
         return Err(malformed("`order` and `cursor` are of listings; changes come as they happened"));
     }

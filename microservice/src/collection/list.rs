@@ -1,8 +1,9 @@
 //! Listing a collection: filtered, ordered, page by page.
 
+use aws_lc_rs::hmac;
 use axum::body::Body;
 use axum::response::Response;
-use database::find::Filter;
+use database::find::{Filter, Order, Position};
 use database::{Error, Find, Page, Query};
 use http::header::{CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderValue};
@@ -11,6 +12,7 @@ use process::{Identity, Problem};
 use serde::Serialize;
 
 use super::Collection;
+use super::deleted::Sources;
 use super::representation::Representation;
 use super::shown::Shown;
 use crate::body::JSON;
@@ -46,21 +48,24 @@ pub(super) async fn list(
     let grant = collection.rules.grant_list(caller.as_ref())?;
     let query = query.unwrap_or_default();
     let asked = read(collection, query)?;
-    let Asked { filter, order, limit, cursor, fields, count } = asked;
+    let Asked { filter, order, limit, cursor, fields, count, deleted } = asked;
+    let sources = Sources::of(collection, deleted);
+    let grant = sources.grant(collection, caller.as_ref(), grant)?;
     let shown = Shown::decide(collection, caller.as_ref(), fields)?;
     // A cursor is bound to what the caller may see, too.
     let filter = collection.rules.narrow(caller.as_ref(), grant, filter);
-    let question = Question { path: &collection.path, filter: filter.as_ref(), order: &order };
+    let walk = Walk { collection, sources, filter: filter.as_ref(), order: &order };
     let key = collection.keys.key().await.map_err(|error| problem_of_read(&error))?;
-    let after = match &cursor {
+    let (place, after) = match &cursor {
         Some(cursor) => {
-            let place = cursor::decode(key, question, cursor);
-            Some(place.ok_or_else(|| malformed("`cursor`: not one that this question was answered with"))?)
+            let place = walk.read(key, cursor);
+            place.ok_or_else(|| malformed("`cursor`: not one that this question was answered with"))?
         }
-        None => None,
+        None => (0, None),
     };
+    let places = sources.places(collection);
     let find = Find {
-        collection: collection.name.clone(),
+        collection: places[place].clone(),
         filter: filter.clone(),
         order: order.clone(),
         after,
@@ -68,22 +73,78 @@ pub(super) async fn list(
         fields: shown.needed(collection),
         count,
     };
-    let page = collection.database.query(&collection.namespace, &Query::Find(find)).await;
+    let page = collection.database.query(&collection.namespace, &Query::Find(find.clone())).await;
     let mut page = page.map_err(|error| match error {
         // What was asked is within every bound, so it is the cursor's index that is gone.
         Error::Invalid { .. } if cursor.is_some() => malformed("`cursor`: out of date; start again"),
         error => problem_of_read(&error),
     })?;
-    let next = page.position.as_ref().map(|position| cursor::encode(key, question, position));
+    if let Some(total) = &mut page.total {
+        for other in places.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, name)| name) {
+            let find = Find { collection: other.clone(), after: None, limit: 1, ..find.clone() };
+            let page = collection.database.query(&collection.namespace, &Query::Find(find)).await;
+            let more = page.map_err(|error| problem_of_read(&error))?.total;
+            total.counted += more.map_or(0, |more| more.counted);
+            total.is_exact &= more.is_none_or(|more| more.is_exact);
+        }
+    }
+    let next = match &page.position {
+        Some(position) => Some(walk.write(key, place, position)),
+        None if place + 1 < places.len() => Some(walk.write(key, place + 1, &walk.beginning())),
+        None => None,
+    };
     page.records.iter_mut().try_for_each(|record| shown.apply(collection, record))?;
     let items = page.records.iter().map(|record| Representation::of(record, shown.fields())).collect();
     write(&collection.path, query, items, next.as_deref(), &page)
 }
 
+/// A walk through the places of records, one after the other, as cursors tell it.
+struct Walk<'a> {
+    collection: &'a Collection,
+    sources: Sources,
+    filter: Option<&'a Filter>,
+    order: &'a [Order],
+}
+
+impl Walk<'_> {
+    /// Gives the position before the first record of a place.
+    fn beginning(&self) -> Position {
+        Position { index: String::new(), values: Vec::new() }
+    }
+
+    /// Writes the cursor of a position in one of the places.
+    fn write(&self, key: &hmac::Key, place: usize, position: &Position) -> String {
+        let path = self.path(place);
+        cursor::encode(key, Question { path: &path, filter: self.filter, order: self.order }, position)
+    }
+
+    /// Reads a cursor: which of the places, and where in it.
+    fn read(&self, key: &hmac::Key, cursor: &str) -> Option<(usize, Option<Position>)> {
+        (0..self.sources.places(self.collection).len()).find_map(|place| {
+            let path = self.path(place);
+            let question = Question { path: &path, filter: self.filter, order: self.order };
+            let position = cursor::decode(key, question, cursor)?;
+            Some((place, Some(position).filter(|position| *position != self.beginning())))
+        })
+    }
+
+    /// Tells one place of one walk from all others.
+    fn path(&self, place: usize) -> String {
+        match self.sources {
+            Sources::Live => self.collection.path.clone(),
+            sources => format!("{}?{sources:?}{place}", self.collection.path),
+        }
+    }
+}
+
 /// Reads a query as this collection's.
 pub(super) fn read(collection: &Collection, query: &str) -> Result<Asked, Problem> {
     let kind_of = |field: &_| collection.schema.kind_of(field);
-    let reader = Reader { kind_of: &kind_of, page_limit: collection.settings.page_limit };
+    let reader = Reader {
+        kind_of: &kind_of,
+        page_limit: collection.settings.page_limit,
+        soft_delete: collection.settings.soft_delete,
+    };
     let asked = reader.read(query).map_err(malformed)?;
     let conditions = asked.filter.iter().flat_map(Filter::fields);
     let mut about = conditions.chain(asked.order.iter().map(|order| &order.field));

@@ -6,8 +6,10 @@
 
 pub(crate) mod batch;
 mod commit;
+mod deleted;
 mod export;
 pub(crate) mod feed;
+mod history;
 mod import;
 mod list;
 mod once;
@@ -101,6 +103,8 @@ pub(crate) fn routes(collection: Arc<Collection>) -> Router {
     Router::new()
         .route(&format!("{path}/{CHANGES}"), any(serve_changes))
         .route(&format!("{path}/{{id}}"), any(serve_record))
+        .route(&format!("{path}/{{id}}/history"), any(serve_history))
+        .route(&format!("{path}/{{id}}/restore"), any(serve_restore))
         .route(&path, any(serve_collection))
         .with_state(collection)
 }
@@ -147,7 +151,11 @@ async fn serve_record(
         }
         &Method::PUT => write::replace(&collection, &id, request).await,
         &Method::PATCH => write::patch(&collection, &id, request).await,
-        &Method::DELETE => write::delete(&collection, &id, request).await,
+        &Method::DELETE => match deleted::is_purge(&collection, request.uri().query()) {
+            Ok(true) => deleted::purge(&collection, &id, request).await,
+            Ok(false) => write::delete(&collection, &id, request).await,
+            Err(problem) => Err(problem),
+        },
         &Method::OPTIONS => return options(RECORD_METHODS),
         _ => return method_not_allowed(RECORD_METHODS),
     };
@@ -156,6 +164,41 @@ async fn serve_record(
         response.headers_mut().insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHES));
     }
     response
+}
+
+async fn serve_history(
+    State(collection): State<Arc<Collection>>,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    let Some(id) = id.ok().map(|Path(id)| id).filter(|id| is_record_name(id)) else {
+        return Problem::new(kinds::NOT_FOUND).into_response();
+    };
+    let answer = match *request.method() {
+        Method::GET | Method::HEAD => {
+            history::read(&collection, &id, request.headers(), request.uri().query()).await
+        }
+        Method::OPTIONS => return options("GET, HEAD, OPTIONS"),
+        _ => return method_not_allowed("GET, HEAD, OPTIONS"),
+    };
+    answer.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn serve_restore(
+    State(collection): State<Arc<Collection>>,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    let named = id.ok().map(|Path(id)| id).filter(|id| is_record_name(id));
+    let Some(id) = named.filter(|_| collection.settings.soft_delete) else {
+        return Problem::new(kinds::NOT_FOUND).into_response();
+    };
+    let answer = match *request.method() {
+        Method::POST => deleted::restore(&collection, &id, request).await,
+        Method::OPTIONS => return options("POST, OPTIONS"),
+        _ => return method_not_allowed("POST, OPTIONS"),
+    };
+    answer.unwrap_or_else(IntoResponse::into_response)
 }
 
 /// Tells whether a path segment can name a record; anything else names nothing.

@@ -12,6 +12,7 @@ use super::Collection;
 use super::commit::Change;
 use crate::body;
 use crate::config::{Computed, Enqueue, MAX_BODY_LIMIT};
+use crate::declare::deleted;
 use crate::rules::Grant;
 
 /// Makes a record that must not exist, of what a client sent.
@@ -107,12 +108,20 @@ pub(super) fn change(
     Ok(Change { operations, cache_key: Some(collection.cache_key(&current.id)) })
 }
 
-/// Removes a record.
+/// Removes a record, or puts it out of sight where deletions are soft.
 pub(super) fn remove(collection: &Collection, current: &Record) -> Change {
-    let delete = Operation::Delete {
-        collection: collection.name.clone(),
-        id: current.id.clone(),
-        precondition: Precondition::Version(current.version),
+    let (name, id) = (collection.name.clone(), current.id.clone());
+    let precondition = Precondition::Version(current.version);
+    let delete = match collection.settings.soft_delete {
+        // A record that was deleted under this name before makes way.
+        true => Operation::Move {
+            to: deleted(&name),
+            collection: name,
+            id,
+            precondition,
+            target: Precondition::None,
+        },
+        false => Operation::Delete { collection: name, id, precondition },
     };
     let operations = with_jobs(collection, &current.id, delete, &collection.settings.on_delete);
     Change { operations, cache_key: Some(collection.cache_key(&current.id)) }

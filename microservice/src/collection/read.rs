@@ -13,12 +13,13 @@ use process::{Identity, Problem, metrics};
 use prometheus::IntCounterVec;
 
 use super::Collection;
+use super::deleted::{Sources, find_in};
 use super::list::malformed;
 use super::representation::Prepared;
 use super::shown::Shown;
 use crate::condition::{Conditions, ReadAnswer, entity_tag};
 use crate::fault::problem_of_read;
-use crate::query;
+use crate::query::AskedOfOne;
 use crate::rules::Grant;
 
 /// The field that says how the cache was used (RFC 9211).
@@ -69,9 +70,10 @@ pub(super) async fn read(
     let conditions = conditions(fields)?;
     let caller = Identity::read(fields);
     let grant = collection.rules.grant_read(caller.as_ref())?;
-    let named = query::fields_of(query.unwrap_or_default()).map_err(malformed)?;
-    let shown = Shown::decide(collection, caller.as_ref(), named)?;
-    let (prepared, cache_use) = match shown.needs_no_sensitive() {
+    let asked = AskedOfOne::read(query.unwrap_or_default()).map_err(malformed)?;
+    let shown = Shown::decide(collection, caller.as_ref(), asked.fields)?;
+    let sources = Sources::of(collection, asked.deleted);
+    let (prepared, cache_use) = match shown.needs_no_sensitive() && sources == Sources::Live {
         true => {
             let (prepared, cache_use) = find(collection, id).await?;
             if collection.rules.look_at_records() {
@@ -83,10 +85,9 @@ pub(super) async fn read(
                 false => (cut(collection, &shown, whole(collection, &prepared)?)?, cache_use),
             }
         }
-        // The cache has no sensitive field.
+        // The cache has no sensitive field, and no record that was deleted.
         false => {
-            let record = load(collection, id).await?;
-            check_sight(collection, caller.as_ref(), grant, &record)?;
+            let record = find_in(collection, sources, id, caller.as_ref(), grant).await?;
             shown.check_one(collection, &record)?;
             (cut(collection, &shown, record)?, CacheUse::Bypass)
         }
@@ -144,7 +145,12 @@ pub(super) async fn load_open(collection: &Collection, id: &str) -> Result<Recor
 
 /// Loads one record past the cache as it is stored, or says that there is none.
 pub(super) async fn load(collection: &Collection, id: &str) -> Result<Record, Problem> {
-    let query = Query::Get { collection: collection.name.clone(), id: id.to_owned() };
+    load_from(collection, &collection.name, id).await
+}
+
+/// Loads one record of a place where records of a collection lie.
+pub(super) async fn load_from(collection: &Collection, place: &str, id: &str) -> Result<Record, Problem> {
+    let query = Query::Get { collection: place.to_owned(), id: id.to_owned() };
     let page = collection
         .database
         .query(&collection.namespace, &query)

@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 
 use crate::body::JSON;
 use crate::condition::entity_tag;
+use crate::declare::is_deleted;
+use crate::schema::DELETED_AT;
 
 /// What a cached value begins with; another byte is of another release and is passed over.
 const FORM: u8 = 1;
@@ -35,6 +37,8 @@ pub(super) struct Representation<'a> {
     created_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     updated_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted_at: Option<Timestamp>,
 }
 
 impl<'a> Representation<'a> {
@@ -46,6 +50,8 @@ impl<'a> Representation<'a> {
             data: &record.data,
             created_at: has(CREATED_AT).then_some(record.created_at),
             updated_at: has(UPDATED_AT).then_some(record.updated_at),
+            // Being deleted was the last that happened to it.
+            deleted_at: (is_deleted(&record.collection) && has(DELETED_AT)).then_some(record.updated_at),
         }
     }
 }

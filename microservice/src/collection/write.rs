@@ -25,6 +25,7 @@ use super::read::{conditions, load_open};
 use super::representation::Prepared;
 use crate::body::{self, JSON, JSON_PATCH, MERGE_PATCH};
 use crate::condition::Conditions;
+use crate::declare::is_deleted;
 use crate::fault::{RETRY_AFTER, problem_of};
 use crate::rules::Grant;
 
@@ -32,11 +33,11 @@ use crate::rules::Grant;
 pub(super) const ROUNDS: usize = 8;
 
 /// A request that changes something, as far as it was read.
-struct Asked {
-    caller: Option<Identity>,
-    conditions: Conditions,
+pub(super) struct Asked {
+    pub(super) caller: Option<Identity>,
+    pub(super) conditions: Conditions,
     body: Bytes,
-    once: Option<Once>,
+    pub(super) once: Option<Once>,
 }
 
 /// Answers POST to the collection: a new record under a new name.
@@ -106,7 +107,7 @@ pub(super) async fn delete(collection: &Collection, id: &str, request: Request) 
 }
 
 /// Reads what every change needs.
-async fn read(collection: &Collection, request: Request) -> Result<Asked, Problem> {
+pub(super) async fn read(collection: &Collection, request: Request) -> Result<Asked, Problem> {
     let (Parts { method, uri, headers, .. }, body) = request.into_parts();
     let conditions = conditions(&headers)?;
     let caller = Identity::read(&headers);
@@ -117,7 +118,7 @@ async fn read(collection: &Collection, request: Request) -> Result<Asked, Proble
 }
 
 /// Answers what was done before under the same key, if it was.
-async fn answered(collection: &Collection, asked: &Asked) -> Result<Option<Response>, Problem> {
+pub(super) async fn answered(collection: &Collection, asked: &Asked) -> Result<Option<Response>, Problem> {
     let Some(once) = &asked.once else { return Ok(None) };
     let done = once.find(collection).await?;
     done.map(|outcomes| respond(collection, commit::records(outcomes))).transpose()
@@ -171,8 +172,12 @@ async fn settle(
 }
 
 /// Answers with what became of the one record.
-fn respond(collection: &Collection, outcomes: Vec<Outcome>) -> Result<Response, Problem> {
+pub(super) fn respond(collection: &Collection, outcomes: Vec<Outcome>) -> Result<Response, Problem> {
     match outcomes.into_iter().next() {
+        // Out of sight is deleted.
+        Some(Outcome::Written { record, .. }) if is_deleted(&record.collection) => {
+            Ok((StatusCode::NO_CONTENT, Body::empty()).into_response())
+        }
         Some(Outcome::Written { mut record, created }) => {
             collection.sensitive.strip(&mut record.data);
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };

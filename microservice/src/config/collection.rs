@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use database::find::Field;
+use database::find::declaration::{HISTORY_AGE_LIMIT_MS, HISTORY_LIMIT};
 use database::find::field::ID;
 use database::limits::{DOCUMENT_LIMIT, NAME_LIMIT, is_name};
 use process::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::declare;
+use crate::declare::{self, deleted};
 use crate::rules;
 use crate::schema::Schema;
 
@@ -59,6 +60,16 @@ pub struct Collection {
     /// Fields that are sealed before they are stored, and answered only to whom `rules.sensitive` names and who
     /// asks for them by `fields`.
     pub sensitive: Vec<String>,
+    /// Whether a deletion only puts a record out of sight, from where whom `rules.deleted` names can restore it.
+    pub soft_delete: bool,
+    /// How long deleted records are kept before they are purged; `0s` is for ever.
+    #[serde(with = "process::duration")]
+    pub keep_deleted: Duration,
+    /// How many earlier versions of each record are kept, to be read at `/SERVICE/COLLECTION/ID/history`; 0 for none.
+    pub history: u32,
+    /// How long an earlier version is kept at most; `0s` is until there are too many.
+    #[serde(with = "process::duration")]
+    pub history_age: Duration,
     /// Who may do what.
     pub rules: Rules,
     /// Jobs put into a queue in the same transaction as a new record.
@@ -92,6 +103,9 @@ pub struct Rules {
     /// Who reads sensitive fields; nobody without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sensitive: Option<Vec<String>>,
+    /// Who sees deleted records, restores and purges them; nobody without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Vec<String>>,
     /// What a caller sees at all, written like the query of a listing; `$subject` is the caller's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<String>,
@@ -139,6 +153,10 @@ impl Default for Collection {
             defaults: BTreeMap::new(),
             readonly: Vec::new(),
             sensitive: Vec::new(),
+            soft_delete: false,
+            keep_deleted: Duration::ZERO,
+            history: 0,
+            history_age: Duration::ZERO,
             rules: Rules::default(),
             on_create: Vec::new(),
             on_update: Vec::new(),
@@ -177,6 +195,8 @@ impl Collection {
         let named = |(part, reason)| ConfigError::inconsistent(format!("{key}.{part}"), reason);
         self.check_sensitive()
             .map_err(|reason| ConfigError::inconsistent(format!("{key}.sensitive"), reason))?;
+        self.check_past(name)
+            .map_err(|(part, reason)| ConfigError::inconsistent(format!("{key}.{part}"), reason))?;
         let declaration = declare::declaration(name, self, &schema).map_err(named)?;
         let rules = rules::Rules::read(self, &schema).map_err(named)?;
         let is_indexed = |field: &Field| {
@@ -186,6 +206,27 @@ impl Collection {
         if let Some(field) = rules.fields().into_iter().find(|field| !self.scan && !is_indexed(field)) {
             let message = format!("listings are narrowed by `{field}`, so it must stand in `indexes`");
             return Err(ConfigError::inconsistent(format!("{key}.rules"), message));
+        }
+        Ok(())
+    }
+
+    /// Checks what is kept of deleted and earlier records.
+    fn check_past(&self, name: &str) -> Result<(), (&'static str, String)> {
+        if self.history > HISTORY_LIMIT {
+            return Err(("history", format!("at most {HISTORY_LIMIT} versions of a record")));
+        }
+        if self.history == 0 && !self.history_age.is_zero() {
+            return Err(("history_age", "without `history` there is nothing to keep".to_owned()));
+        }
+        if self.history_age > Duration::from_millis(HISTORY_AGE_LIMIT_MS) {
+            return Err(("history_age", "at most a hundred years".to_owned()));
+        }
+        if !self.soft_delete && !self.keep_deleted.is_zero() {
+            return Err(("keep_deleted", "without `soft_delete` there is nothing to keep".to_owned()));
+        }
+        if self.soft_delete && !is_name(&deleted(name)) {
+            let most = NAME_LIMIT - deleted("").len();
+            return Err(("soft_delete", format!("the collection's name has at most {most} characters then")));
         }
         Ok(())
     }

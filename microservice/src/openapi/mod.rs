@@ -4,6 +4,7 @@
 //! service takes, which nobody could read. So are JSON patches, whose fitness depends on the record, and the stream of
 //! changes, which has no end.
 
+mod past;
 mod schemas;
 
 use database::Declaration;
@@ -26,7 +27,13 @@ pub(crate) fn describe(service: &str, collections: &[(&Collection, &Declaration)
         components.insert(format!("{name}.request"), of_requests(name, &collection.schema));
         components.insert(format!("{name}.patch"), of_patches(name, &collection.schema));
         paths.insert(collection.path.clone(), whole(collection, declaration));
-        paths.insert(format!("{}/{{id}}", collection.path), single(name));
+        paths.insert(format!("{}/{{id}}", collection.path), single(collection));
+        if collection.settings.soft_delete {
+            paths.insert(format!("{}/{{id}}/restore", collection.path), past::restore(name));
+        }
+        if collection.settings.history > 0 {
+            paths.insert(format!("{}/{{id}}/history", collection.path), past::history(collection));
+        }
     }
     components.insert("problem".to_owned(), schemas::problem());
     json!({
@@ -73,15 +80,18 @@ fn whole(collection: &Collection, declaration: &Declaration) -> Value {
          where a page ended. Fields to filter by: {}.",
         if declaration.scan { "all".to_owned() } else { filtered.join(", ") },
     );
+    let mut parameters = vec![
+        json!({ "name": "limit", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": u32::MAX } }),
+        json!({ "name": "order", "in": "query", "schema": { "type": "string", "enum": orders } }),
+        json!({ "name": "count", "in": "query", "schema": { "type": "string", "enum": ["exact", "estimated", "none"] } }),
+        fields(),
+    ];
+    parameters.extend(past::deleted(collection));
     json!({
         "get": {
             "operationId": format!("list_{name}"),
             "description": description,
-            "parameters": [
-                { "name": "limit", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": u32::MAX } },
-                { "name": "order", "in": "query", "schema": { "type": "string", "enum": orders } },
-                { "name": "count", "in": "query", "schema": { "type": "string", "enum": ["exact", "estimated", "none"] } },
-            ],
+            "parameters": parameters,
             "responses": responses(&[("200", "A page.", Some(listing))]),
         },
         "post": {
@@ -93,18 +103,19 @@ fn whole(collection: &Collection, declaration: &Declaration) -> Value {
 }
 
 /// Describes the resource of one record.
-fn single(name: &str) -> Value {
-    let id = json!({
-        "name": "id", "in": "path", "required": true,
-        "schema": { "type": "string", "pattern": "^[A-Za-z0-9._~-]{1,255}$" },
-    });
+fn single(collection: &Collection) -> Value {
+    let name = &collection.name;
+    let deleted = past::deleted(collection);
+    let some = json!({ "type": "object", "required": ["id"], "description": "Those that `fields` names." });
+    let shown = json!({ "anyOf": [reference(name, "record"), some] });
     let record = || Some(reference(name, "record"));
     let patches = body(name, "patch", &["application/merge-patch+json"]);
     json!({
-        "parameters": [id],
+        "parameters": [id()],
         "get": {
             "operationId": format!("read_{name}"),
-            "responses": responses(&[("200", "The record.", record()), ("304", "The client has it.", None)]),
+            "parameters": std::iter::once(fields()).chain(deleted.clone()).collect::<Vec<_>>(),
+            "responses": responses(&[("200", "The record.", Some(shown)), ("304", "The client has it.", None)]),
         },
         "put": {
             "operationId": format!("replace_{name}"),
@@ -120,8 +131,26 @@ fn single(name: &str) -> Value {
         },
         "delete": {
             "operationId": format!("delete_{name}"),
+            "parameters": deleted.into_iter().collect::<Vec<_>>(),
             "responses": responses(&[("204", "It is gone.", None)]),
         },
+    })
+}
+
+/// Describes the name of a record in a path.
+fn id() -> Value {
+    json!({
+        "name": "id", "in": "path", "required": true,
+        "schema": { "type": "string", "pattern": "^[A-Za-z0-9._~-]{1,255}$" },
+    })
+}
+
+/// Describes the parameter that names the fields of an answer.
+fn fields() -> Value {
+    json!({
+        "name": "fields", "in": "query",
+        "description": "Only these fields, and sensitive ones if the caller may read them.",
+        "schema": { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,30}(\\.[A-Za-z0-9_-]{1,30})?(,[A-Za-z0-9_-]{1,30}){0,3}$" },
     })
 }
 

@@ -34,6 +34,20 @@ pub(crate) struct Asked {
     pub(crate) fields: Option<Vec<Field>>,
     /// Whether all that match are counted.
     pub(crate) count: Count,
+    /// Whether deleted records are meant.
+    pub(crate) deleted: Deleted,
+}
+
+/// Whether a question is about deleted records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Deleted {
+    /// It is not.
+    #[default]
+    No,
+    /// About them too.
+    Include,
+    /// About them alone.
+    Only,
 }
 
 /// What the query of a collection is read by.
@@ -42,6 +56,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) kind_of: &'a dyn Fn(&Field) -> Option<Kind>,
     /// The most records of one page.
     pub(crate) page_limit: u32,
+    /// Whether deletions are soft, so that `deleted` is a parameter and no field.
+    pub(crate) soft_delete: bool,
 }
 
 impl Reader<'_> {
@@ -55,7 +71,8 @@ impl Reader<'_> {
             let name = decode::decode(name).ok_or("the name of a parameter is not percent-encoded UTF-8")?;
             let value = decode::decode(value)
                 .ok_or_else(|| format!("`{name}`: the value is not percent-encoded UTF-8"))?;
-            if matches!(name.as_str(), "order" | "limit" | "cursor" | "fields" | "count") {
+            let is_known = matches!(name.as_str(), "order" | "limit" | "cursor" | "fields" | "count");
+            if is_known || self.soft_delete && name == "deleted" {
                 if seen.contains(&name) {
                     return Err(format!("`{name}` stands twice"));
                 }
@@ -70,6 +87,7 @@ impl Reader<'_> {
                 "cursor" => asked.cursor = Some(value),
                 "order" => asked.order = read_order(&value).map_err(told)?,
                 "fields" => asked.fields = Some(read_fields(&value).map_err(told)?),
+                "deleted" if self.soft_delete => asked.deleted = read_deleted(&value).map_err(told)?,
                 "count" => asked.count = read_count(&value).map_err(told)?,
                 "and" | "or" | "not.and" | "not.or" => {
                     conditions.push(read_group(&name, &value, self.kind_of).map_err(told)?);
@@ -96,20 +114,47 @@ impl Reader<'_> {
     }
 }
 
-/// Reads `fields` out of the query of one record; what else is there is nobody's.
-pub(crate) fn fields_of(query: &str) -> Result<Option<Vec<Field>>, String> {
-    let mut fields = None;
-    for pair in query.split('&') {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if name == "fields" {
-            let value = decode::decode(value).ok_or("`fields`: the value is not percent-encoded UTF-8")?;
-            let read = read_fields(&value).map_err(|detail| format!("`fields`: {detail}"))?;
-            if fields.replace(read).is_some() {
-                return Err("`fields` stands twice".to_owned());
+/// What is asked of one record.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct AskedOfOne {
+    /// Which fields are answered; all without.
+    pub(crate) fields: Option<Vec<Field>>,
+    /// Whether a deleted one is meant.
+    pub(crate) deleted: Deleted,
+    /// How many versions at most.
+    pub(crate) limit: Option<u32>,
+    /// The cursor, as it was sent.
+    pub(crate) cursor: Option<String>,
+}
+
+impl AskedOfOne {
+    /// Reads the query of one record; what else is there is nobody's.
+    pub(crate) fn read(query: &str) -> Result<Self, String> {
+        let (mut asked, mut seen) = (Self::default(), Vec::new());
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if !matches!(name, "fields" | "deleted" | "limit" | "cursor") {
+                continue;
+            }
+            let told = |detail: String| format!("`{name}`: {detail}");
+            if seen.contains(&name) {
+                return Err(told("it stands twice".to_owned()));
+            }
+            seen.push(name);
+            let value = decode::decode(value)
+                .ok_or_else(|| told("the value is not percent-encoded UTF-8".to_owned()))?;
+            match name {
+                "fields" => asked.fields = Some(read_fields(&value).map_err(told)?),
+                "deleted" => asked.deleted = read_deleted(&value).map_err(told)?,
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit: &u32| *limit > 0);
+                    asked.limit = Some(limit.ok_or("`limit`: a number from 1")?);
+                }
+                _ => asked.cursor = Some(value),
             }
         }
+        Ok(asked)
     }
-    Ok(fields)
 }
 
 fn read_order(text: &str) -> Result<Vec<Order>, String> {
@@ -134,6 +179,14 @@ fn read_fields(text: &str) -> Result<Vec<Field>, String> {
     match fields.len() <= FIELDS_LIMIT {
         true => Ok(fields),
         false => Err(format!("at most {FIELDS_LIMIT} fields")),
+    }
+}
+
+fn read_deleted(text: &str) -> Result<Deleted, String> {
+    match text {
+        "include" => Ok(Deleted::Include),
+        "only" => Ok(Deleted::Only),
+        _ => Err("include or only".to_owned()),
     }
 }
 

@@ -16,7 +16,7 @@ fn kind_of(field: &Field) -> Option<Kind> {
 }
 
 fn read(query: &str) -> Result<Asked, String> {
-    Reader { kind_of: &kind_of, page_limit: 200 }.read(query)
+    Reader { kind_of: &kind_of, page_limit: 200, soft_delete: false }.read(query)
 }
 
 fn filter(query: &str) -> Filter {

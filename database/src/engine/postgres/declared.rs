@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 use super::fault::Fault;
 use super::session::{Server, Session};
@@ -17,8 +18,9 @@ use crate::find::{Column, Declaration, Field, Index, Kind};
 use crate::{Error, limits};
 
 const INDEXES: &str = include_str!("sql/declared_indexes.sql");
-const NOTE_COLLECTION: &str = "INSERT INTO collections (namespace, name, scan) VALUES ($1, $2, $3) \
-    ON CONFLICT (namespace, name) DO UPDATE SET scan = excluded.scan";
+const NOTE_COLLECTION: &str = "INSERT INTO collections \
+    (namespace, name, scan, history, history_age) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (namespace, name) \
+    DO UPDATE SET scan = excluded.scan, history = excluded.history, history_age = excluded.history_age";
 const NOTE_INDEX: &str = "INSERT INTO collection_indexes (namespace, collection, name, definition) \
     VALUES ($1, $2, $3, $4) RETURNING number";
 const INDEX_IS_READY: &str = "UPDATE collection_indexes SET is_ready = true WHERE number = $1";
@@ -52,6 +54,9 @@ pub(super) struct Declared {
     pub(super) indexes: Vec<Index>,
     /// Whether filters may ask about fields that no index has.
     pub(super) scan: bool,
+    /// How many earlier versions of each record are kept, and how long, in microseconds.
+    pub(super) history: u32,
+    pub(super) history_age: Option<i64>,
     /// The indexes' numbers, and those of indexes that are still being made.
     numbers: HashMap<String, i64>,
     unready: HashMap<String, i64>,
@@ -91,15 +96,17 @@ pub(super) fn read(rows: &[tokio_postgres::Row]) -> Result<Declared, Error> {
     for row in rows {
         let read = || {
             let scan: bool = row.try_get(0)?;
+            let (history, age): (i32, Option<i64>) = (row.try_get(4)?, row.try_get(5)?);
             let index: Option<(i64, String, bool)> = match row.try_get::<_, Option<i64>>(1)? {
                 Some(number) => Some((number, row.try_get(2)?, row.try_get(3)?)),
                 None => None,
             };
-            Ok::<_, tokio_postgres::Error>((scan, index))
+            Ok::<_, tokio_postgres::Error>((scan, history, age, index))
         };
-        let (scan, index) =
+        let (scan, history, age, index) =
             read().map_err(|error| Error::Storage { reason: Fault::from(error).to_string() })?;
         declared.scan = scan;
+        (declared.history, declared.history_age) = (u32::try_from(history).unwrap_or(0), age);
         let Some((number, definition, is_ready)) = index else { continue };
         let index: Index = serde_json::from_str(&definition)
             .map_err(|error| Error::Storage { reason: format!("a declared index: {error}") })?;
@@ -127,7 +134,8 @@ pub(super) async fn broken_fields(session: &Session, constraint: Option<&str>) -
 impl Declared {
     /// Tells whether a declaration asks for nothing that is not so already.
     pub(super) fn holds(&self, declaration: &Declaration) -> bool {
-        self.scan == declaration.scan
+        (self.scan, self.history) == (declaration.scan, declaration.history)
+            && self.history_age == declaration.history_age()
             && declaration.indexes.iter().all(|index| self.numbers.contains_key(&index.name()))
             && !declaration.dropped.iter().any(|index| self.has(&index.name()))
     }
@@ -152,7 +160,10 @@ pub(super) async fn declare(
     let collection = &declaration.collection;
     let load = async || read(&session.query(LOAD, &[&namespace, collection]).await.map_err(answer)?);
     let there = load().await?;
-    session.execute(NOTE_COLLECTION, &[&namespace, collection, &declaration.scan]).await.map_err(answer)?;
+    let history = i32::try_from(declaration.history).unwrap_or(i32::MAX);
+    let settings: [&(dyn ToSql + Sync); 5] =
+        [&namespace, collection, &declaration.scan, &history, &declaration.history_age()];
+    session.execute(NOTE_COLLECTION, &settings).await.map_err(answer)?;
     for (name, number) in there.numbers.iter().chain(&there.unready) {
         let is_dropped = declaration.dropped.iter().any(|dropped| dropped.name() == *name);
         // One that is not ready was left by a process that died over it.

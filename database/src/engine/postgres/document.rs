@@ -37,9 +37,14 @@ impl Document {
         Self { data: text, exact: None }
     }
 
+    /// Gives the document itself.
+    pub(super) fn text(&self) -> &str {
+        self.exact.as_deref().unwrap_or(&self.data)
+    }
+
     /// Reads the document itself.
     pub(super) fn parse(&self) -> Result<Map<String, Value>, Error> {
-        parse(self.exact.as_deref().unwrap_or(&self.data))
+        parse(self.text())
     }
 }
 

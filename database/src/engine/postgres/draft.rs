@@ -70,6 +70,24 @@ pub(super) struct Kept {
 /// The answers kept in a namespace, by their keys.
 pub(super) type Answers<'a> = HashMap<(&'a str, &'a str), Kept>;
 
+/// How many earlier versions the collections of a namespace keep, where they keep any.
+pub(super) type Histories<'a> = HashMap<(&'a str, &'a str), u32>;
+
+/// What becomes of earlier versions of a record, in order.
+#[derive(Debug)]
+pub(super) enum Past<'a> {
+    /// The one that the batch found is kept, and of all at most so many.
+    Found(Key<'a>, u32),
+    /// One that the batch itself wrote is kept, likewise.
+    Made(Key<'a>, Present, u32),
+    /// All of them go with the record to another collection.
+    Moved(Key<'a>, &'a str),
+    /// All of them go.
+    Removed(Key<'a>),
+    /// Those of a collection whose time is over go, some of them.
+    Over(&'a str, &'a str),
+}
+
 /// The state of a batch under way.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
@@ -82,6 +100,8 @@ pub(super) struct Draft<'a> {
     /// What is written of records, in order.
     pub(super) steps: Vec<Step<'a>>,
     pub(super) answers: Answers<'a>,
+    pub(super) histories: Histories<'a>,
+    pub(super) past: Vec<Past<'a>>,
     /// What the present caller's rows were before it.
     undo: Vec<(Key<'a>, Row)>,
 }
@@ -93,17 +113,18 @@ impl<'a> Draft<'a> {
         sequence: u64,
         found: HashMap<Key<'a>, Present>,
         answers: Answers<'a>,
+        histories: Histories<'a>,
     ) -> Self {
         let there = |present| Row { was_there: true, is_written: false, present: Some(present) };
         let rows = found.into_iter().map(|(key, present)| (key, there(present))).collect();
-        let (changes, jobs, steps, undo) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { now, sequence, rows, changes, jobs, steps, answers, undo }
+        let (changes, jobs, steps, past, undo) = Default::default();
+        Self { now, sequence, rows, changes, jobs, steps, answers, histories, past, undo }
     }
 
     /// Does one caller's operations, or none of them.
     pub(super) fn perform(&mut self, transaction: &'a Transaction) -> Result<Committed, Error> {
         let (sequence, changes, jobs) = (self.sequence, self.changes.len(), self.jobs.len());
-        let steps = self.steps.len();
+        let (steps, past) = (self.steps.len(), self.past.len());
         self.undo.clear();
         let result = self.perform_once(transaction);
         if result.is_err() {
@@ -111,6 +132,7 @@ impl<'a> Draft<'a> {
             self.changes.truncate(changes);
             self.jobs.truncate(jobs);
             self.steps.truncate(steps);
+            self.past.truncate(past);
             for (key, row) in self.undo.drain(..).rev() {
                 self.rows.insert(key, row);
             }
@@ -162,9 +184,19 @@ impl<'a> Draft<'a> {
                 Operation::Delete { collection, id, precondition } => {
                     let key = place(collection, id);
                     self.find(key, *precondition, operation)?.ok_or_else(|| missing(key))?;
+                    self.past.push(Past::Removed(key));
                     let version = self.append(key, ChangeKind::Delete);
                     self.set(operation, key, None);
                     Outcome::Deleted { version }
+                }
+                Operation::Move { collection, id, to, precondition, target } => {
+                    self.find(place(to, id), *target, operation)?;
+                    self.find(place(collection, id), *precondition, operation)?;
+                    self.relocate(operation, place(collection, id), to)?
+                }
+                Operation::Trim { collection } => {
+                    self.past.push(Past::Over(&transaction.namespace, collection));
+                    Outcome::Trimmed
                 }
                 Operation::Once { .. } => Outcome::First,
                 Operation::Enqueue { job } => {
@@ -176,7 +208,7 @@ impl<'a> Draft<'a> {
             match &outcome {
                 Outcome::Written { record, .. } => sequence = record.version,
                 Outcome::Deleted { version } => sequence = *version,
-                Outcome::Enqueued { .. } | Outcome::First | Outcome::Repeated => {}
+                Outcome::Enqueued { .. } | Outcome::Trimmed | Outcome::First | Outcome::Repeated => {}
             }
             outcomes.push(outcome);
         }
@@ -203,12 +235,49 @@ impl<'a> Draft<'a> {
         let before = self.rows.get(&key).and_then(|row| row.present.as_ref());
         let created_at = before.map(|present| present.created_at);
         let created = created_at.is_none();
+        self.keep(key);
         let version = self.append(key, if created { ChangeKind::Create } else { ChangeKind::Update });
         let created_at = created_at.unwrap_or(self.now);
         self.set(operation, key, Some(Present { version, created_at, document: Some(document) }));
         let (collection, id) = (key.collection.to_owned(), key.id.to_owned());
         let record = Record { collection, id, version, created_at, updated_at: self.now, data };
         Ok(Outcome::Written { record, created })
+    }
+
+    /// Moves a record to another collection, in place of one that is there.
+    fn relocate(&mut self, operation: usize, from: Key<'a>, to: &'a str) -> Result<Outcome, Error> {
+        let present =
+            self.rows.get(&from).and_then(|row| row.present.clone()).ok_or_else(|| missing(from))?;
+        let data = match &present.document {
+            Some(document) => document.parse()?,
+            None => return Err(Error::Storage { reason: "a record was not read".into() }),
+        };
+        let document = Some(Arc::new(Document::of(&data)?));
+        let target = Key { collection: to, ..from };
+        let created = self.rows.get(&target).is_none_or(|row| row.present.is_none());
+        self.keep(from);
+        if !created {
+            self.past.push(Past::Removed(target));
+        }
+        self.past.push(Past::Moved(from, to));
+        self.append(from, ChangeKind::Delete);
+        self.set(operation, from, None);
+        let version = self.append(target, if created { ChangeKind::Create } else { ChangeKind::Update });
+        let created_at = present.created_at;
+        self.set(operation, target, Some(Present { version, created_at, document }));
+        let (collection, id) = (to.to_owned(), from.id.to_owned());
+        let record = Record { collection, id, version, created_at, updated_at: self.now, data };
+        Ok(Outcome::Written { record, created })
+    }
+
+    /// Keeps the present version of a record that is about to be written, if its collection has a history.
+    fn keep(&mut self, key: Key<'a>) {
+        let Some(most) = self.histories.get(&(key.namespace, key.collection)).copied() else { return };
+        let Some(Row { present: Some(present), is_written, .. }) = self.rows.get(&key) else { return };
+        self.past.push(match is_written {
+            true => Past::Made(key, present.clone(), most),
+            false => Past::Found(key, most),
+        });
     }
 
     fn append(&mut self, key: Key<'a>, kind: ChangeKind) -> u64 {
@@ -268,7 +337,7 @@ mod tests {
             of(vec![put("a", 2, Precondition::None), delete("b"), put("c", 2, Precondition::Present)]),
             of(vec![put("b", 3, Precondition::Version(7)), delete("a")]),
         ];
-        let mut draft = Draft::new(Timestamp::UNIX_EPOCH, 5, HashMap::new(), HashMap::new());
+        let mut draft = Draft::new(Timestamp::UNIX_EPOCH, 5, HashMap::new(), HashMap::new(), HashMap::new());
         let results: Vec<_> = work.iter().map(|one| draft.perform(one)).collect();
         assert_eq!(results[0].as_ref().unwrap().sequence, 7);
         assert_eq!(results[1], Err(Error::PreconditionFailed { operation: 2, current: None }));

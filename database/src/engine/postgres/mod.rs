@@ -6,6 +6,7 @@
 //! runtime of its own, so that opening and closing block just as SQLite's do, and no caller's runtime has to
 //! outlive a connection.
 
+mod columns;
 mod declared;
 mod document;
 mod draft;
@@ -23,6 +24,8 @@ pub(crate) mod session;
 mod signal;
 mod tls;
 pub(crate) mod transfer;
+mod versions;
+mod wanted;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
@@ -168,7 +171,8 @@ impl Postgres {
                 Operation::Patch { .. } => "patch",
                 Operation::Delete { .. } => "delete",
                 Operation::Enqueue { .. } => "enqueue",
-                Operation::Once { .. } => continue,
+                Operation::Move { .. } => "move",
+                Operation::Trim { .. } | Operation::Once { .. } => continue,
             });
         }
         self.check_backup()?;

@@ -6,7 +6,7 @@ use serde_json::json;
 use system_tests::postgres::Scratch;
 
 use super::session::{Server, Session};
-use super::{find, jobs, readers, records};
+use super::{columns, find, jobs, readers, records, versions};
 use crate::find::plan::plan;
 use crate::find::segment::segments;
 use crate::find::{Column, Comparison, Declaration, Field, Filter, Find, Index, Kind, Order};
@@ -42,7 +42,14 @@ async fn no_hot_statement_scans() {
         connect(&scratch, &Declaration { collection: "things".into(), ..Declaration::default() }).await;
     let statements = [
         (records::FIND, "records_pkey"),
-        (records::DELETE, "records_pkey"),
+        (columns::DELETE, "records_pkey"),
+        (records::FIND_HISTORIES, "collections_pkey"),
+        (versions::KEEP_FOUND, "records_pkey"),
+        (versions::CUT, "versions_pkey"),
+        (versions::MOVE, "versions_pkey"),
+        (versions::REMOVE, "versions_pkey"),
+        (versions::TRIM, "versions_by_end"),
+        (readers::HISTORY, "versions_pkey"),
         (records::FIND_ANSWERS, "answers_pkey"),
         (records::FORGET, "answers_by_expiry"),
         (readers::GET, "records_pkey"),

@@ -24,7 +24,7 @@ use crate::engine::numbers::{number, stored};
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::limits::ANSWER_BYTES;
 use crate::record::Answer;
-use crate::{Change, Error, Find, Job, JobState, Page, Query, Record, time};
+use crate::{Change, Earlier, Error, Find, Job, JobState, Page, Query, Record, time};
 
 /// How long a read may take.
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -34,6 +34,7 @@ const DEFAULT_PAGE: u32 = 100;
 
 pub(super) const SOME: &str = include_str!("sql/some_records.sql");
 pub(super) const LATEST: &str = include_str!("sql/latest_change.sql");
+pub(super) const HISTORY: &str = include_str!("sql/list_versions.sql");
 pub(super) const ANSWER: &str = include_str!("sql/get_answer.sql");
 pub(super) const GET: &str = include_str!("sql/get_record.sql");
 pub(super) const LIST: &str = include_str!("sql/list_records.sql");
@@ -45,8 +46,20 @@ pub(super) const NEXT_DUE: &str = include_str!("sql/next_due.sql");
 pub(super) const FIGURES: &str = include_str!("sql/queue_figures.sql");
 
 /// What each connection prepares; listings of jobs follow as they are asked for.
-const STATEMENTS: &[&str] =
-    &[GET, LIST, SOME, LATEST, ANSWER, declared::LOAD, CHANGES, CHANGES_OF_NAMESPACE, JOB, NEXT_DUE, FIGURES];
+const STATEMENTS: &[&str] = &[
+    GET,
+    LIST,
+    SOME,
+    LATEST,
+    HISTORY,
+    ANSWER,
+    declared::LOAD,
+    CHANGES,
+    CHANGES_OF_NAMESPACE,
+    JOB,
+    NEXT_DUE,
+    FIGURES,
+];
 
 /// The reading connections.
 #[derive(Debug)]
@@ -117,6 +130,13 @@ impl Readers {
                 Ok(Page { records: rows.iter().map(read).collect::<Result<_, _>>()?, ..Page::default() })
             }
             Query::Some { collection, ids } => self.some(namespace, collection, ids).await,
+            Query::History { collection, id, before, limit } => {
+                let (before, now) = (before.map_or(i64::MAX, stored), time::to_stored(time::now()));
+                let one_more = i64::from(*limit) + 1;
+                let values: [&(dyn ToSql + Sync); 7] =
+                    [&namespace, collection, id, &before, &now, &one_more, &(ANSWER_BYTES as i64)];
+                read_history(&self.ask(HISTORY, &values).await?, collection, *limit as usize)
+            }
             Query::Latest => {
                 let rows = self.ask(LATEST, &[&namespace]).await?;
                 let read = |row: &Row| row.try_get(0).map(number).map_err(unreadable);
@@ -285,6 +305,22 @@ fn condition_of(state: JobState) -> &'static str {
         JobState::Dead => "state = 'dead'",
         JobState::Canceled => "state = 'canceled'",
     }
+}
+
+/// Reads earlier versions, of which one more than fit tells that there are more.
+fn read_history(rows: &[Row], collection: &str, limit: usize) -> Result<Page, Error> {
+    let (mut page, mut bytes) = (Page::default(), 0);
+    for row in rows {
+        let (record, size) = read_record(row, collection)?;
+        bytes += size;
+        if page.earlier.len() == limit || (bytes > ANSWER_BYTES && !page.earlier.is_empty()) {
+            page.has_earlier = true;
+            break;
+        }
+        let until = time::from_stored(row.try_get(5).map_err(unreadable)?);
+        page.earlier.push(Earlier { record, until });
+    }
+    Ok(page)
 }
 
 /// Reads the two columns of a kept answer.

@@ -13,9 +13,10 @@ use crate::backup::postgres::Lsn;
 use crate::copy::{CHUNK, CopyError, Digest, Inbox, Item, Outbox, Part, Summary, nobody_listens};
 use crate::engine::OpenError;
 use crate::engine::numbers::{number, stored};
-use crate::{Declaration, Error, Record, time};
+use crate::{Declaration, Earlier, Error, Record, time};
 
 const RECORDS: &str = include_str!("sql/copy_records.sql");
+const VERSIONS: &str = include_str!("sql/copy_versions.sql");
 const CHANGES: &str = include_str!("sql/list_changes.sql");
 const JOBS: &str = include_str!("sql/copy_jobs.sql");
 const ANSWERS: &str = include_str!("sql/copy_answers.sql");
@@ -27,8 +28,9 @@ const HOLD: &str = "LOCK TABLE jobs IN SHARE MODE";
 /// A record in the log that changes nothing.
 pub(super) const MARK: &str = "SELECT pg_logical_emit_message(true, 'sixfold', '')";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM records) AND NOT EXISTS (SELECT FROM changes) \
-    AND NOT EXISTS (SELECT FROM jobs) AND NOT EXISTS (SELECT FROM answers)";
+    AND NOT EXISTS (SELECT FROM versions) AND NOT EXISTS (SELECT FROM jobs) AND NOT EXISTS (SELECT FROM answers)";
 const PUT_RECORDS: &str = include_str!("sql/paste_records.sql");
+const PUT_VERSIONS: &str = include_str!("sql/paste_versions.sql");
 const PUT_CHANGES: &str = include_str!("sql/paste_changes.sql");
 const PUT_JOBS: &str = include_str!("sql/paste_jobs.sql");
 const PUT_ANSWERS: &str = include_str!("sql/keep_answers.sql");
@@ -152,13 +154,13 @@ async fn declarations(session: &Session) -> Result<Vec<(String, Declaration)>, C
         let (namespace, collection): (String, String) = (row.get(0), row.get(1));
         let rows = session.query(declared::LOAD, &[&namespace, &collection]).await.map_err(failed)?;
         let declared = declared::read(&rows)?;
-        let (indexes, scan) = (declared.indexes, declared.scan);
-        all.push((namespace, Declaration { collection, indexes, scan, ..Declaration::default() }));
+        let history = (declared.history, declared.history_age);
+        all.push((namespace, Declaration::of_stored(collection, declared.indexes, declared.scan, history)));
     }
     Ok(all)
 }
 
-/// The content page by page: records, changes, jobs, answers, each in the order of its key.
+/// The content page by page: records, earlier versions, changes, jobs, answers, each in the order of its key.
 struct Pages<'a> {
     session: &'a Session,
     kind: usize,
@@ -174,9 +176,10 @@ impl<'a> Pages<'a> {
         loop {
             let items = match self.kind {
                 0 => self.records().await?,
-                1 => self.changes().await?,
-                2 => self.jobs().await?,
-                3 => self.answers().await?,
+                1 => self.versions().await?,
+                2 => self.changes().await?,
+                3 => self.jobs().await?,
+                4 => self.answers().await?,
                 _ => return Ok(None),
             };
             self.after = items.last().cloned();
@@ -210,6 +213,23 @@ impl<'a> Pages<'a> {
             Ok(Item::Record { namespace: row.try_get(5).map_err(unreadable)?, record })
         };
         self.page(RECORDS, &[&namespace, &collection, &id, &(CHUNK as i64)], read).await
+    }
+
+    async fn versions(&self) -> Result<Vec<Item>, CopyError> {
+        let (namespace, collection, id, version) = match &self.after {
+            Some(Item::Earlier { namespace, version: Earlier { record, .. } }) => {
+                (namespace.as_str(), &*record.collection, &*record.id, stored(record.version))
+            }
+            _ => ("", "", "", 0),
+        };
+        let read = |row: &Row| {
+            let collection: &str = row.try_get(7).map_err(unreadable)?;
+            let (record, _) = readers::read_record(row, collection)?;
+            let until = time::from_stored(row.try_get(5).map_err(unreadable)?);
+            let namespace = row.try_get(6).map_err(unreadable)?;
+            Ok(Item::Earlier { namespace, version: Earlier { record, until } })
+        };
+        self.page(VERSIONS, &[&namespace, &collection, &id, &version, &(CHUNK as i64)], read).await
     }
 
     async fn changes(&self) -> Result<Vec<Item>, CopyError> {
@@ -269,6 +289,22 @@ async fn paste_one(session: &Session, item: &Item) -> Result<(), CopyError> {
             let values: [&(dyn ToSql + Sync); 8] =
                 [namespace, collection, id, &stored(*version), &times.0, &times.1, &data, &exact];
             session.execute(PUT_RECORDS, &values).await
+        }
+        Item::Earlier { namespace, version: Earlier { record, until } } => {
+            let Record { collection, id, version, created_at, updated_at, data } = record;
+            let times = [created_at, updated_at, until].map(|time| time::to_stored(*time));
+            let document = Document::of(data)?;
+            let values: [&(dyn ToSql + Sync); 8] = [
+                namespace,
+                collection,
+                id,
+                &stored(*version),
+                &times[0],
+                &times[1],
+                &times[2],
+                &document.text(),
+            ];
+            session.execute(PUT_VERSIONS, &values).await
         }
         Item::Change(change) => {
             let kind = serde_json::to_value(change.kind).unwrap_or_default();

@@ -13,14 +13,18 @@ use crate::find::{Column, Declaration, Field, Index, Kind};
 use crate::{Error, limits};
 
 const FIND_COLLECTION: &str = "SELECT number FROM collections WHERE namespace = ?1 AND name = ?2";
-const NOTE_COLLECTION: &str = "INSERT INTO collections (namespace, name, scan) VALUES (?1, ?2, ?3) \
-    ON CONFLICT (namespace, name) DO UPDATE SET scan = excluded.scan WHERE scan <> excluded.scan";
+const NOTE_COLLECTION: &str = "INSERT INTO collections \
+    (namespace, name, scan, history, history_age) VALUES (?1, ?2, ?3, ?4, ?5) \
+    ON CONFLICT (namespace, name) DO UPDATE SET \
+    scan = excluded.scan, history = excluded.history, history_age = excluded.history_age \
+    WHERE scan <> excluded.scan OR history <> excluded.history OR history_age IS NOT excluded.history_age";
 const FIND_INDEX: &str = "SELECT number FROM collection_indexes WHERE collection = ?1 AND name = ?2";
 const NOTE_INDEX: &str = "INSERT INTO collection_indexes (collection, name, definition) VALUES (?1, ?2, ?3)";
 const FORGET_INDEX: &str = "DELETE FROM collection_indexes WHERE number = ?1";
 const DEFINITION: &str = "SELECT definition FROM collection_indexes WHERE number = ?1";
 const COLLECTIONS: &str = "SELECT namespace, name FROM collections";
-const SCAN: &str = "SELECT scan FROM collections WHERE namespace = ?1 AND name = ?2";
+const SETTINGS: &str =
+    "SELECT scan, history, history_age FROM collections WHERE namespace = ?1 AND name = ?2";
 const INDEXES: &str = "SELECT i.number, i.definition FROM collections c \
     JOIN collection_indexes i ON i.collection = c.number \
     WHERE c.namespace = ?1 AND c.name = ?2 ORDER BY i.number";
@@ -41,6 +45,9 @@ pub(super) struct Declared {
     pub(super) numbers: Vec<i64>,
     /// Whether filters may ask about fields that no index has.
     pub(super) scan: bool,
+    /// How many earlier versions of each record are kept, and how long, in microseconds.
+    pub(super) history: u32,
+    pub(super) history_age: Option<i64>,
 }
 
 impl Declarations {
@@ -75,9 +82,12 @@ pub(super) fn load(connection: &Connection, namespace: &str, collection: &str) -
 }
 
 fn read(connection: &Connection, namespace: &str, collection: &str) -> rusqlite::Result<Declared> {
-    let scan: Option<bool> =
-        connection.prepare_cached(SCAN)?.query_row([namespace, collection], |row| row.get(0)).optional()?;
-    let mut declared = Declared { scan: scan.unwrap_or(false), ..Declared::default() };
+    let mut statement = connection.prepare_cached(SETTINGS)?;
+    let settings = statement.query_row([namespace, collection], |row| {
+        let (scan, history, history_age) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Declared { scan, history, history_age, ..Declared::default() })
+    });
+    let mut declared = settings.optional()?.unwrap_or_default();
     let mut indexes = connection.prepare_cached(INDEXES)?;
     let mut rows = indexes.query([namespace, collection])?;
     while let Some(row) = rows.next()? {
@@ -96,7 +106,9 @@ pub(super) fn declare(
     declaration: &Declaration,
 ) -> Result<(), Error> {
     let collection = &declaration.collection;
-    connection.prepare_cached(NOTE_COLLECTION)?.execute(params![namespace, collection, declaration.scan])?;
+    let settings =
+        params![namespace, collection, declaration.scan, declaration.history, declaration.history_age()];
+    connection.prepare_cached(NOTE_COLLECTION)?.execute(settings)?;
     let number: i64 =
         connection.prepare_cached(FIND_COLLECTION)?.query_row([namespace, collection], |row| row.get(0))?;
     for index in &declaration.dropped {

@@ -16,6 +16,7 @@ mod records;
 pub(crate) mod schema;
 pub(crate) mod transfer;
 mod upkeep;
+mod versions;
 mod waits;
 mod writer;
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, ToSql};
 
-use super::{answers, changes, job_moves, job_rows, records, schema};
+use super::{answers, changes, job_moves, job_rows, records, schema, versions};
 
 /// Gives SQLite's plan of a statement, one line a step.
 fn plan(connection: &Connection, sql: &str) -> String {
@@ -24,6 +24,13 @@ fn no_hot_statement_scans_or_sorts() {
         (records::DELETE, "INTEGER PRIMARY KEY"),
         (records::GET, "INDEX sqlite_autoindex_records_1"),
         (records::LIST, "INDEX sqlite_autoindex_records_1"),
+        (records::MOVE, "INTEGER PRIMARY KEY"),
+        (versions::KEEP, "INTEGER PRIMARY KEY"),
+        (versions::CUT, "INDEX sqlite_autoindex_versions_1"),
+        (versions::REMOVE, "INDEX sqlite_autoindex_versions_1"),
+        (versions::MOVE, "INDEX sqlite_autoindex_versions_1"),
+        (versions::TRIM, "INDEX versions_by_end"),
+        (versions::LIST, "INDEX sqlite_autoindex_versions_1"),
         (answers::FIND, "INDEX sqlite_autoindex_answers_1"),
         (answers::FORGET, "INDEX answers_by_expiry"),
         (changes::CHANGES, "INTEGER PRIMARY KEY"),

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use super::writer::Moment;
-use super::{answers, changes, declared};
+use super::{answers, changes, declared, versions};
 use crate::change::ChangeKind;
 use crate::engine::numbers::{number, stored};
 use crate::limits::{self, ANSWER_BYTES};
@@ -22,6 +22,8 @@ pub(super) const INSERT: &str = "INSERT INTO records \
 pub(super) const UPDATE: &str =
     "UPDATE records SET version = ?2, updated_at = ?3, data = ?4 WHERE number = ?1";
 pub(super) const DELETE: &str = "DELETE FROM records WHERE number = ?1";
+pub(super) const MOVE: &str =
+    "UPDATE records SET collection = ?2, version = ?3, updated_at = ?4 WHERE number = ?1";
 pub(super) const GET: &str = "SELECT id, version, created_at, updated_at, data FROM records \
     WHERE namespace = ?1 AND collection = ?2 AND id = ?3";
 pub(super) const LIST: &str = "SELECT id, version, created_at, updated_at, data FROM records \
@@ -57,13 +59,21 @@ pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Re
                 figures::count("delete");
                 delete(moment, &place(collection, id, *precondition))?
             }
+            Operation::Move { collection, id, to, precondition, target } => {
+                figures::count("move");
+                relocate(moment, &place(collection, id, *precondition), &place(to, id, *target))?
+            }
+            Operation::Trim { collection } => {
+                versions::trim(moment, namespace, collection)?;
+                Outcome::Trimmed
+            }
             Operation::Once { .. } => Outcome::First,
             Operation::Enqueue { job } => enqueue(moment, namespace, job)?,
         };
         match &outcome {
             Outcome::Written { record, .. } => sequence = record.version,
             Outcome::Deleted { version } => sequence = *version,
-            Outcome::Enqueued { .. } | Outcome::First | Outcome::Repeated => {}
+            Outcome::Enqueued { .. } | Outcome::Trimmed | Outcome::First | Outcome::Repeated => {}
         }
         outcomes.push(outcome);
     }
@@ -107,9 +117,39 @@ fn patch(moment: &mut Moment<'_>, place: &Place<'_>, change: &Map<String, Value>
 
 fn delete(moment: &mut Moment<'_>, place: &Place<'_>) -> Result<Outcome, Error> {
     let present = find(moment, place)?.ok_or_else(|| missing(place))?;
+    versions::remove(moment, place)?;
     moment.connection.prepare_cached(DELETE)?.execute([present.number])?;
     let version = changes::append(moment, place, ChangeKind::Delete)?;
     Ok(Outcome::Deleted { version })
+}
+
+/// Moves a record from one place to another.
+fn relocate(moment: &mut Moment<'_>, from: &Place<'_>, to: &Place<'_>) -> Result<Outcome, Error> {
+    let present = find(moment, from)?.ok_or_else(|| missing(from))?;
+    let replaced = find(moment, to)?;
+    versions::keep(moment, from, present.number)?;
+    if let Some(replaced) = &replaced {
+        versions::remove(moment, to)?;
+        moment.connection.prepare_cached(DELETE)?.execute([replaced.number])?;
+    }
+    versions::relocate(moment, from, to.collection)?;
+    changes::append(moment, from, ChangeKind::Delete)?;
+    let created = replaced.is_none();
+    let version = changes::append(moment, to, if created { ChangeKind::Create } else { ChangeKind::Update })?;
+    let connection = moment.connection;
+    let row = params![present.number, to.collection, stored(version), time::to_stored(moment.now)];
+    let done = connection.prepare_cached(MOVE)?.execute(row);
+    done.map_err(|error| declared::explain(connection, error, to.operation))?;
+    let text: String = connection.prepare_cached(DATA)?.query_row([present.number], |row| row.get(0))?;
+    let record = Record {
+        collection: to.collection.to_owned(),
+        id: to.id.to_owned(),
+        version,
+        created_at: present.created_at,
+        updated_at: moment.now,
+        data: parse(&text)?,
+    };
+    Ok(Outcome::Written { record, created })
 }
 
 fn enqueue(moment: &mut Moment<'_>, namespace: &str, job: &NewJob) -> Result<Outcome, Error> {
@@ -148,6 +188,7 @@ fn write(
     let (connection, now) = (moment.connection, time::to_stored(moment.now));
     let created_at = match present {
         Some(present) => {
+            versions::keep(moment, place, present.number)?;
             let row = params![present.number, stored(version), now, text];
             let done = connection.prepare_cached(UPDATE)?.execute(row);
             done.map_err(|error| declared::explain(connection, error, place.operation))?;
@@ -176,6 +217,9 @@ pub(super) fn query(connection: &Connection, namespace: &str, query: &Query) -> 
         }
         Query::List { collection, after, limit } => (collection, after.as_deref().unwrap_or(""), *limit),
         Query::Some { collection, ids } => return some(connection, namespace, collection, ids),
+        Query::History { collection, id, before, limit } => {
+            return versions::list(connection, namespace, collection, id, *before, *limit);
+        }
         Query::Latest => {
             let sequence = changes::latest(connection, namespace)?;
             return Ok(Page { sequence, ..Page::default() });

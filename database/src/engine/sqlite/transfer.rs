@@ -9,19 +9,24 @@ use super::{Owner, changes, connection, declared, job_rows, records, schema};
 use crate::copy::{CHUNK, CopyError, Digest, Inbox, Item, Outbox, Part, Summary, nobody_listens};
 use crate::engine::OpenError;
 use crate::engine::numbers::{number, stored};
-use crate::{Declaration, Error, Record, time};
+use crate::{Declaration, Earlier, Error, Record, time};
 
 const RECORDS: &str = "SELECT id, version, created_at, updated_at, data, namespace, collection FROM records \
     ORDER BY namespace, collection, id";
+const VERSIONS: &str = "SELECT id, version, created_at, updated_at, data, until, namespace, collection \
+    FROM versions ORDER BY namespace, collection, id, version";
 const CHANGES: &str = "SELECT sequence, namespace, collection, id, kind, at FROM changes ORDER BY sequence";
 const ANSWERS: &str =
     "SELECT namespace, key, fingerprint, committed, expires_at FROM answers ORDER BY namespace, key";
 const COLLECTIONS: &str = "SELECT namespace, name FROM collections ORDER BY namespace, name";
 const SEQUENCE: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'changes'";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM records) AND NOT EXISTS (SELECT 1 FROM changes) \
-    AND NOT EXISTS (SELECT 1 FROM jobs) AND NOT EXISTS (SELECT 1 FROM answers)";
+    AND NOT EXISTS (SELECT 1 FROM versions) AND NOT EXISTS (SELECT 1 FROM jobs) AND NOT EXISTS (SELECT 1 FROM answers)";
 const PUT_RECORD: &str = "INSERT INTO records (namespace, collection, id, version, created_at, updated_at, data) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const PUT_VERSION: &str = "INSERT INTO versions \
+    (namespace, collection, id, version, created_at, updated_at, until, data) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 const PUT_CHANGE: &str =
     "INSERT INTO changes (sequence, namespace, collection, id, kind, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const PUT_ANSWER: &str = "INSERT INTO answers (namespace, key, fingerprint, committed, expires_at) \
@@ -108,13 +113,14 @@ pub(crate) fn receive_all(folder: &Path, inbox: &mut Inbox) -> Result<Summary, C
     Ok(sent)
 }
 
-/// Gives everything in order: records, changes, jobs, answers, each in the order of its key.
+/// Gives everything in order: records, their earlier versions, changes, jobs, answers, each in the order of its key.
 fn each(
     connection: &Connection,
     mut take: impl FnMut(Item) -> Result<(), CopyError>,
 ) -> Result<(), CopyError> {
     let jobs = format!("SELECT {} FROM jobs ORDER BY id", job_rows::COLUMNS);
     walk(connection, RECORDS, read_record, &mut take)?;
+    walk(connection, VERSIONS, read_version, &mut take)?;
     walk(connection, CHANGES, |row| Ok(Item::Change(changes::read_change(row)?)), &mut take)?;
     let read_job = |row: &Row<'_>| Ok(Item::of_job(job_rows::read(row, Timestamp::MAX)?.0));
     walk(connection, &jobs, read_job, &mut take)?;
@@ -141,6 +147,13 @@ fn read_record(row: &Row<'_>) -> Result<Item, Error> {
     Ok(Item::Record { namespace: row.get(5)?, record })
 }
 
+fn read_version(row: &Row<'_>) -> Result<Item, Error> {
+    let collection: String = row.get(7)?;
+    let (record, _) = records::read(row, &collection)?;
+    let version = Earlier { record, until: time::from_stored(row.get(5)?) };
+    Ok(Item::Earlier { namespace: row.get(6)?, version })
+}
+
 fn read_answer(row: &Row<'_>) -> Result<Item, Error> {
     let committed: String = row.get(3)?;
     let committed = serde_json::from_str(&committed)
@@ -163,6 +176,21 @@ fn put(connection: &Connection, item: &Item) -> Result<(), Error> {
             let times = (time::to_stored(*created_at), time::to_stored(*updated_at));
             let row = params![namespace, collection, id, stored(*version), times.0, times.1, text];
             connection.prepare_cached(PUT_RECORD)?.execute(row)?;
+        }
+        Item::Earlier { namespace, version: Earlier { record, until } } => {
+            let Record { collection, id, version, created_at, updated_at, data } = record;
+            let times = [created_at, updated_at, until].map(|time| time::to_stored(*time));
+            let row = params![
+                namespace,
+                collection,
+                id,
+                stored(*version),
+                times[0],
+                times[1],
+                times[2],
+                text(data)?
+            ];
+            connection.prepare_cached(PUT_VERSION)?.execute(row)?;
         }
         Item::Change(change) => {
             let kind = changes::kind_text(change.kind);
@@ -195,8 +223,8 @@ fn declarations(connection: &Connection) -> Result<Vec<(String, Declaration)>, E
     let named: Vec<(String, String)> = named.collect::<Result<_, _>>()?;
     let declaration = |(namespace, collection): (String, String)| {
         let declared = declared::load(connection, &namespace, &collection)?;
-        let (indexes, scan) = (declared.indexes, declared.scan);
-        Ok((namespace, Declaration { collection, indexes, scan, ..Declaration::default() }))
+        let history = (declared.history, declared.history_age);
+        Ok((namespace, Declaration::of_stored(collection, declared.indexes, declared.scan, history)))
     };
     named.into_iter().map(declaration).collect()
 }

@@ -1,4 +1,4 @@
-SELECT scan, number, definition, coalesce(is_ready, false)
+SELECT scan, number, definition, coalesce(is_ready, false), history, history_age
 FROM collections
 LEFT JOIN collection_indexes
      ON collection_indexes.namespace = collections.namespace AND collection_indexes.collection = collections.name

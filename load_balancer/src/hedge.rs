@@ -60,7 +60,7 @@ impl Config {
 
     /// Gives the delay after which a request is late, from the cluster's answers in the last seconds; `None`
     /// when nothing is hedged.
-    pub(crate) fn delay(&self, answers: u64, quantile_ns: f64) -> Option<Duration> {
+    pub fn delay(&self, answers: u64, quantile_ns: f64) -> Option<Duration> {
         let is_known = self.enabled && self.budget > 0.0 && answers >= LEAST_ANSWERS;
         is_known.then(|| Duration::from_nanos((quantile_ns * self.factor) as u64).max(self.min_delay))
     }

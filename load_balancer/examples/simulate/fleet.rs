@@ -1,18 +1,15 @@
 //! A small fleet: one to three balancers before five gateways, each of which works on eight requests at a time.
 
-use std::collections::VecDeque;
-
 use load_balancer::selection::{Load, Maglev, Memory, Policy, Signals, Snapshot, choose_backend};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::events::{Events, MS, SECOND, exponential, normal};
+use crate::gateway::{AT_A_TIME, Fault, Gateway};
+use crate::hedging::Hedging;
 use crate::summary::Summary;
 
 const GATEWAYS: usize = 5;
-
-/// Requests a gateway works on at a time; others wait in turn.
-const AT_A_TIME: usize = 8;
 
 /// The median of a request's work, and the deviation of its logarithm: the 99th percentile is 3.2 medians.
 const MEDIAN_NS: f64 = 2e6;
@@ -30,41 +27,6 @@ const PROBE_EVERY_NS: u64 = SECOND;
 /// The time before measuring begins.
 const WARM_UP_NS: u64 = 2 * SECOND;
 
-/// What is the matter with the last gateway.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Fault {
-    None,
-    /// It takes this many times as long.
-    Slow(f64),
-    /// It answers 500 at once.
-    Failing,
-    /// It stands still for 200 ms of every second.
-    Stalling,
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::None => f.write_str("All equal"),
-            Self::Slow(times) => write!(f, "One {times} times slower"),
-            Self::Failing => f.write_str("One failing at once"),
-            Self::Stalling => f.write_str("One stalling 200 ms in every second"),
-        }
-    }
-}
-
-impl Fault {
-    /// The part of a good gateway's work it can do.
-    fn capacity(self) -> f64 {
-        match self {
-            Self::None => 1.0,
-            Self::Slow(times) => 1.0 / times,
-            Self::Failing => 0.0,
-            Self::Stalling => 0.8,
-        }
-    }
-}
-
 /// One run.
 pub(crate) struct Setting<'a> {
     pub(crate) fault: Fault,
@@ -76,6 +38,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) balance_factor: Option<f64>,
     /// Whether gateways tell their load in answers (`Sixfold-Load`).
     pub(crate) tells_load: bool,
+    /// Whether late requests are sent to a second gateway, as the balancer does unless told otherwise.
+    pub(crate) hedges: bool,
     pub(crate) seconds: u64,
     pub(crate) seed: u64,
 }
@@ -83,13 +47,22 @@ pub(crate) struct Setting<'a> {
 struct Balancer {
     signals: Vec<Signals>,
     memory: Memory,
+    hedging: Hedging,
 }
 
+/// One attempt at a request. A gateway goes on with what was given up.
 #[derive(Clone, Copy, Default)]
 struct Request {
     balancer: usize,
     gateway: usize,
     sent_ns: u64,
+    /// When the client sent it; earlier than `sent_ns` for a hedge.
+    asked_ns: u64,
+    /// The other attempt at the same request, while both run.
+    rival: Option<usize>,
+    is_given_up: bool,
+    /// Grows with each request that uses this place in the list.
+    turn: u64,
     in_flight: u32,
     /// What it takes at a good gateway.
     work_ns: f64,
@@ -97,19 +70,26 @@ struct Request {
     load: Load,
 }
 
-#[derive(Default)]
-struct Gateway {
-    busy: usize,
-    waiting: VecDeque<usize>,
-}
-
 enum Event {
     Arrive,
+    /// The attempt may be late, if it is still the one of that turn.
+    Late {
+        id: usize,
+        turn: u64,
+    },
+    FindUsual,
     Reach(usize),
     Done(usize),
     Answer(usize),
-    Probe { balancer: usize, gateway: usize },
-    ProbeAnswer { balancer: usize, gateway: usize, latency_ns: u64 },
+    Probe {
+        balancer: usize,
+        gateway: usize,
+    },
+    ProbeAnswer {
+        balancer: usize,
+        gateway: usize,
+        latency_ns: u64,
+    },
 }
 
 /// Runs a setting.
@@ -121,10 +101,11 @@ pub(crate) fn run(setting: &Setting<'_>) -> Summary {
     let mean_ns = MEDIAN_NS * (SIGMA * SIGMA / 2.0).exp();
     let capacity = (GATEWAYS - 1) as f64 + setting.fault.capacity();
     let pace_ns = mean_ns / (AT_A_TIME as f64 * capacity * setting.load);
-    let balancers: Vec<Balancer> = (0..setting.balancers)
+    let mut balancers: Vec<Balancer> = (0..setting.balancers)
         .map(|_| Balancer {
             signals: (0..GATEWAYS).map(|_| Signals::new(1)).collect(),
             memory: Memory::default(),
+            hedging: Hedging::default(),
         })
         .collect();
     let table = Maglev::new(["a", "b", "c", "d", "e"].map(|name| (name, 1.0)));
@@ -134,9 +115,9 @@ pub(crate) fn run(setting: &Setting<'_>) -> Summary {
     let mut summary = Summary::new(GATEWAYS);
     let end_ns = WARM_UP_NS + setting.seconds * SECOND;
     let fault = |gateway: usize| if gateway + 1 == GATEWAYS { setting.fault } else { Fault::None };
-    let times = |gateway: usize| if let Fault::Slow(times) = fault(gateway) { times } else { 1.0 };
 
     events.plan(0, Event::Arrive);
+    events.plan(SECOND, Event::FindUsual);
     for balancer in 0..setting.balancers {
         for gateway in 0..GATEWAYS {
             events.plan(rng.random_range(0..PROBE_EVERY_NS), Event::Probe { balancer, gateway });
@@ -151,29 +132,40 @@ pub(crate) fn run(setting: &Setting<'_>) -> Summary {
                 }
                 let balancer = rng.random_range(0..balancers.len());
                 let work_ns = MEDIAN_NS * (SIGMA * normal(&mut rng)).exp();
-                let Balancer { signals, memory } = &balancers[balancer];
-                let snapshot = Snapshot {
-                    backends: signals,
-                    policy: setting.policy,
-                    memory,
-                    excluded: &[],
-                    key: Some(choosing.random()),
-                    sticky: None,
-                    table: setting.policy.hashes().then_some(&table),
-                    balance_factor: setting.balance_factor,
-                    panic: false,
+                balancers[balancer].hedging.note_request();
+                let key = choosing.random();
+                let Some(gateway) =
+                    choose(setting, &balancers[balancer], &table, &[], key, now, &mut choosing)
+                else {
+                    continue;
                 };
-                let Some(choice) = choose_backend(&snapshot, now, &mut choosing) else { continue };
-                let gateway = choice.index;
-                let in_flight = signals[gateway].begin(now);
-                let request =
-                    Request { balancer, gateway, sent_ns: now, in_flight, work_ns, ..Request::default() };
-                let id = free.pop().unwrap_or_else(|| {
-                    requests.push(request);
-                    requests.len() - 1
-                });
-                requests[id] = request;
+                let request = Request { balancer, gateway, work_ns, asked_ns: now, ..Request::default() };
+                let id = begin(request, &balancers, &mut requests, &mut free, now);
                 events.plan(now + WAY_NS, Event::Reach(id));
+                if let Some(delay_ns) = balancers[balancer].hedging.delay_ns().filter(|_| setting.hedges) {
+                    events.plan(now + delay_ns, Event::Late { id, turn: requests[id].turn });
+                }
+            }
+            Event::Late { id, turn } => {
+                let first = requests[id];
+                if first.turn != turn || first.is_given_up {
+                    continue;
+                }
+                let key = choosing.random();
+                let balancer = &mut balancers[first.balancer];
+                let other = choose(setting, balancer, &table, &[first.gateway], key, now, &mut choosing);
+                let Some(gateway) = other.filter(|_| balancer.hedging.spend()) else { continue };
+                let work_ns = MEDIAN_NS * (SIGMA * normal(&mut choosing)).exp();
+                let hedge = Request { gateway, work_ns, rival: Some(id), ..first };
+                let hedge = begin(hedge, &balancers, &mut requests, &mut free, now);
+                requests[id].rival = Some(hedge);
+                events.plan(now + WAY_NS, Event::Reach(hedge));
+            }
+            Event::FindUsual => {
+                if now < end_ns {
+                    events.plan(now + SECOND, Event::FindUsual);
+                }
+                balancers.iter_mut().for_each(|balancer| balancer.hedging.find_usual());
             }
             Event::Reach(id) => {
                 let gateway = requests[id].gateway;
@@ -181,34 +173,43 @@ pub(crate) fn run(setting: &Setting<'_>) -> Summary {
                     requests[id].fails = true;
                     events.plan(now + TRIFLE_NS + WAY_NS, Event::Answer(id));
                 } else {
-                    gateways[gateway].waiting.push_back(id);
-                    start(&mut gateways[gateway], fault(gateway), times(gateway), &requests, &mut events);
+                    gateways[gateway].queue(id);
+                    start(&mut gateways[gateway], fault(gateway), &requests, &mut events);
                 }
             }
             Event::Done(id) => {
                 let gateway = requests[id].gateway;
-                gateways[gateway].busy -= 1;
-                let in_flight = (gateways[gateway].busy + gateways[gateway].waiting.len()) as u32;
-                requests[id].load = Load { in_flight, latency_ns: 0 };
+                requests[id].load = Load { in_flight: gateways[gateway].end(), latency_ns: 0 };
                 events.plan(now + WAY_NS, Event::Answer(id));
-                start(&mut gateways[gateway], fault(gateway), times(gateway), &requests, &mut events);
+                start(&mut gateways[gateway], fault(gateway), &requests, &mut events);
             }
             Event::Answer(id) => {
                 let request = requests[id];
+                requests[id].turn += 1;
                 free.push(id);
-                let signals = &balancers[request.balancer].signals[request.gateway];
-                let latency_ns = now - request.sent_ns;
+                if request.is_given_up {
+                    continue;
+                }
+                let signals = &balancers[request.balancer].signals;
+                if let Some(rival) = request.rival {
+                    let rival = &mut requests[rival];
+                    rival.is_given_up = true;
+                    signals[rival.gateway].end();
+                    signals[rival.gateway].note_given_up(now - rival.sent_ns, rival.in_flight, now);
+                }
+                let (signals, latency_ns) = (&signals[request.gateway], now - request.sent_ns);
                 signals.end();
                 if request.fails {
                     signals.note_failure(now);
                 } else {
                     signals.note_answer(latency_ns, request.in_flight, now);
+                    balancers[request.balancer].hedging.note_answer(latency_ns);
                 }
                 if setting.tells_load {
-                    signals.note_load(request.load, now);
+                    balancers[request.balancer].signals[request.gateway].note_load(request.load, now);
                 }
-                if request.sent_ns >= WARM_UP_NS {
-                    summary.note(request.gateway, latency_ns, !request.fails);
+                if request.asked_ns >= WARM_UP_NS {
+                    summary.note(request.gateway, now - request.asked_ns, !request.fails);
                 }
             }
             Event::Probe { balancer, gateway } => {
@@ -218,12 +219,7 @@ pub(crate) fn run(setting: &Setting<'_>) -> Summary {
                         Event::Probe { balancer, gateway },
                     );
                 }
-                let work = (TRIFLE_NS as f64 * times(gateway)) as u64;
-                let done = if fault(gateway) == Fault::Stalling {
-                    awake(now + WAY_NS, work)
-                } else {
-                    now + WAY_NS + work
-                };
+                let done = fault(gateway).done_at(now + WAY_NS, TRIFLE_NS as f64);
                 let latency_ns = done + WAY_NS - now;
                 events.plan(done + WAY_NS, Event::ProbeAnswer { balancer, gateway, latency_ns });
             }
@@ -235,30 +231,53 @@ pub(crate) fn run(setting: &Setting<'_>) -> Summary {
     summary
 }
 
-/// Begins what is waiting, as long as there is room.
-fn start(gateway: &mut Gateway, fault: Fault, times: f64, requests: &[Request], events: &mut Events<Event>) {
-    while gateway.busy < AT_A_TIME
-        && let Some(id) = gateway.waiting.pop_front()
-    {
-        gateway.busy += 1;
-        let work = (requests[id].work_ns * times) as u64;
-        let now = events.now;
-        let done = if fault == Fault::Stalling { awake(now, work) } else { now + work };
-        events.plan(done, Event::Done(id));
-    }
+/// Chooses a gateway for a request, none of the excluded ones.
+fn choose(
+    setting: &Setting<'_>,
+    balancer: &Balancer,
+    table: &Maglev,
+    excluded: &[usize],
+    key: u64,
+    now: u64,
+    choosing: &mut SmallRng,
+) -> Option<usize> {
+    let snapshot = Snapshot {
+        backends: &balancer.signals,
+        policy: setting.policy,
+        memory: &balancer.memory,
+        excluded,
+        key: Some(key),
+        sticky: None,
+        table: setting.policy.hashes().then_some(table),
+        balance_factor: setting.balance_factor,
+        panic: false,
+    };
+    choose_backend(&snapshot, now, choosing).map(|choice| choice.index)
 }
 
-/// Gives when work that begins at a time is done by a gateway that stands still in the first 200 ms of each second.
-fn awake(from_ns: u64, work_ns: u64) -> u64 {
-    let (mut now, mut left) = (from_ns, work_ns);
-    loop {
-        let second = now / SECOND * SECOND;
-        now = now.max(second + 200 * MS);
-        let until = second + SECOND;
-        if now + left <= until {
-            return now + left;
-        }
-        left -= until - now;
-        now = until;
+/// Counts an attempt in and gives its place in the list.
+fn begin(
+    mut request: Request,
+    balancers: &[Balancer],
+    requests: &mut Vec<Request>,
+    free: &mut Vec<usize>,
+    now: u64,
+) -> usize {
+    request.sent_ns = now;
+    request.in_flight = balancers[request.balancer].signals[request.gateway].begin(now);
+    let id = free.pop().unwrap_or_else(|| {
+        requests.push(Request::default());
+        requests.len() - 1
+    });
+    request.turn = requests[id].turn;
+    requests[id] = request;
+    id
+}
+
+/// Begins what is waiting at a gateway, as long as there is room.
+fn start(gateway: &mut Gateway, fault: Fault, requests: &[Request], events: &mut Events<Event>) {
+    while let Some(id) = gateway.begin_next() {
+        let done = fault.done_at(events.now, requests[id].work_ns);
+        events.plan(done, Event::Done(id));
     }
 }

@@ -312,9 +312,7 @@ impl Backend {
     /// all that is known.
     pub(crate) fn note_canceled(&self, elapsed_ns: u64, in_flight: u32, now_ns: u64) {
         self.canceled.fetch_add(1, Relaxed);
-        if elapsed_ns as f64 > self.signals.latency_ns(now_ns) {
-            self.signals.note_answer(elapsed_ns, in_flight, now_ns);
-        }
+        self.signals.note_given_up(elapsed_ns, in_flight, now_ns);
     }
 
     /// Takes in what the backend tells of itself.

@@ -12,6 +12,11 @@ const FIRST_SHARE: f64 = 0.1;
 /// have others in flight.
 const OTHERS_FADE_NS: f64 = 50e6;
 
+/// A backend that fell silent, so that all it worked on was given up, is tried again after this part of the silence.
+/// With 1 one that stalls for 200 ms is left idle for as long again; with 2, 4 and 8 it is found well in time, and with
+/// each some more requests are late by the time of a hedge (`examples/simulate`, stalling, hedges).
+const TRIALS_A_SILENCE: u64 = 2;
+
 /// By fewer answers than this no backend is called slow.
 const ENOUGH_ANSWERS: u32 = 8;
 
@@ -46,6 +51,8 @@ pub struct Signals {
     others_at_ns: AtomicU64,
     /// The last time something came back, or something was sent to it while idle.
     moved_ns: AtomicU64,
+    /// The last time a request was given up unanswered, if no answer came since; else zero.
+    given_up_ns: AtomicU64,
     /// The last time an answer was taken in.
     answered_ns: AtomicU64,
     started_ns: AtomicU64,
@@ -74,6 +81,7 @@ impl Signals {
             others: AtomicU32::new(0),
             others_at_ns: AtomicU64::new(0),
             moved_ns: AtomicU64::new(now_ns),
+            given_up_ns: AtomicU64::new(0),
             answered_ns: AtomicU64::new(0),
             started_ns: AtomicU64::new(0),
             slow_ns: AtomicU64::new(0),
@@ -88,7 +96,8 @@ impl Signals {
 
     /// Counts a request in, whose answer is awaited; gives the requests in flight with it.
     pub fn begin(&self, now_ns: u64) -> u32 {
-        if self.awaited.fetch_add(1, Relaxed) == 0 {
+        if self.awaited.fetch_add(1, Relaxed) == 0 && !self.is_in_doubt(now_ns) {
+            self.given_up_ns.store(0, Relaxed);
             self.moved_ns.store(now_ns, Relaxed);
         }
         self.in_flight.fetch_add(1, Relaxed) + 1
@@ -120,6 +129,22 @@ impl Signals {
     pub fn note_answer(&self, latency_ns: u64, in_flight_at_begin: u32, now_ns: u64) {
         self.moved_ns.store(now_ns, Relaxed);
         self.answered_ns.store(now_ns, Relaxed);
+        if self.given_up_ns.load(Relaxed) != 0 {
+            self.given_up_ns.store(0, Relaxed);
+        }
+        self.learn(latency_ns, in_flight_at_begin, now_ns);
+    }
+
+    /// Takes in that a request was given up unanswered: how long it was waited for, and what [`Self::begin`] gave
+    /// for it. It would have taken longer, and ends no silence.
+    pub fn note_given_up(&self, elapsed_ns: u64, in_flight_at_begin: u32, now_ns: u64) {
+        self.given_up_ns.store(now_ns, Relaxed);
+        if elapsed_ns as f64 > self.latency_ns(now_ns) {
+            self.learn(elapsed_ns, in_flight_at_begin, now_ns);
+        }
+    }
+
+    fn learn(&self, latency_ns: u64, in_flight_at_begin: u32, now_ns: u64) {
         self.last_ns.store(latency_ns, Relaxed);
         let answers = self.answers.load(Relaxed);
         if answers < ENOUGH_ANSWERS {
@@ -252,9 +277,31 @@ impl Signals {
         self.last_ns.load(Relaxed)
     }
 
-    /// Gives for how long nothing came back, though something is awaited.
+    /// Gives for how long nothing came back, though something is awaited, or was until it was given up lately.
+    ///
+    /// A silence that ended with nobody waiting any more is not over: were it, each batch of requests that is
+    /// hedged away from a backend that stalls would be followed by another. After a half of its length one
+    /// request is let through to see, and stands for the whole silence while it is not answered.
     pub fn silent_ns(&self, now_ns: u64) -> u64 {
-        if self.awaited() == 0 { 0 } else { now_ns.saturating_sub(self.moved_ns.load(Relaxed)) }
+        let silent_ns = now_ns.saturating_sub(self.moved_ns.load(Relaxed));
+        if self.awaited() > 0 {
+            return silent_ns;
+        }
+        match self.given_up_ns.load(Relaxed) {
+            0 => 0,
+            given_up_ns => {
+                let length_ns = given_up_ns.saturating_sub(self.moved_ns.load(Relaxed));
+                let is_fresh = now_ns.saturating_sub(given_up_ns) < length_ns / TRIALS_A_SILENCE;
+                if is_fresh { silent_ns } else { 0 }
+            }
+        }
+    }
+
+    /// Tells whether requests were given up so lately that one which is sent now continues their silence.
+    fn is_in_doubt(&self, now_ns: u64) -> bool {
+        let given_up_ns = self.given_up_ns.load(Relaxed);
+        let length_ns = given_up_ns.saturating_sub(self.moved_ns.load(Relaxed));
+        given_up_ns != 0 && now_ns.saturating_sub(given_up_ns) < length_ns
     }
 
     /// Gives for how long there was no answer.

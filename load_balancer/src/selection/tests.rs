@@ -247,6 +247,53 @@ fn a_backend_that_went_silent_gets_nothing_until_it_answers() {
     }
 }
 
+#[test]
+fn a_silence_outlasts_the_requests_that_were_given_up() {
+    let backends = usual_backends(2);
+    let (stalled, other) = (&backends[0], &backends[1]);
+    let memory = Memory::default();
+    let mut rng = SmallRng::seed_from_u64(5);
+    let mut choose = |now: u64| {
+        choose_backend(&snapshot(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap().index
+    };
+    // All it worked on is given up after 20 ms, sent elsewhere, and answered there.
+    let sent: Vec<_> = (0..8).map(|_| stalled.begin(2 * MILLISECOND)).collect();
+    for in_flight in sent {
+        stalled.end();
+        stalled.note_given_up(20 * MILLISECOND, in_flight, 22 * MILLISECOND);
+    }
+    (0..4).for_each(|_| {
+        other.begin(22 * MILLISECOND);
+    });
+    other.note_answer(2 * MILLISECOND, 1, 25 * MILLISECOND);
+    assert_eq!(choose(25 * MILLISECOND), 1, "idle, and silent all the same");
+    // After half of the silence one request is to tell, and only one.
+    other.note_answer(2 * MILLISECOND, 1, 33 * MILLISECOND);
+    assert_eq!(choose(33 * MILLISECOND), 0);
+    let trial = stalled.begin(33 * MILLISECOND);
+    assert_eq!(choose(33 * MILLISECOND), 1, "the trial stands for the whole silence");
+    // Given up as well, it makes the silence longer.
+    stalled.end();
+    stalled.note_given_up(12 * MILLISECOND, trial, 45 * MILLISECOND);
+    other.note_answer(2 * MILLISECOND, 1, 60 * MILLISECOND);
+    assert_eq!(choose(60 * MILLISECOND), 1);
+    // An answer ends it.
+    let trial = stalled.begin(68 * MILLISECOND);
+    stalled.end();
+    stalled.note_answer(2 * MILLISECOND, trial, 70 * MILLISECOND);
+    assert_eq!(choose(70 * MILLISECOND), 0);
+}
+
+#[test]
+fn a_request_given_up_long_ago_is_no_silence() {
+    let backends = usual_backends(2);
+    let given_up = backends[0].begin(2 * MILLISECOND);
+    backends[0].end();
+    backends[0].note_given_up(20 * MILLISECOND, given_up, 22 * MILLISECOND);
+    backends[0].begin(60_000 * MILLISECOND);
+    assert_eq!(backends[0].silent_ns(60_000 * MILLISECOND), 0);
+}
+
 /// Makes backends that have answered 32 times in 2 ms, the last time at 1 ms.
 fn usual_backends(count: usize) -> Vec<Signals> {
     let backends: Vec<_> = (0..count).map(|_| Signals::new(1)).collect();

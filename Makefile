@@ -55,7 +55,7 @@ bench: bench-needs build ## beside HAProxy, nginx and Envoy, about 50 minutes; w
 bench-quick: bench-needs build ## the same in three minutes, to see that everything works; writes target/bench-quick/
 	$(CARGO) run --release -q -p bench -- all --quick --results target/bench-quick
 
-soak: test-needs ## kills of SQLite 300 times, of PostgreSQL and before it 30 times, of a backed-up SQLite 100 times, 150 losses of power and 200 failing disks, 1,000 damages, every other fault 20 times under 3,000 requests a second (the last part about nine minutes); writes bench/results/faults.md
+soak: test-needs ## kills of SQLite 300 times, of PostgreSQL and before it 30 times, of a backed-up SQLite 100 times, 150 losses of power and 200 failing disks, 1,000 damages, a change feed at 10,000 writes a second, every other fault 20 times under 3,000 requests a second (the last part about nine minutes); writes bench/results/faults.md
 	$(CARGO) build --release -p cli
 	@mkdir -p bench/results
 	SIXFOLD_FAULT_RUNS=20 SIXFOLD_FAULT_RATE=3000 SIXFOLD_FAULT_TABLE=$(CURDIR)/bench/results/faults.md \
@@ -63,6 +63,8 @@ soak: test-needs ## kills of SQLite 300 times, of PostgreSQL and before it 30 ti
 	SIXFOLD_FAULT_RUNS=30 $(CARGO) test --release -p system_tests --test postgres -- --nocapture --test-threads=1
 	SIXFOLD_KILLS=300 $(CARGO) test --release -p system_tests --test kills -- --nocapture
 	SIXFOLD_POWER_LOSSES=150 SIXFOLD_DISK_FAULTS_ROUNDS=100 $(CARGO) test --release -p system_tests --test disk -- --nocapture --test-threads=1
+	SIXFOLD_FEED_RATE=10000 SIXFOLD_FEED_BATCH=10 SIXFOLD_FEED_SECONDS=10 SIXFOLD_FEED_ROUNDS=3 \
+		$(CARGO) test --release -p system_tests --test feed -- --nocapture --test-threads=1
 	SIXFOLD_BACKUP_KILLS=100 $(CARGO) test --release -p system_tests --test backup -- --nocapture --test-threads=1
 	SIXFOLD_BACKUP_POINTS=200 SIXFOLD_BACKUP_DAMAGES=1000 $(CARGO) test --release -p database --test shipping -- --nocapture
 

@@ -12,6 +12,7 @@ use crate::{Client, Process, binary, free_port, wait_until};
 #[derive(Debug)]
 pub struct Database {
     folder: TempDir,
+    port: u16,
     client: Client,
     admin: Client,
 }
@@ -32,7 +33,7 @@ impl Database {
         );
         std::fs::write(folder.path().join("sixfold.toml"), text).expect("the config file");
         let at = |port| Client::new(format!("http://127.0.0.1:{port}"));
-        Self { client: at(listen), admin: at(admin), folder }
+        Self { port: listen, client: at(listen), admin: at(admin), folder }
     }
 
     /// Gives the folder.
@@ -48,6 +49,11 @@ impl Database {
     /// Gives the data folder.
     pub fn data(&self) -> PathBuf {
         self.machine().join("data")
+    }
+
+    /// Gives the role's port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Gives a client of the role.
@@ -96,8 +102,19 @@ impl Database {
 
     /// Runs the binary with this configuration and gives what it says, or what it says of its failure.
     pub fn try_run(&self, arguments: &[&str]) -> Result<String, String> {
-        let done = Command::new(binary()).args(arguments).args(["--config", &self.config()]).output();
-        let done = done.expect("the binary starts");
+        self.try_run_with(arguments, &[])
+    }
+
+    /// Runs the binary so, with variables in its environment.
+    pub fn try_run_with(
+        &self,
+        arguments: &[&str],
+        variables: &[(&'static str, String)],
+    ) -> Result<String, String> {
+        let mut command = Command::new(binary());
+        command.args(arguments).args(["--config", &self.config()]);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        let done = command.output().expect("the binary starts");
         match done.status.success() {
             true => Ok(String::from_utf8_lossy(&done.stdout).into_owned()),
             false => Err(format!(

@@ -1,15 +1,14 @@
 //! What was acknowledged can be restored though the machine is gone: the process is killed at random moments, and its data
 //! folder destroyed. The ledger of what was acknowledged lies outside.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 use serde_json::json;
-use system_tests::{Client, Process, binary, free_port, wait_until};
+use system_tests::{Database, wait_until};
 use tokio::task::JoinSet;
 
 /// The callers that write at the same time.
@@ -20,59 +19,25 @@ fn rounds() -> usize {
     std::env::var("SIXFOLD_BACKUP_KILLS").map_or(6, |text| text.parse().expect("a number"))
 }
 
-/// A database role with a backup, in a folder of its own.
-struct Database {
-    folder: tempfile::TempDir,
-    config: PathBuf,
-    client: Client,
-}
-
 /// What was acknowledged: the record's name, and when.
 type Ledger = Arc<Mutex<Vec<(String, Instant)>>>;
 
-impl Database {
+/// A database role with a backup.
+struct Backed(Database);
+
+impl Backed {
     fn new(mode: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (listen, admin) = (free_port(), free_port());
-        let config = folder.path().join("sixfold.toml");
-        let text = format!(
-            "[process]\ndata = \"{root}/data\"\nadmin = \"127.0.0.1:{admin}\"\n\
-             [database]\nlisten = \"127.0.0.1:{listen}\"\ncheckpoint = \"256KiB\"\n\
-             [database.backup]\ndestination = \"file:{root}/destination\"\nmode = \"{mode}\"\n",
-            root = folder.path().display()
-        );
-        std::fs::write(&config, text).expect("the config file");
-        Self { folder, config, client: Client::new(format!("http://127.0.0.1:{listen}")) }
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    async fn start(&self) -> Process {
-        let config = self.config.to_string_lossy();
-        let process = Process::start(self.folder.path(), "database", &["database", "--config", &config]);
-        wait_until("it ships", || async {
-            let status = self.client.try_send("GET", "/v1/backup", &[], String::new()).await;
-            status.is_ok_and(|status| status.json()["standing"]["state"] == "shipping")
-        })
-        .await;
-        process
-    }
-
-    /// Runs the binary and gives what it says; it must succeed.
-    fn run(&self, arguments: &[&str]) -> String {
-        let done = Command::new(binary()).args(arguments).arg("--config").arg(&self.config).output();
-        let done = done.expect("the binary starts");
-        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8_lossy(&done.stdout).into_owned()
+        Self(Database::new(&format!(
+            "checkpoint = \"256KiB\"\n\
+             [database.backup]\ndestination = \"file:{{machine}}/destination\"\nmode = \"{mode}\"\n"
+        )))
     }
 
     /// Writes from many callers until it is told to stop; what is acknowledged goes into the ledger.
     fn write(&self, round: usize, ledger: &Ledger, stop: &Arc<AtomicBool>) -> JoinSet<()> {
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
-            let (client, ledger, stop) = (self.client.clone(), Arc::clone(ledger), Arc::clone(stop));
+            let (client, ledger, stop) = (self.0.client().clone(), Arc::clone(ledger), Arc::clone(stop));
             writers.spawn(async move {
                 for number in 0.. {
                     if stop.load(Ordering::Relaxed) {
@@ -98,7 +63,7 @@ impl Database {
 
     /// Writes for a random time, then kills the process; gives the moment of the kill.
     async fn write_and_kill(&self, round: usize, ledger: &Ledger) -> Instant {
-        let mut process = self.start().await;
+        let mut process = self.0.start().await;
         let stop = Arc::new(AtomicBool::new(false));
         let mut writers = self.write(round, ledger, &stop);
         let before = ledger.lock().expect("the ledger").len();
@@ -118,12 +83,12 @@ impl Database {
 
     /// Gives which of the ledger's records are not there.
     async fn missing(&self, ledger: &Ledger) -> Vec<(String, Instant)> {
-        let _process = self.start().await;
+        let _process = self.0.start().await;
         let ledger = ledger.lock().expect("the ledger").clone();
         let mut missing = Vec::new();
         for (id, at) in ledger {
             let get = json!({"query": "get", "collection": "things", "id": id});
-            let page = self.client.post("/v1/query?namespace=shop", &get).await;
+            let page = self.0.client().post("/v1/query?namespace=shop", &get).await;
             assert_eq!(page.status, 200, "{page:?}");
             if page.json()["records"].as_array().is_none_or(Vec::is_empty) {
                 missing.push((id, at));
@@ -139,14 +104,14 @@ fn destroy(data: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_mode_sync_every_acknowledged_write_outlives_the_data_folder() {
-    let database = Database::new("sync");
+    let database = Backed::new("sync");
     let ledger = Ledger::default();
     for round in 0..rounds() {
         database.write_and_kill(round, &ledger).await;
         // Sometimes the process comes back to its folder, and the chain goes on; the last time never.
         if round + 1 == rounds() || rand::rng().random_bool(0.5) {
-            destroy(&database.data());
-            database.run(&["database", "restore", "--at", "latest"]);
+            destroy(&database.0.data());
+            database.0.run(&["database", "restore", "--at", "latest"]);
         }
     }
     let missing = database.missing(&ledger).await;
@@ -158,20 +123,20 @@ async fn in_mode_sync_every_acknowledged_write_outlives_the_data_folder() {
         missing.len(),
         &missing[..missing.len().min(5)]
     );
-    let verified = database.run(&["database", "backup", "verify", "--deep"]);
+    let verified = database.0.run(&["database", "backup", "verify", "--deep"]);
     assert!(verified.contains("all whole"), "{verified}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_mode_async_a_lost_machine_loses_a_second_at_most() {
-    let database = Database::new("async");
+    let database = Backed::new("async");
     let mut longest = Duration::ZERO;
     for round in 0..rounds().div_ceil(2) {
         // Each round is judged alone: what one lost is not the next one's.
         let ledger = Ledger::default();
         let killed = database.write_and_kill(round, &ledger).await;
-        destroy(&database.data());
-        database.run(&["database", "restore", "--at", "latest"]);
+        destroy(&database.0.data());
+        database.0.run(&["database", "restore", "--at", "latest"]);
         for (id, at) in database.missing(&ledger).await {
             let lost = killed.saturating_duration_since(at);
             assert!(

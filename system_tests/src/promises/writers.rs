@@ -13,7 +13,7 @@ use super::{Ledger, Told};
 use crate::Client;
 
 /// The pause after a transaction that was not acknowledged; the database is away or failing.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What besides the text of its name a record holds, so that transactions span pages.
 const FILLER_BYTES: usize = 300;

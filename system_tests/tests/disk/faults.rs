@@ -1,7 +1,7 @@
 //! Disks that fail: what is promised then, what the database says of it, and that it goes on by itself.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rustix::process::Signal;
@@ -13,6 +13,9 @@ use crate::machine::{Loss, Machine, PLAIN, PREFIX, SHIPPED};
 /// Error numbers, as the kernel has them.
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+
+/// How long a database may take to go on once its disk is well.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How many losses of power follow a fault.
 const LOSSES: usize = 6;
@@ -38,6 +41,18 @@ impl Machine {
     async fn wait_until_told(&self, told: Told) {
         let before = self.count(told);
         wait_until(&format!("callers are told {told:?}"), || async { self.count(told) > before }).await;
+    }
+
+    /// Waits until the database is ready, and starts it while it does not run: it refuses to on a disk that fails.
+    async fn wait_until_ready(&self, when: &str, process: &mut Process) {
+        let began = Instant::now();
+        while !self.database.is_ready().await {
+            assert!(began.elapsed() < PATIENCE, "{when}: it is not ready\n{}", process.log());
+            if !process.is_running() {
+                *process = self.spawn();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn health(&self) -> (u16, String) {
@@ -91,6 +106,28 @@ async fn a_disk_that_takes_nothing_is_said_and_writing_goes_on_by_itself_once_it
         machine.assert_kept(&fault).await;
         kill(process).await;
         machine.lose_power(&fault, LOSSES, 0.5).await.iter().for_each(Loss::assert_kept);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_gives_nothing_back_breaks_no_promise_and_all_goes_on_once_it_does() {
+    for settings in [PLAIN, SHIPPED] {
+        for part in ["sixfold.db-wal", "sixfold.db"] {
+            let machine = Machine::new(settings, |recorder| recorder);
+            let mut process = machine.spawn();
+            machine.database.wait_until_ready().await;
+            let writers = machine.write();
+            machine.wait_until_told(Told::Done).await;
+            machine.recorder.set_faults(&format!("read {EIO} {part}"));
+            pause(400).await;
+            machine.recorder.set_faults("");
+            machine.wait_until_ready(part, &mut process).await;
+            machine.wait_until_told(Told::Done).await;
+            writers.stop().await;
+            machine.assert_kept(part).await;
+            kill(process).await;
+            machine.lose_power(part, LOSSES, 0.5).await.iter().for_each(Loss::assert_kept);
+        }
     }
 }
 
@@ -206,7 +243,7 @@ async fn whatever_fails_at_random_no_promise_is_broken() {
                 let (call, part) = (CALLS[rng.random_range(0..3)], PARTS[rng.random_range(0..PARTS.len())]);
                 format!("{call} {} {part}", if rng.random() { EIO } else { ENOSPC })
             };
-            println!("{fault}");
+            println!("{} {fault}", jiff::Timestamp::now());
             machine.recorder.set_faults(&fault);
             pause(150).await;
             if rand::random_range(0..3) == 0 {
@@ -214,21 +251,14 @@ async fn whatever_fails_at_random_no_promise_is_broken() {
                 machine.recorder.set_faults("");
                 process = machine.spawn();
             }
-            if !process.is_running() {
-                // It may refuse to start on a disk that fails, and says why.
-                process = machine.spawn();
-            }
             pause(50).await;
             machine.recorder.set_faults("");
             if rand::random_range(0..3) == 0 {
-                machine.database.wait_until_ready().await;
+                machine.wait_until_ready(&fault, &mut process).await;
                 machine.wait_until_told(Told::Done).await;
             }
         }
-        if !process.is_running() {
-            process = machine.spawn();
-        }
-        machine.database.wait_until_ready().await;
+        machine.wait_until_ready("in the end", &mut process).await;
         machine.wait_until_told(Told::Done).await;
         writers.stop().await;
         machine.assert_kept("after all faults").await;

@@ -35,6 +35,8 @@ pub(crate) enum After {
     Start,
     /// The data folder is taken away and restored from what is left of the destination.
     Restore,
+    /// What a restore had put into the folder `restored` becomes the data folder.
+    TakeRestored,
 }
 
 /// A database whose disk is observed, and what its callers were told.
@@ -109,6 +111,21 @@ impl Machine {
         losses
     }
 
+    /// Has the machine lose power so many times after all that was recorded, and judges what it holds.
+    pub(crate) async fn lose_power_in_the_end(&self, name: &str, count: usize, after: After) -> Vec<Loss> {
+        let (recording, seed) = (self.recorder.recording(), rand::random());
+        let mut disk = Disk::new(&self.database.machine(), StdRng::seed_from_u64(seed));
+        disk.follow(&recording, recording.len());
+        let mut losses = Vec::new();
+        for _ in 0..count {
+            let mut loss = self.rebuild(&mut disk, &recording, recording.len(), after).await;
+            loss.line = format!("| {name} | {seed} | {} |", loss.line);
+            note(&loss.line);
+            losses.push(loss);
+        }
+        losses
+    }
+
     /// Builds the machine that lost power at a moment, starts the database on it and judges what it holds.
     async fn rebuild(&self, disk: &mut Disk, recording: &Recording, moment: usize, after: After) -> Loss {
         let mut told = self.ledger.entries(PREFIX);
@@ -132,6 +149,7 @@ impl Machine {
                     }
                 }
                 (After::Restore, _) => restore(&rebuilt)?,
+                (After::TakeRestored, _) => take_restored(&rebuilt).map_err(|error| error.to_string())?,
             }
             let mut process = rebuilt.spawn(&[]);
             wait_for_it(&rebuilt, &mut process).await?;
@@ -149,6 +167,11 @@ impl Machine {
         let line = format!("{moment} of {} | {after:?} | {acknowledged} | {result}", recording.len());
         Loss { line, found }
     }
+}
+
+fn take_restored(database: &Database) -> std::io::Result<()> {
+    std::fs::remove_dir_all(database.data())?;
+    std::fs::rename(database.machine().join("restored"), database.data())
 }
 
 /// Takes the data folder away and has it restored from the destination, all of whose files must be whole.

@@ -5,5 +5,6 @@
 //! befall a disk at random; with `SIXFOLD_POWER_TABLE` a line for each loss is appended to that file.
 
 mod faults;
+mod full;
 mod machine;
 mod power;

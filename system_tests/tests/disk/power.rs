@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use system_tests::power::Recorder;
 
-use crate::machine::{Loss, Machine, PLAIN, SHIPPED};
+use crate::machine::{After, Loss, Machine, PLAIN, SHIPPED};
 
 /// How often the power is lost in `make test`, in each test.
 const LOSSES: usize = 10;
@@ -35,6 +35,23 @@ async fn what_is_acknowledged_outlives_a_loss_of_power() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_mode_sync_it_is_also_at_a_destination_that_lost_power() {
     let losses = lose_power("sync", SHIPPED, losses().unwrap_or(LOSSES), |recorder| recorder).await;
+    losses.iter().for_each(Loss::assert_kept);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_was_restored_outlives_a_loss_of_power() {
+    let machine = Machine::new(SHIPPED, |recorder| recorder);
+    let mut process = machine.spawn();
+    machine.database.wait_until_ready().await;
+    let writers = machine.write();
+    tokio::time::sleep(PART).await;
+    writers.stop().await;
+    process.signal(Signal::TERM);
+    process.end().await;
+    let restored = machine.database.machine().join("restored").display().to_string();
+    let arguments = ["database", "restore", "--at", "latest", "--to", &restored];
+    machine.database.try_run_with(&arguments, &machine.recorder.variables()).expect("it is restored");
+    let losses = machine.lose_power_in_the_end("restored", LOSSES, After::TakeRestored).await;
     losses.iter().for_each(Loss::assert_kept);
 }
 

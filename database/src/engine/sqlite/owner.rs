@@ -49,12 +49,17 @@ fn make_durable(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     for above in folder.ancestors().skip(1) {
         match File::open(above).and_then(|above| above.sync_all()) {
-            // What we may not read we did not make.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {} // what we may not read we did not make
+            Err(error) if is_not_for_folders(&error) => {}
             flushed => flushed?,
         }
     }
     Ok(())
+}
+
+/// Tells whether a file system just does not flush folders: one over a network, or one that is only read.
+fn is_not_for_folders(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::ReadOnlyFilesystem)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use database::backup::postgres::{ReceivingStatus, Recovery, Target};
 use database::backup::{self, Mode, Standing, Status};
 use database::{Config, Engine, Error, Operation, Precondition, Query, Transaction, Url};
 use serde_json::{Map, json};
-use system_tests::postgres::Server;
+use system_tests::postgres::{Server, folder_in_memory};
 
 /// How long something may take to come true.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,8 +22,8 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        let (destination, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        Self { server: Server::start(), destination, data }
+        let (destination, data) = (folder_in_memory(), folder_in_memory());
+        Self { server: Server::start_in_memory(), destination, data }
     }
 
     pub(crate) fn config(&self, mode: Mode) -> Config {
@@ -46,7 +46,7 @@ impl Bench {
     /// Restores a moment, has a server recover it and gives what that holds.
     pub(crate) async fn restored(&self, target: Target) -> BTreeMap<String, u64> {
         let recovery = self.recovery();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder_in_memory();
         let to = folder.path().join("restored");
         let restored = recovery.restore(target, &to, |_| (), &|_| ()).await;
         restored.unwrap_or_else(|error| panic!("{target}: {error}"));

@@ -15,6 +15,9 @@ use crate::free_port;
 /// How long a server may take to start, a recovery included.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How much must be free in memory to keep backups there.
+const ROOM: u64 = 4 << 30;
+
 /// The password of the test server's user, with characters a URL must quote.
 const PASSWORD: &str = "p@ss word";
 
@@ -28,7 +31,16 @@ pub struct Server {
 impl Server {
     /// Makes a cluster and starts a server on it.
     pub fn start() -> Self {
-        Self::start_with(|data| {
+        Self::start_anew(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    /// The same, in memory if there is room: for tests that copy all of it.
+    pub fn start_in_memory() -> Self {
+        Self::start_anew(folder_in_memory())
+    }
+
+    fn start_anew(folder: TempDir) -> Self {
+        Self::start_in(folder, |data| {
             let password = data.with_file_name("password");
             std::fs::write(&password, PASSWORD).expect("the password's file");
             programs::give_away(&password);
@@ -49,15 +61,14 @@ impl Server {
     /// Starts a server on a data folder that was restored: `make` makes it. The server may read `log`, from where it
     /// recovers.
     pub fn start_restored(log: &Path, make: impl FnOnce(&Path)) -> Self {
-        Self::start_with(|data| {
+        Self::start_in(folder_in_memory(), |data| {
             make(data);
             programs::give_all_away(data);
             programs::give_all_away(log);
         })
     }
 
-    fn start_with(make: impl FnOnce(&Path)) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+    fn start_in(folder: TempDir, make: impl FnOnce(&Path)) -> Self {
         programs::give_away(folder.path());
         make(&folder.path().join("data"));
         let server = Self { folder, port: free_port() };
@@ -97,6 +108,11 @@ impl Server {
             !Path::new(&format!("/proc/{postmaster}/stat")).exists() || is_zombie(postmaster)
         });
         std::fs::remove_dir_all(data).expect("its data folder goes");
+        // A process nobody has reaped yet still counts as the owner of its socket.
+        let socket = format!(".s.PGSQL.{}", self.port);
+        for file in [format!("{socket}.lock"), socket] {
+            let _ = std::fs::remove_file(self.folder.path().join(file));
+        }
     }
 
     /// Starts it again, at the same port, on a data folder that was restored; see [`Server::start_restored`].
@@ -152,7 +168,10 @@ impl Server {
             self.folder.path().display()
         );
         let log = self.folder.path().join("log");
-        self.control("start", &["-o", &options, "-l", path(&log)]);
+        let data = self.folder.path().join("data");
+        let mut command = vec!["pg_ctl", "start", "--wait", "--silent", "--pgdata", path(&data)];
+        command.extend(["-o", &options, "-l", path(&log)]);
+        programs::run_or(&command, || self.log());
     }
 
     /// Gives what the server wrote to its log.
@@ -179,6 +198,15 @@ impl Drop for Server {
 fn is_zombie(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
+}
+
+/// Makes a folder in memory, where there is room for a backup or two, or else where others are: what tests of backups
+/// flush is thrown away with them.
+pub fn folder_in_memory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let room = rustix::fs::statvfs(memory).map_or(0, |found| found.f_bavail * found.f_frsize);
+    let folder = if room >= ROOM { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    folder.expect("a temporary folder")
 }
 
 fn path(path: &Path) -> &str {

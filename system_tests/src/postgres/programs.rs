@@ -8,9 +8,15 @@ const USERS: [&str; 2] = ["postgres", "nobody"];
 
 /// Runs one of PostgreSQL's programs and fails the test when it fails.
 pub(super) fn run(command: &[&str]) {
+    run_or(command, String::new);
+}
+
+/// Runs one of PostgreSQL's programs; when it fails, so does the test, which tells what `more` gives.
+pub(super) fn run_or(command: &[&str], more: impl Fn() -> String) {
     let output = prepare(command).output().expect("PostgreSQL's programs run");
     // A server that goes on in the background keeps its standard output, so it writes into a log.
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}{}", more());
 }
 
 /// Runs one of PostgreSQL's programs and gives what it says; a failure fails the test.

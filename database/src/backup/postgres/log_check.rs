@@ -3,6 +3,7 @@
 //! It reads segments by their final names, so a folder of links gives those to segments that are still being received.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,23 +35,25 @@ impl LogFolder {
     ) -> Result<Self, BackupError> {
         files::remove(&folder)?;
         files::make_private(&folder)?;
+        let mut header = None;
         for segment in segments {
-            let link = folder.join(SegmentName { is_partial: false, ..*segment }.write(segment_bytes));
-            let file = wal.join(segment.write(segment_bytes));
+            let whole = SegmentName { is_partial: false, ..*segment }.write(segment_bytes);
+            let link = folder.join(&whole);
             // It may have been finished meanwhile.
-            let whole = wal.join(SegmentName { is_partial: false, ..*segment }.write(segment_bytes));
-            let file = if whole.exists() { whole } else { file };
-            symlink(&file, &link).map_err(|error| fault(&link, error))?;
+            let names = [wal.join(&whole), wal.join(segment.write(segment_bytes))];
+            let file = names.iter().find(|file| file.exists()).unwrap_or(&names[0]);
+            // One that was only just begun holds nothing, and pg_waldump reads of any file how long segments are.
+            if let Some(found) = read_header(file)? {
+                header = Some(found);
+                symlink(file, &link).map_err(|error| fault(&link, error))?;
+            }
         }
-        // Where a timeline ends pg_waldump waits five seconds for the next segment. An empty one, which takes no space,
-        // has it end at once.
+        // Where a timeline ends pg_waldump waits five seconds for the next segment. One with nothing but the head of
+        // another, which takes no space, has it end at once.
         for segment in segments {
-            let next = SegmentName { number: segment.number + 1, is_partial: false, ..*segment };
-            let file = folder.join(next.write(segment_bytes));
-            match fs::File::create_new(&file) {
-                Ok(empty) => empty.set_len(segment_bytes).map_err(|error| fault(&file, error))?,
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(fault(&file, error)),
+            for number in [segment.number, segment.number + 1] {
+                let next = SegmentName { number, is_partial: false, ..*segment };
+                write_empty(&folder.join(next.write(segment_bytes)), header.as_ref(), segment_bytes)?;
             }
         }
         Ok(Self { folder, segments: segments.to_owned(), segment_bytes })
@@ -118,6 +121,39 @@ impl Drop for LogFolder {
     }
 }
 
+/// Reads the head of a segment's first page; `None` if there is none yet.
+fn read_header(file: &Path) -> Result<Option<Header>, BackupError> {
+    let mut header = Header::default();
+    let read = fs::File::open(file).and_then(|mut opened| opened.read_exact(&mut header.0));
+    read.map_err(|error| fault(file, error))?;
+    Ok((header.0 != Header::default().0).then_some(header))
+}
+
+/// Makes a segment that is empty, unless there is one.
+fn write_empty(file: &Path, header: Option<&Header>, segment_bytes: u64) -> Result<(), BackupError> {
+    let written = fs::File::create_new(file).and_then(|mut empty| {
+        empty.write_all(&header.cloned().unwrap_or_default().0)?;
+        empty.set_len(segment_bytes)
+    });
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(fault(file, error)),
+        _ => Ok(()),
+    }
+}
+
+/// The head of a segment's first page (PostgreSQL, `XLogLongPageHeaderData`).
+#[derive(Debug, Clone)]
+struct Header([u8; 40]);
+
+impl Default for Header {
+    fn default() -> Self {
+        Self([0; 40])
+    }
+}
+
+/// What pg_waldump says when it meets something that is no record; all else is a failure of its own.
+const NO_RECORD: [&str; 2] = ["WAL record at", "valid record after"];
+
 /// Tells in which segment reading ended too early; `None` where the log may end there: after its last whole segment,
 /// within one that is being received, or, where the timeline was left (`is_left`), anywhere in its last one.
 fn where_broken(
@@ -130,6 +166,9 @@ fn where_broken(
         return Ok(None);
     }
     let said = ended.reason();
+    if !NO_RECORD.iter().any(|words| said.contains(words)) {
+        return Err(BackupError::Log { reason: said });
+    }
     match place_of(&said, segment_bytes) {
         Some(number) if number > last.number || (number == last.number && (last.is_partial || is_left)) => {
             Ok(None)
@@ -181,12 +220,15 @@ mod tests {
         let whole = SegmentName { is_partial: false, ..last };
         assert_eq!(broken(&at("0/5000100"), whole, false), Some(5), "a finished segment is read to its end");
         assert_eq!(broken(&at("0/5000100"), whole, true), None, "its timeline was left there");
-        let next =
-            "pg_waldump: error: could not find file \"000000010000000000000006\": No such file or directory";
+        let next = "pg_waldump: error: error in WAL record at 0/5FFFF60: unexpected pageaddr 0/5000000 in log segment \
+                    000000010000000000000006, offset 0";
         assert_eq!(broken(next, whole, false), None);
         let page = "pg_waldump: error: error in WAL record at 0/4000060: unexpected pageaddr 0/1000000 in log segment \
                     000000010000000000000004, offset 8192";
         assert_eq!(broken(page, last, false), Some(4));
+        let size = "pg_waldump: error: WAL segment size must be a power of two between 1 MB and 1 GB, but the WAL file \
+                    \"000000010000000000000006\" header specifies 0 bytes";
+        assert!(where_broken(&ended(size), BYTES, last, false).is_err(), "that is no end of the log");
         assert!(where_broken(&ended("pg_waldump: error: no memory"), BYTES, last, false).is_err());
     }
 

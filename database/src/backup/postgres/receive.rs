@@ -29,7 +29,10 @@ use crate::engine::postgres::session::{Server, Session};
 
 /// The pauses before pg_receivewal is started again; they double, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether somebody else still backs the server up.
+const KEPT_OFF: Duration = Duration::from_secs(30);
 
 /// After running that long, the next pause is the first again.
 const STEADY: Duration = Duration::from_secs(10);
@@ -85,7 +88,7 @@ impl Receiver {
                 Pause::Stopped => return,
                 Pause::KeptOff(reason) => {
                     self.board.note_standing(Standing::KeptOff { reason });
-                    pause = LONGEST_PAUSE;
+                    pause = KEPT_OFF;
                 }
                 Pause::Failed(reason) => {
                     self.board.note_standing(Standing::Unreachable { reason });

@@ -15,7 +15,7 @@ mod role;
 mod store;
 
 pub use config::Config;
-pub use handle::{Cache, Fill, Found, Source};
+pub use handle::{Cache, Claim, Claimed, Fill, Found, Source};
 pub use record_key::record_key;
 pub use role::{bind, run};
 pub use store::Statistics;

@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use crate::accounts::{self, FirstAdmin};
 use crate::background::Background;
 use crate::collection::feed::Feeds;
+use crate::collection::in_flight::InFlight;
 use crate::collection::{self, Collection, batch};
 use crate::config::{Config, Service};
 use crate::cursor::Keys;
@@ -158,6 +159,7 @@ fn collection_routes(
     sealing: Option<Arc<sensitive::Keys>>,
 ) -> Result<Router, String> {
     let feeds = Arc::new(feeds);
+    let in_flight = Arc::new(InFlight::default());
     let keys = Arc::new(Keys::new(namespace, database.clone()));
     let mut router = Router::new();
     let mut schemas = BTreeMap::new();
@@ -179,6 +181,7 @@ fn collection_routes(
             rules,
             database: database.clone(),
             feeds: Arc::clone(&feeds),
+            in_flight: Arc::clone(&in_flight),
             keys: Arc::clone(&keys),
             cache: cache.clone(),
             own_writes: Arc::clone(own_writes),

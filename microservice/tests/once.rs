@@ -5,6 +5,10 @@
 #[macro_use]
 mod house;
 
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use cache::Claim;
 use database::job::JobFilter;
 use house::{Answer, Engine, House};
 use http::Method;
@@ -12,6 +16,8 @@ use serde_json::{Value, json};
 
 on_both_engines! {
     a_request_sent_again_under_its_key_happens_once
+    of_requests_at_once_one_happens_and_the_others_are_told_so
+    a_request_under_way_at_another_instance_is_told_of
     a_batch_happens_whole_and_its_reads_are_fresh
     a_batch_with_a_fault_does_nothing_and_points_at_it
     a_batch_under_a_key_happens_once
@@ -42,10 +48,9 @@ async fn a_request_sent_again_under_its_key_happens_once(engine: Engine) {
     let send = async |key: &str, body: &str| {
         house.send("orders", Method::POST, "/orders/orders", &[JSON, ("idempotency-key", key)], body).await
     };
-    let all = tokio::join!(send("k", &order), send("k", &order), send("k", &order));
-    let first = all.0;
+    let first = send("k", &order).await;
     assert_eq!(first.status, 201);
-    for again in [all.1, all.2, send("k", &order).await] {
+    for again in [send("k", &order).await, send("k", &order).await] {
         assert_eq!((again.status, &again.text), (first.status, &first.text));
         for field in ["etag", "location"] {
             assert_eq!(again.field(field), first.field(field));
@@ -69,6 +74,56 @@ async fn a_request_sent_again_under_its_key_happens_once(engine: Engine) {
     let delete = async || house.send("orders", Method::DELETE, &path, &[("idempotency-key", "n")], "").await;
     assert_eq!((delete().await.status.as_u16(), delete().await.status.as_u16()), (204, 204));
     assert_eq!(house.send("orders", Method::DELETE, &path, &[], "").await.status, 404);
+    house.stop().await;
+}
+
+async fn of_requests_at_once_one_happens_and_the_others_are_told_so(engine: Engine) {
+    let house = catalog(engine).await;
+    let send = async |n: usize| {
+        let key = format!("k{}", n % 2);
+        let fields = [JSON, ("idempotency-key", key.as_str())];
+        let body = json!({"name": key, "price": 1}).to_string();
+        (n % 2, house.send("catalog", Method::POST, PRODUCTS, &fields, &body).await)
+    };
+    let all = futures_util::future::join_all((0..40).map(send)).await;
+    for key in 0..2 {
+        let answers = all.iter().filter(|(of, _)| *of == key).map(|(_, answer)| answer);
+        let (made, told): (Vec<_>, Vec<_>) = answers.partition(|answer| answer.status == 201);
+        assert!(!made.is_empty() && made.iter().all(|answer| answer.text == made[0].text));
+        for answer in told {
+            assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (409, "key-in-use"));
+            assert_eq!(answer.field("retry-after"), "1");
+        }
+    }
+    assert_eq!(count(&house).await, 2);
+    house.stop().await;
+}
+
+async fn a_request_under_way_at_another_instance_is_told_of(engine: Engine) {
+    let house = catalog(engine).await;
+    // As another instance claims it: its caller, who has no name here, and its key, each preceded by its length.
+    let mut hash = Context::new(&SHA256);
+    for part in ["", "k"] {
+        hash.update(&(part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let hash: String = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let cache = house.cache();
+    let Claim::Mine(claimed) = cache.claim(&format!("catalog:{hash}"), Duration::from_secs(60)).await else {
+        panic!("the cache is there")
+    };
+    let body = json!({"name": "a", "price": 1}).to_string();
+    let fields = [JSON, ("idempotency-key", "k")];
+    let send = async || house.send("catalog", Method::POST, PRODUCTS, &fields, &body).await;
+    let told = send().await;
+    assert_eq!((told.status.as_u16(), told.problem().as_str()), (409, "key-in-use"));
+    cache.give_up(claimed).await;
+    // A request that is refused gives its own claim up.
+    let refused = house.send("catalog", Method::POST, PRODUCTS, &fields, "{}").await;
+    assert_eq!(refused.status, 422);
+    let first = send().await;
+    assert_eq!(first.status, 201, "{first:?}");
+    assert_eq!(send().await.text, first.text);
     house.stop().await;
 }
 

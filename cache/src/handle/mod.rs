@@ -27,6 +27,7 @@
 //! nothing or the same tombstone, within `FILL_BOUND`; so it never gets a value loaded before an
 //! invalidation that it could know of.
 
+mod claim;
 mod flight;
 mod gate;
 mod link;
@@ -47,6 +48,7 @@ use rand::Rng;
 use redis::Value;
 use tokio::time::Instant;
 
+pub use self::claim::{Claim, Claimed};
 use crate::config::Config;
 use crate::figures::LIBRARY;
 use flight::{Flights, Part};

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::commit::{self, Change, commit};
-use super::once::Once;
+use super::once::{Once, happen};
 use super::prepare::{self, check_grant};
 use super::read::load_open;
 use super::representation::Representation;
@@ -83,22 +83,30 @@ async fn run(collections: &Collections, request: Request) -> Result<Response, Pr
     let Some(any) = operations.first().and_then(|operation| collections.get(&operation.collection)) else {
         return Err(Problem::new(kinds::NOT_FOUND));
     };
-    if let Some(once) = &once
-        && let Some(outcomes) = once.find(any).await?
-    {
-        return respond(collections, commit::records(outcomes));
-    }
+    let done = |outcomes| respond(collections, commit::records(outcomes));
+    happen(any, once.as_ref(), done, settle(collections, any, &operations, caller.as_ref(), once.as_ref()))
+        .await
+}
+
+/// Decides the operations on the records as they are and commits them, anew whenever another writer was faster.
+async fn settle(
+    collections: &Collections,
+    any: &Collection,
+    operations: &[Operation],
+    caller: Option<&Identity>,
+    once: Option<&Once>,
+) -> Result<Response, Problem> {
     for _ in 0..ROUNDS {
         let mut changes = Vec::with_capacity(operations.len());
         for (place, operation) in operations.iter().enumerate() {
             let collection = &collections[&operation.collection];
-            let change = prepare(collection, operation, caller.as_ref()).await;
+            let change = prepare(collection, operation, caller).await;
             changes.push(change.map_err(|problem| at(place, problem))?);
         }
         // Which operation of the transaction belongs to which of the batch.
         let offset = usize::from(once.is_some());
         let lengths: Vec<usize> = changes.iter().map(|change| change.operations.len()).collect();
-        match commit(any, changes, once.as_ref()).await {
+        match commit(any, changes, once).await {
             Ok(outcomes) => return respond(collections, outcomes),
             Err(Error::PreconditionFailed { operation, .. }) => {
                 let place = place_of(&lengths, operation.saturating_sub(offset));

@@ -129,32 +129,32 @@ async fn settle(
     decide: impl Fn(&Collection, &Record) -> Operation,
 ) -> Result<Response, Problem> {
     let asked = write::read(collection, request).await?;
-    if let Some(answer) = write::answered(collection, &asked).await? {
-        return Ok(answer);
-    }
-    let caller = asked.caller.as_ref();
-    let grant = collection.rules.grant_deleted(caller)?;
-    let place = deleted(&collection.name);
-    for _ in 0..ROUNDS {
-        let current = load_from(collection, &place, id).await?;
-        check_grant(collection, caller, grant, &current)?;
-        if !asked.conditions.allow_write(current.version) {
-            return Err(Problem::new(kinds::PRECONDITION_FAILED));
-        }
-        let operation = decide(collection, &current);
-        let is_restore = matches!(operation, Operation::Move { .. });
-        let change = Change { operations: vec![operation], cache_key: Some(collection.cache_key(id)) };
-        match commit(collection, vec![change], asked.once.as_ref()).await {
-            Ok(outcomes) => return respond(collection, outcomes),
-            Err(Error::PreconditionFailed { .. }) => {
-                // The name may have been given to another record since.
-                if is_restore && load_from(collection, &collection.name, id).await.is_ok() {
-                    let detail = "there is a record under this name";
-                    return Err(Problem::new(kinds::ALREADY_EXISTS).detail(detail));
-                }
+    write::once(collection, &asked, async {
+        let caller = asked.caller.as_ref();
+        let grant = collection.rules.grant_deleted(caller)?;
+        let place = deleted(&collection.name);
+        for _ in 0..ROUNDS {
+            let current = load_from(collection, &place, id).await?;
+            check_grant(collection, caller, grant, &current)?;
+            if !asked.conditions.allow_write(current.version) {
+                return Err(Problem::new(kinds::PRECONDITION_FAILED));
             }
-            Err(error) => return Err(problem_of(&error)),
+            let operation = decide(collection, &current);
+            let is_restore = matches!(operation, Operation::Move { .. });
+            let change = Change { operations: vec![operation], cache_key: Some(collection.cache_key(id)) };
+            match commit(collection, vec![change], asked.once.as_ref()).await {
+                Ok(outcomes) => return respond(collection, outcomes),
+                Err(Error::PreconditionFailed { .. }) => {
+                    // The name may have been given to another record since.
+                    if is_restore && load_from(collection, &collection.name, id).await.is_ok() {
+                        let detail = "there is a record under this name";
+                        return Err(Problem::new(kinds::ALREADY_EXISTS).detail(detail));
+                    }
+                }
+                Err(error) => return Err(problem_of(&error)),
+            }
         }
-    }
-    Err(overtaken())
+        Err(overtaken())
+    })
+    .await
 }

@@ -11,6 +11,7 @@ mod export;
 pub(crate) mod feed;
 mod history;
 mod import;
+pub(crate) mod in_flight;
 mod list;
 mod once;
 mod patch;
@@ -84,6 +85,8 @@ pub(crate) struct Collection {
     pub(crate) feeds: Arc<feed::Feeds>,
     /// What signs its cursors.
     pub(crate) keys: Arc<Keys>,
+    /// Which idempotency keys are under way.
+    pub(crate) in_flight: Arc<in_flight::InFlight>,
     /// What reads go through.
     pub(crate) cache: Cache,
     /// The writes of this instance, which it invalidated itself.

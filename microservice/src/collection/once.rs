@@ -1,12 +1,13 @@
 //! `Idempotency-Key`: an unsafe request that happens once, however often it is sent.
 //!
 //! The database keeps the key with what was done, in the same transaction. The same request again is answered as
-//! it was the first time; one that comes while the first is under way waits for it and gets that answer too.
-//! Another request under the key is 422. A request that was refused did nothing, so its key is free.
+//! it was the first time; one that comes while the first is under way is 409 (`in_flight`), or, where that is not known,
+//! waits for it and gets that answer too. Another request under the key is 422. A request that was refused did nothing, so its key is free.
 
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use axum::response::Response;
 use bytes::Bytes;
 use database::{Operation, Outcome, Query};
 use http::{HeaderMap, HeaderName, Method, header};
@@ -14,7 +15,8 @@ use process::problem::kinds;
 use process::{Identity, Problem};
 
 use super::Collection;
-use crate::fault::{problem_of, problem_of_read};
+use super::in_flight::Flight;
+use crate::fault::{RETRY_AFTER, problem_of, problem_of_read};
 use crate::sensitive::Keys;
 
 /// The field, as `draft-ietf-httpapi-idempotency-key-header` has it.
@@ -78,7 +80,7 @@ impl Once {
     }
 
     /// Finds what was done when the request came before.
-    pub(super) async fn find(&self, collection: &Collection) -> Result<Option<Vec<Outcome>>, Problem> {
+    async fn find(&self, collection: &Collection) -> Result<Option<Vec<Outcome>>, Problem> {
         let query = Query::Answer { key: self.key.clone() };
         let page = collection.database.query(&collection.namespace, &query).await;
         let Some(answer) = page.map_err(|error| problem_of_read(&error))?.answer else { return Ok(None) };
@@ -87,6 +89,32 @@ impl Once {
             false => Err(problem_of(&database::Error::KeyReused)),
         }
     }
+}
+
+/// Does what a request asks, or answers what was done when it came before under its key.
+pub(super) async fn happen(
+    collection: &Collection,
+    once: Option<&Once>,
+    done: impl FnOnce(Vec<Outcome>) -> Result<Response, Problem>,
+    act: impl Future<Output = Result<Response, Problem>>,
+) -> Result<Response, Problem> {
+    let Some(once) = once else { return act.await };
+    if let Some(outcomes) = once.find(collection).await? {
+        return done(outcomes);
+    }
+    let name = format!("{}:{}", collection.namespace, once.key);
+    let Some(flight) = Flight::begin(&collection.in_flight, &collection.cache, &name).await else {
+        // It may have ended in between.
+        return match once.find(collection).await? {
+            Some(outcomes) => done(outcomes),
+            None => Err(Problem::new(kinds::KEY_IN_USE).retry_after(RETRY_AFTER)),
+        };
+    };
+    let answer = act.await;
+    if answer.is_err() {
+        flight.give_up(&collection.cache).await;
+    }
+    answer
 }
 
 /// Hashes parts, each preceded by its length so that no two lists of parts are alike.

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::Collection;
 use super::commit::{self, Change, commit};
-use super::once::Once;
+use super::once::{Once, happen};
 use super::patch::Patch;
 use super::prepare::{self, check_grant};
 use super::read::{conditions, load_open};
@@ -44,17 +44,17 @@ pub(super) struct Asked {
 pub(super) async fn create(collection: &Collection, request: Request) -> Result<Response, Problem> {
     body::media_type(request.headers(), &[JSON])?;
     let asked = read(collection, request).await?;
-    if let Some(answer) = answered(collection, &asked).await? {
-        return Ok(answer);
-    }
-    // Version 7 grows with time, so new records lie together and listings show the oldest first.
-    let id = Uuid::now_v7().to_string();
-    let body = body::parse(&asked.body)?;
-    let change = prepare::create(collection, asked.caller.as_ref(), &id, body, true)?;
-    respond(
-        collection,
-        commit(collection, vec![change], asked.once.as_ref()).await.map_err(|e| problem_of(&e))?,
-    )
+    once(collection, &asked, async {
+        // Version 7 grows with time, so new records lie together and listings show the oldest first.
+        let id = Uuid::now_v7().to_string();
+        let body = body::parse(&asked.body)?;
+        let change = prepare::create(collection, asked.caller.as_ref(), &id, body, true)?;
+        respond(
+            collection,
+            commit(collection, vec![change], asked.once.as_ref()).await.map_err(|e| problem_of(&e))?,
+        )
+    })
+    .await
 }
 
 /// Answers PUT: replaces a record or, with `If-None-Match: *`, makes one under a chosen name.
@@ -65,45 +65,45 @@ pub(super) async fn replace(
 ) -> Result<Response, Problem> {
     body::media_type(request.headers(), &[JSON])?;
     let asked = read(collection, request).await?;
-    if let Some(answer) = answered(collection, &asked).await? {
-        return Ok(answer);
-    }
-    let body = body::parse(&asked.body)?;
-    if asked.conditions.wants_absence() {
-        let change = prepare::create(collection, asked.caller.as_ref(), id, body, false)?;
-        let done = commit(collection, vec![change], asked.once.as_ref()).await;
-        return respond(collection, done.map_err(|error| problem_of(&error))?);
-    }
-    require_version(collection, &asked.conditions)?;
-    let grant = collection.rules.grant_update(asked.caller.as_ref())?;
-    // Said before the record is looked for, as far as it does not depend on the record.
-    let data = body::as_object(body)?;
-    let decide = |current: &Record| Ok(prepare::with_unseen(collection, current, data.clone()));
-    rewrite(collection, id, &asked, grant, decide).await
+    once(collection, &asked, async {
+        let body = body::parse(&asked.body)?;
+        if asked.conditions.wants_absence() {
+            let change = prepare::create(collection, asked.caller.as_ref(), id, body, false)?;
+            let done = commit(collection, vec![change], asked.once.as_ref()).await;
+            return respond(collection, done.map_err(|error| problem_of(&error))?);
+        }
+        require_version(collection, &asked.conditions)?;
+        let grant = collection.rules.grant_update(asked.caller.as_ref())?;
+        // Said before the record is looked for, as far as it does not depend on the record.
+        let data = body::as_object(body)?;
+        let decide = |current: &Record| Ok(prepare::with_unseen(collection, current, data.clone()));
+        rewrite(collection, id, &asked, grant, decide).await
+    })
+    .await
 }
 
 /// Answers PATCH: applies a merge patch or a JSON patch to a record.
 pub(super) async fn patch(collection: &Collection, id: &str, request: Request) -> Result<Response, Problem> {
     let media_type = body::media_type(request.headers(), &[MERGE_PATCH, JSON_PATCH])?;
     let asked = read(collection, request).await?;
-    if let Some(answer) = answered(collection, &asked).await? {
-        return Ok(answer);
-    }
-    require_version(collection, &asked.conditions)?;
-    let grant = collection.rules.grant_update(asked.caller.as_ref())?;
-    let patch = Patch::read(media_type, body::parse(&asked.body)?)?;
-    rewrite(collection, id, &asked, grant, |record| patch.apply(collection, record)).await
+    once(collection, &asked, async {
+        require_version(collection, &asked.conditions)?;
+        let grant = collection.rules.grant_update(asked.caller.as_ref())?;
+        let patch = Patch::read(media_type, body::parse(&asked.body)?)?;
+        rewrite(collection, id, &asked, grant, |record| patch.apply(collection, record)).await
+    })
+    .await
 }
 
 /// Answers DELETE.
 pub(super) async fn delete(collection: &Collection, id: &str, request: Request) -> Result<Response, Problem> {
     let asked = read(collection, request).await?;
-    if let Some(answer) = answered(collection, &asked).await? {
-        return Ok(answer);
-    }
-    require_version(collection, &asked.conditions)?;
-    let grant = collection.rules.grant_delete(asked.caller.as_ref())?;
-    settle(collection, id, &asked, grant, |current| Ok(prepare::remove(collection, current))).await
+    once(collection, &asked, async {
+        require_version(collection, &asked.conditions)?;
+        let grant = collection.rules.grant_delete(asked.caller.as_ref())?;
+        settle(collection, id, &asked, grant, |current| Ok(prepare::remove(collection, current))).await
+    })
+    .await
 }
 
 /// Reads what every change needs.
@@ -117,11 +117,14 @@ pub(super) async fn read(collection: &Collection, request: Request) -> Result<As
     Ok(Asked { caller, conditions, body, once })
 }
 
-/// Answers what was done before under the same key, if it was.
-pub(super) async fn answered(collection: &Collection, asked: &Asked) -> Result<Option<Response>, Problem> {
-    let Some(once) = &asked.once else { return Ok(None) };
-    let done = once.find(collection).await?;
-    done.map(|outcomes| respond(collection, commit::records(outcomes))).transpose()
+/// Does what was asked unless it was done before under the same key.
+pub(super) async fn once(
+    collection: &Collection,
+    asked: &Asked,
+    act: impl Future<Output = Result<Response, Problem>>,
+) -> Result<Response, Problem> {
+    let done = |outcomes| respond(collection, commit::records(outcomes));
+    happen(collection, asked.once.as_ref(), done, act).await
 }
 
 /// Says which changes must name a version (RFC 6585 §3).

@@ -160,6 +160,11 @@ impl House {
         Database::connect(&self.database, self.token.secret().cloned())
     }
 
+    /// Gives a handle on the cache, like another instance's.
+    pub(crate) fn cache(&self) -> Cache {
+        Cache::connect(&self.cache, &self.token)
+    }
+
     /// Starts a service under a name of its own beside the others, and waits until it is ready.
     pub(crate) async fn start_service(&mut self, name: &str) -> Option<FirstAdmin> {
         let first_admin = self.bind_service(name);
@@ -189,7 +194,7 @@ impl House {
             &self.config,
             &Services::default(),
             Database::connect(&self.database, self.token.namespace_credential(name)),
-            Cache::connect(&self.cache, &self.token),
+            self.cache(),
             &self.token,
             Some(teller),
         )

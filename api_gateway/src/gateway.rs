@@ -34,7 +34,7 @@ use crate::token::{self, Remembered, Verified};
 use crate::upstream::{Upstream, refuse_broken_body};
 
 /// Room for the fields added on the way: who asked (4), the trace, the token and the identity (3), made once.
-const ADDED_FIELDS: usize = 8;
+const ADDED_FIELDS: usize = 9;
 
 /// One thread of a gateway.
 pub(crate) struct Gateway {

@@ -1,8 +1,8 @@
 //! Who may do what with a collection's records, and which of them a caller sees.
 //!
 //! A rule is a list of roles, `public` for everybody, and `owner` for whom a record belongs to; without a rule
-//! whoever the gateway lets pass may. `rows` is a filter on top, in which `$subject` stands for the caller's name:
-//! to a caller, records outside it do not exist. A caller is who a gateway says it is (`process::Identity`).
+//! whoever the gateway lets pass may. `rows` is a filter on top, in which `$subject` stands for the caller's name and
+//! `$claims.NAME` for another claim of its token: to a caller, records outside it do not exist. A caller is who a gateway says it is (`process::Identity`).
 
 use database::Record;
 use database::find::{Comparison, Field, Filter};
@@ -23,11 +23,16 @@ const OWNER: &str = "owner";
 /// What stands for the caller's name in `rows`.
 const SUBJECT: &str = "$subject";
 
+/// What stands for a claim of the caller's token, before the claim's name.
+const CLAIMS: &str = "$claims.";
+
 /// The rules of one collection, ready to decide.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     settings: config::Rules,
     owner: Option<Field>,
+    /// The claim that says who an owner is; the caller's name without it.
+    owner_claim: Option<String>,
     rows: Option<Filter>,
 }
 
@@ -90,7 +95,14 @@ impl Rules {
             }
             None => None,
         };
-        Ok(Self { settings: rules.clone(), owner, rows })
+        let owner_claim = settings.owner_claim.clone();
+        if owner_claim.is_some() && owner.is_none() {
+            return Err(("owner_claim", "the collection has no `owner` field".to_owned()));
+        }
+        if let Some(fault) = rows.as_ref().and_then(find_fault) {
+            return Err(("rules.rows", fault));
+        }
+        Ok(Self { settings: rules.clone(), owner, owner_claim, rows })
     }
 
     /// Names the fields that listings are narrowed by, which must be indexed.
@@ -117,6 +129,10 @@ impl Rules {
     pub(crate) fn grant_create(&self, caller: Option<&Identity>) -> Result<Grant, Problem> {
         match (&self.owner, caller) {
             (Some(_), None) => Err(Problem::new(kinds::UNAUTHENTICATED)),
+            (Some(_), Some(_)) if self.owner_name(caller).is_none() => {
+                let detail = "your token does not say to whom the record would belong";
+                Err(Problem::new(kinds::FORBIDDEN).detail(detail))
+            }
             _ => grant(self.settings.create.as_deref(), caller),
         }
     }
@@ -146,6 +162,15 @@ impl Rules {
         self.rows.is_some() || self.owner.is_some()
     }
 
+    /// Gives what a caller's own records hold in the owner's field; nothing of a caller who can have none.
+    pub(crate) fn owner_name(&self, caller: Option<&Identity>) -> Option<Value> {
+        let caller = caller?;
+        match &self.owner_claim {
+            Some(claim) => caller.claims.get(claim).cloned(),
+            None => Some(Value::from(caller.subject.as_str())),
+        }
+    }
+
     /// Names the field that says whom a record belongs to.
     pub(crate) fn owner_field(&self) -> Option<&Field> {
         self.owner.as_ref()
@@ -171,7 +196,9 @@ impl Rules {
         grant: Grant,
         asked: Option<Filter>,
     ) -> Option<Filter> {
-        let own = self.owner_is(caller).filter(|_| grant == Grant::Own);
+        // Who can own nothing sees nothing of its own.
+        let own = || self.owner_is(caller).unwrap_or(NOTHING);
+        let own = (grant == Grant::Own).then(own);
         let mut all: Vec<Filter> = [asked, self.rows_of(caller), own].into_iter().flatten().collect();
         match all.len() {
             0 | 1 => all.pop(),
@@ -180,8 +207,7 @@ impl Rules {
     }
 
     fn owner_is(&self, caller: Option<&Identity>) -> Option<Filter> {
-        let (field, caller) = (self.owner.clone()?, caller?);
-        let value = Value::from(caller.subject.as_str());
+        let (field, value) = (self.owner.clone()?, self.owner_name(caller)?);
         Some(Filter::Compare { field, comparison: Comparison::Eq, value })
     }
 
@@ -189,26 +215,62 @@ impl Rules {
         let rows = self.rows.as_ref()?;
         let all = &self.settings.all_rows;
         let sees_all = caller.is_some_and(|caller| caller.roles.iter().any(|role| all.contains(role)));
-        (!sees_all).then(|| for_caller(rows, caller))
+        (!sees_all).then(|| for_caller(rows, caller, true))
     }
 }
 
-/// Puts a caller in the place of `$subject`; what is asked of nobody does not hold.
-fn for_caller(filter: &Filter, caller: Option<&Identity>) -> Filter {
-    let each = |parts: &[Filter]| parts.iter().map(|part| for_caller(part, caller)).collect();
+/// No record.
+const NOTHING: Filter = Filter::Or(Vec::new());
+
+/// Every record.
+const EVERYTHING: Filter = Filter::And(Vec::new());
+
+/// Puts a caller in the place of `$subject`, and its claims in theirs. A condition about what is not known of the caller
+/// lets no record through, also where it is negated: `counts` is false within a negation.
+fn for_caller(filter: &Filter, caller: Option<&Identity>, counts: bool) -> Filter {
+    let each = |parts: &[Filter]| parts.iter().map(|part| for_caller(part, caller, counts)).collect();
     match filter {
         Filter::And(parts) => Filter::And(each(parts)),
         Filter::Or(parts) => Filter::Or(each(parts)),
-        Filter::Not(part) => Filter::Not(Box::new(for_caller(part, caller))),
-        Filter::Compare { field, comparison, value } if value == SUBJECT => match caller {
-            Some(caller) => Filter::Compare {
-                field: field.clone(),
-                comparison: *comparison,
-                value: Value::from(caller.subject.as_str()),
-            },
-            None => Filter::Or(Vec::new()),
-        },
+        Filter::Not(part) => Filter::Not(Box::new(for_caller(part, caller, !counts))),
+        Filter::Compare { field, comparison, value: Value::String(text) } if text.starts_with('$') => {
+            match known_of(caller, text) {
+                Some(value) => Filter::Compare { field: field.clone(), comparison: *comparison, value },
+                None if counts => NOTHING,
+                None => EVERYTHING,
+            }
+        }
         other => other.clone(),
+    }
+}
+
+/// Gives what stands in the place of a text that begins with `$`.
+fn known_of(caller: Option<&Identity>, text: &str) -> Option<Value> {
+    let caller = caller?;
+    match text.strip_prefix(CLAIMS) {
+        Some(claim) => caller.claims.get(claim).cloned(),
+        None => Some(Value::from(caller.subject.as_str())),
+    }
+}
+
+/// Finds what in `rows` stands for nothing, or where it cannot stand.
+fn find_fault(filter: &Filter) -> Option<String> {
+    let is_known =
+        |text: &str| text == SUBJECT || text.strip_prefix(CLAIMS).is_some_and(|claim| !claim.is_empty());
+    match filter {
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().find_map(find_fault),
+        Filter::Not(part) => find_fault(part),
+        Filter::Compare { value: Value::String(text), .. } if text.starts_with('$') && !is_known(text) => {
+            Some(format!("`{text}` stands for nothing; there are {SUBJECT} and {CLAIMS}NAME"))
+        }
+        Filter::In { values, .. } => {
+            let text = values.iter().filter_map(Value::as_str).find(|text| text.starts_with('$'))?;
+            Some(format!("`{text}` stands for one value: compare with it, by `eq` for one"))
+        }
+        Filter::Like { pattern, .. } if is_known(pattern) => {
+            Some(format!("`{pattern}` stands for a value, and `like` takes a form"))
+        }
+        _ => None,
     }
 }
 
@@ -229,12 +291,15 @@ fn grant(rule: Option<&[String]>, caller: Option<&Identity>) -> Result<Grant, Pr
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
 
     fn person(name: &str, roles: &[&str]) -> Identity {
-        Identity { subject: name.into(), roles: roles.iter().map(|role| (*role).to_owned()).collect() }
+        let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+        Identity { subject: name.into(), roles, claims: BTreeMap::new() }
     }
 
     fn rule(roles: &[&str]) -> Option<Vec<String>> {
@@ -290,6 +355,38 @@ mod tests {
     }
 
     #[test]
+    fn claims_narrow_what_a_caller_sees_and_without_them_it_sees_nothing() {
+        let of = |tenant: Option<Value>| {
+            let mut person = person("ada", &[]);
+            person.claims.extend(tenant.map(|tenant| ("tenant".to_owned(), tenant)));
+            person
+        };
+        let (acme, other) = (record(json!({"tenant": "acme"})), record(json!({"tenant": "$claims.tenant"})));
+        for (rows, expected) in [
+            ("tenant=eq.$claims.tenant", [true, false]),
+            ("tenant=not.eq.$claims.tenant", [false, true]),
+            ("not.or=(tenant.eq.$claims.tenant)", [false, true]),
+            ("tenant=neq.$claims.tenant", [false, true]),
+        ] {
+            let rules = rules(|settings| settings.rules.rows = Some(rows.into()));
+            let sees = |caller: Option<&Identity>| [&acme, &other].map(|record| rules.sees(caller, record));
+            assert_eq!(sees(Some(&of(Some(json!("acme"))))), expected, "{rows}");
+            assert_eq!(sees(Some(&of(None))), [false, false], "{rows}");
+            assert_eq!(sees(None), [false, false], "{rows}");
+        }
+        let rules = rules(|settings| {
+            (settings.owner, settings.owner_claim) = (Some("tenant".into()), Some("tenant".into()));
+            settings.rules.list = rule(&["owner"]);
+        });
+        assert!(rules.owns(Some(&of(Some(json!("acme")))), &acme));
+        assert!(!rules.owns(Some(&of(None)), &acme) && !rules.owns(Some(&of(Some(json!("x")))), &acme));
+        let narrowed = rules.narrow(Some(&of(None)), Grant::Own, None).unwrap();
+        assert!(!narrowed.matches(&acme) && !narrowed.matches(&record(json!({}))));
+        assert_eq!(rules.grant_create(Some(&of(None))).unwrap_err().status(), 403);
+        assert_eq!(rules.owner_name(Some(&of(Some(json!("acme"))))), Some(json!("acme")));
+    }
+
+    #[test]
     fn an_owner_has_its_own_records_and_nobody_has_those_of_nobody() {
         let rules = rules(|settings| settings.owner = Some("by".into()));
         let ada = person("ada", &[]);
@@ -309,6 +406,9 @@ mod tests {
         assert_eq!(refuse(&|settings| settings.rules.list = rule(&["owner"])), "rules");
         assert_eq!(refuse(&|settings| settings.owner = Some("a.b".into())), "owner");
         assert_eq!(refuse(&|settings| settings.rules.rows = Some("a=1".into())), "rules.rows");
-        assert_eq!(refuse(&|settings| settings.rules.rows = Some("limit=1".into())), "rules.rows");
+        for rows in ["limit=1", "a=eq.$tenant", "a=eq.$claims.", "a=in.($subject,b)", "a=like.$subject"] {
+            assert_eq!(refuse(&|settings| settings.rules.rows = Some(rows.into())), "rules.rows", "{rows}");
+        }
+        assert_eq!(refuse(&|settings| settings.owner_claim = Some("tenant".into())), "owner_claim");
     }
 }

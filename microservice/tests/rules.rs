@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 on_both_engines! {
     a_record_belongs_to_who_made_it_and_others_see_what_they_may
     a_batch_is_held_to_the_same_rules
+    records_belong_to_a_tenant_and_without_the_claim_there_are_none
     what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays
 }
 
@@ -135,6 +136,38 @@ async fn what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays(eng
     let mut kinds: Vec<_> = jobs.iter().map(|job| job.kind.as_str()).collect();
     kinds.sort_unstable();
     assert_eq!(kinds, ["deleted", "updated"], "the change that was refused caused none");
+    house.stop().await;
+}
+
+async fn records_belong_to_a_tenant_and_without_the_claim_there_are_none(engine: Engine) {
+    let mut house = House::start(engine, |config| {
+        let service = json!({ "listen": "127.0.0.1:0", "collections": { "notes": {
+            "owner": "tenant", "owner_claim": "tenant", "indexes": ["tenant:text"],
+            "rules": { "rows": "tenant=eq.$claims.tenant" },
+        } } });
+        config.services = BTreeMap::from([("notes".to_owned(), serde_json::from_value(service).unwrap())]);
+    })
+    .await;
+    house.start_service("notes").await;
+    let send = async |tenant: &str, method: Method, path: &str| {
+        let mut fields = vec![("content-type", "application/json"), ("sixfold-subject", "ada")];
+        if !tenant.is_empty() {
+            fields.push(("sixfold-claims", tenant));
+        }
+        let body = if method == Method::POST { r#"{"text": "t"}"# } else { "" };
+        house.send("notes", method, path, &fields, body).await
+    };
+    // {"tenant":"acme"} and {"tenant":"other"}, as a gateway writes them.
+    let (acme, other) = ("eyJ0ZW5hbnQiOiJhY21lIn0", "eyJ0ZW5hbnQiOiJvdGhlciJ9");
+    let made = send(acme, Method::POST, NOTES).await;
+    assert_eq!((made.status.as_u16(), &made.json()["tenant"]), (201, &json!("acme")), "{made:?}");
+    let path = made.field("location").to_owned();
+    for (tenant, status, count) in [(acme, 200, 1), (other, 404, 0), ("", 404, 0), ("nonsense", 404, 0)] {
+        assert_eq!(send(tenant, Method::GET, &path).await.status, status, "{tenant}");
+        let listed = send(tenant, Method::GET, NOTES).await.json();
+        assert_eq!(listed["items"].as_array().unwrap().len(), count, "{tenant}");
+    }
+    assert_eq!(send("", Method::POST, NOTES).await.status, 403);
     house.stop().await;
 }
 

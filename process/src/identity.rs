@@ -1,10 +1,15 @@
 //! Who a request is from, as a gateway tells it to a service of the house.
 //!
 //! A gateway checks the user's token and sends `Sixfold-Subject` and `Sixfold-Roles` beside the cluster
-//! token. A service believes them only from a caller that the cluster token authorizes; a gateway removes
+//! token, and `Sixfold-Claims` with what else of the token it was told to pass on. A service believes them only from a caller that the cluster token authorizes; a gateway removes
 //! whatever a client sent under these names.
 
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
 
 use crate::token::TOKEN_FIELD;
 
@@ -14,6 +19,15 @@ const SUBJECT_FIELD: HeaderName = HeaderName::from_static("sixfold-subject");
 /// The field that lists the user's roles, separated by commas.
 const ROLES_FIELD: HeaderName = HeaderName::from_static("sixfold-roles");
 
+/// The field that holds other claims: a JSON object in base64url, since a claim may hold any characters.
+const CLAIMS_FIELD: HeaderName = HeaderName::from_static("sixfold-claims");
+
+/// The longest text of a claim, in bytes; a longer one is as if it were not there.
+pub const CLAIM_LIMIT: usize = 256;
+
+/// The most claims.
+pub const CLAIMS_LIMIT: usize = 16;
+
 /// An authenticated user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -21,6 +35,17 @@ pub struct Identity {
     pub subject: String,
     /// The user's roles.
     pub roles: Vec<String>,
+    /// Other claims that a gateway was told to pass on: texts, numbers and booleans.
+    pub claims: BTreeMap<String, Value>,
+}
+
+/// Tells whether a claim can be passed on.
+pub fn is_claim(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.len() <= CLAIM_LIMIT,
+        Value::Number(_) | Value::Bool(_) => true,
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
+    }
 }
 
 impl Identity {
@@ -38,6 +63,12 @@ impl Identity {
         if let (Ok(subject), Ok(roles)) = (subject, roles) {
             fields.insert(SUBJECT_FIELD, subject);
             fields.insert(ROLES_FIELD, roles);
+            // Texts, numbers and booleans in memory have no way to fail, and base64 fits into a field.
+            let claims = serde_json::to_vec(&self.claims).unwrap_or_default();
+            let claims = HeaderValue::try_from(BASE64_URL_SAFE_NO_PAD.encode(claims));
+            if let (Ok(claims), false) = (claims, self.claims.is_empty()) {
+                fields.insert(CLAIMS_FIELD, claims);
+            }
         }
     }
 
@@ -46,7 +77,9 @@ impl Identity {
         let subject = fields.get(SUBJECT_FIELD)?.to_str().ok()?.to_owned();
         let roles = fields.get(ROLES_FIELD).and_then(|roles| roles.to_str().ok()).unwrap_or_default();
         let roles = roles.split(',').filter(|role| !role.is_empty()).map(str::to_owned).collect();
-        Some(Self { subject, roles })
+        let claims = fields.get(CLAIMS_FIELD).and_then(|claims| BASE64_URL_SAFE_NO_PAD.decode(claims).ok());
+        let claims = claims.and_then(|claims| serde_json::from_slice(&claims).ok()).unwrap_or_default();
+        Some(Self { subject, roles, claims })
     }
 }
 
@@ -54,20 +87,33 @@ impl Identity {
 pub fn strip(fields: &mut HeaderMap) {
     fields.remove(SUBJECT_FIELD);
     fields.remove(ROLES_FIELD);
+    fields.remove(CLAIMS_FIELD);
     fields.remove(TOKEN_FIELD);
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn an_identity_reads_back_as_written_and_a_client_cannot_bring_one() {
-        let ada = Identity { subject: "ada".into(), roles: vec!["admin".into(), "user".into()] };
+        let claims = BTreeMap::from([
+            ("tenant".into(), json!("ä\r\nsixfold-roles: root")),
+            ("level".into(), json!(7)),
+        ]);
+        let ada = Identity { subject: "ada".into(), roles: vec!["admin".into(), "user".into()], claims };
         let mut fields = HeaderMap::new();
         ada.write(&mut fields);
-        assert_eq!(Identity::read(&fields), Some(ada));
+        assert_eq!((fields.len(), Identity::read(&fields)), (3, Some(ada)));
         strip(&mut fields);
-        assert_eq!(Identity::read(&fields), None);
+        assert!(fields.is_empty());
+        // Whoever has no claims does not keep a client's.
+        fields.insert(CLAIMS_FIELD, HeaderValue::from_static("eyJ0ZW5hbnQiOiJ4In0"));
+        strip(&mut fields);
+        let plain = Identity { subject: "bob".into(), roles: vec![], claims: BTreeMap::new() };
+        plain.write(&mut fields);
+        assert_eq!(Identity::read(&fields), Some(plain));
     }
 }

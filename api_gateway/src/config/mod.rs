@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use load_balancer::health;
 use process::config::nearest;
+use process::identity::{CLAIM_LIMIT, CLAIMS_LIMIT};
 use process::{ConfigError, Services};
 use proxy::fields::TrustedProxies;
 use serde::{Deserialize, Serialize};
@@ -140,6 +141,8 @@ pub struct TokenConfig {
     pub leeway: Duration,
     /// How many verified tokens each thread remembers.
     pub remembered: usize,
+    /// Claims that services are told beside the name and the roles, for their rules (`$claims.NAME`).
+    pub claims: Vec<String>,
 }
 
 impl Default for TokenConfig {
@@ -153,6 +156,7 @@ impl Default for TokenConfig {
             refresh_at_most_every: Duration::from_secs(5),
             leeway: Duration::from_secs(5),
             remembered: 4096,
+            claims: Vec::new(),
         }
     }
 }
@@ -247,6 +251,12 @@ impl Config {
         if let Some(twice) = self.listen.iter().find(|address| !seen.insert(*address) && !ends_in_0(address))
         {
             return fault("api_gateway.listen", &format!("{twice} is listed twice"));
+        }
+        let claims = &self.token.claims;
+        if claims.len() > CLAIMS_LIMIT || claims.iter().any(|claim| !(1..=CLAIM_LIMIT).contains(&claim.len()))
+        {
+            let message = format!("at most {CLAIMS_LIMIT} names of 1 to {CLAIM_LIMIT} bytes");
+            return fault("api_gateway.token.claims", &message);
         }
         if self.threads == 0 {
             return fault("api_gateway.threads", "at least one thread is needed");

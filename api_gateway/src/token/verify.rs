@@ -1,9 +1,13 @@
 //! Checking one token, as a function of the token, the keys and the time.
 
+use std::collections::BTreeMap;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jsonwebtoken::{Algorithm, Validation, errors::ErrorKind};
 use process::Identity;
+use process::identity::is_claim;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::KeySet;
 use crate::config::TokenConfig;
@@ -16,6 +20,8 @@ const LENGTH_LIMIT: usize = 8 << 10;
 pub(crate) struct Rules {
     validation: Validation,
     leeway_seconds: u64,
+    /// The claims that are passed on.
+    claims: Vec<String>,
 }
 
 impl From<&TokenConfig> for Rules {
@@ -28,7 +34,7 @@ impl From<&TokenConfig> for Rules {
         // Times are checked below, against the time this function is told.
         validation.validate_exp = false;
         validation.validate_nbf = false;
-        Self { validation, leeway_seconds: config.leeway.as_secs() }
+        Self { validation, leeway_seconds: config.leeway.as_secs(), claims: config.claims.clone() }
     }
 }
 
@@ -80,6 +86,8 @@ struct Claims {
     nbf: Option<f64>,
     #[serde(default)]
     roles: Vec<String>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
 
 /// Checks a token's algorithm, signature, issuer, audience and times.
@@ -114,7 +122,9 @@ pub(crate) fn verify(
     if claims.sub.is_empty() || claims.roles.iter().any(|role| role.contains(',')) {
         return Err(TokenFault::Malformed);
     }
-    let identity = Identity { subject: claims.sub, roles: claims.roles };
+    let others = claims.others.into_iter();
+    let passed = others.filter(|(name, value)| rules.claims.contains(name) && is_claim(value)).collect();
+    let identity = Identity { subject: claims.sub, roles: claims.roles, claims: passed };
     let mut written = HeaderMap::new();
     identity.write(&mut written);
     if written.is_empty() {
@@ -159,6 +169,34 @@ mod tests {
     fn a_good_token_names_the_user_and_the_roles() {
         let ada = with(|_| {}).unwrap();
         assert_eq!((ada.subject.as_str(), ada.roles.as_slice()), ("ada", &["admin".to_owned()][..]));
+    }
+
+    #[test]
+    fn of_other_claims_those_are_passed_on_that_were_named_and_that_a_rule_can_use() {
+        let issuer = Issuer::new("k1");
+        let mut claims = issuer.claims("ada", &[]);
+        for (name, value) in [
+            ("tenant", json!("acme")),
+            ("level", json!(7)),
+            ("beta", json!(true)),
+            ("groups", json!(["a"])),
+            ("note", json!("x".repeat(257))),
+            ("secret", json!("s")),
+        ] {
+            claims[name] = value;
+        }
+        let named = ["tenant", "level", "beta", "groups", "note", "missing"].map(str::to_owned).to_vec();
+        let config = TokenConfig { claims: named, ..TokenConfig::default() };
+        let verified = verify(&issuer.sign(&claims), &issuer.key_set(), &Rules::from(&config), NOW).unwrap();
+        let passed = serde_json::to_value(&verified.identity.claims).unwrap();
+        assert_eq!(passed, json!({"tenant": "acme", "level": 7, "beta": true}));
+        let mut written = HeaderMap::new();
+        verified.write(&mut written);
+        assert_eq!(Identity::read(&written), Some(verified.identity));
+        assert!(
+            with(|claims| claims["tenant"] = json!("acme")).unwrap().claims.is_empty(),
+            "none unless named"
+        );
     }
 
     #[test]

@@ -166,7 +166,7 @@ async fn logout(State(accounts): State<Shared>, request: Request) -> Result<Resp
 
 async fn me(State(accounts): State<Shared>, fields: HeaderMap) -> Result<Response, Problem> {
     let identity = accounts.token.authorizes(&fields).then(|| Identity::read(&fields)).flatten();
-    let Identity { subject, roles } = identity.ok_or_else(|| Problem::new(kinds::UNAUTHENTICATED))?;
+    let Identity { subject, roles, .. } = identity.ok_or_else(|| Problem::new(kinds::UNAUTHENTICATED))?;
     Ok(Json(json!({ "username": subject, "roles": roles })).into_response())
 }
 

@@ -133,7 +133,7 @@ mod tests {
 
     fn read(key: &str, path: &str, subject: &str, body: &'static str) -> Once {
         let fields = HeaderMap::from_iter([(IDEMPOTENCY_KEY, key.parse().unwrap())]);
-        let caller = Identity { subject: subject.into(), roles: vec![] };
+        let caller = Identity { subject: subject.into(), roles: vec![], claims: Default::default() };
         Once::read(&fields, &Method::POST, path, Some(&caller), &Bytes::from(body), None).unwrap().unwrap()
     }
 

@@ -36,8 +36,8 @@ pub(super) fn create(
     }
     let mut data = check(collection, body)?;
     data.extend(collection.settings.server_fields.clone());
-    if let (Some(field), Some(caller)) = (&collection.settings.owner, caller) {
-        data.insert(field.clone(), Value::from(caller.subject.as_str()));
+    if let (Some(field), Some(owner)) = (&collection.settings.owner, collection.rules.owner_name(caller)) {
+        data.insert(field.clone(), owner);
     }
     check_rows(collection, caller, id, &data)?;
     seal(collection, id, &mut data)?;

@@ -53,6 +53,10 @@ pub struct Collection {
     /// sets it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// The claim of a caller's token that stands in `owner` instead of its name; gateways are told to pass it on by
+    /// `api_gateway.token.claims`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner_claim: Option<String>,
     /// Fields of a new record that are computed where the client leaves them out.
     pub defaults: BTreeMap<String, Computed>,
     /// Fields that are set when the record is made and never changed.
@@ -150,6 +154,7 @@ impl Default for Collection {
             scan: false,
             server_fields: BTreeMap::new(),
             owner: None,
+            owner_claim: None,
             defaults: BTreeMap::new(),
             readonly: Vec::new(),
             sensitive: Vec::new(),

@@ -56,6 +56,8 @@ struct Payload {
 struct Caller {
     subject: String,
     roles: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    claims: BTreeMap<String, Value>,
 }
 
 /// The parts of a request once they are known to be valid.
@@ -169,8 +171,11 @@ impl Kind for Deliver {
         if payload.caller.is_some() {
             return Err(fault_at("/caller", "the caller is set by the house"));
         }
-        payload.caller =
-            caller.map(|caller| Caller { subject: caller.subject.clone(), roles: caller.roles.clone() });
+        payload.caller = caller.map(|caller| Caller {
+            subject: caller.subject.clone(),
+            roles: caller.roles.clone(),
+            claims: caller.claims.clone(),
+        });
         self.prepare(&payload)?;
         serde_json::to_value(payload).map_err(|error| fault_at("", error.to_string()))
     }
@@ -198,9 +203,9 @@ fn read_fields(payload: &Payload, service: &Service) -> Result<HeaderMap, Vec<Fa
     }
     identity::strip(&mut fields);
     if service.internal
-        && let Some(Caller { subject, roles }) = payload.caller.clone()
+        && let Some(Caller { subject, roles, claims }) = payload.caller.clone()
     {
-        Identity { subject, roles }.write(&mut fields);
+        Identity { subject, roles, claims }.write(&mut fields);
     }
     Ok(fields)
 }
@@ -253,7 +258,7 @@ mod tests {
         let services: Services =
             serde_json::from_value(json!({"shop": {"instances": ["127.0.0.1:1"], "internal": true}}))
                 .unwrap();
-        let ada = Identity { subject: "ada".into(), roles: vec!["user".into()] };
+        let ada = Identity { subject: "ada".into(), roles: vec!["user".into()], claims: BTreeMap::new() };
         Deliver::new(services, &ClusterToken::default())
             .accept(payload, Some(&ada))
             .map_err(|faults| faults[0].pointer.clone())

@@ -6,7 +6,7 @@ use database::backup::postgres::Target;
 use database::backup::{Mode, Standing};
 use database::{Config, Engine, Error};
 
-use crate::harness::{Bench, contents, put, status, until};
+use crate::harness::{Bench, all_received, contents, put, recovery, status, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_archives_already_is_left_alone() {
@@ -24,6 +24,40 @@ async fn a_server_that_archives_already_is_left_alone() {
     assert_eq!(std::fs::read_dir(bench.destination.path()).unwrap().count(), 0);
     assert!(engine.store_base().await.is_err());
     engine.close();
+    let engine = Engine::open(&bench.config(Mode::Sync), bench.data.path()).unwrap();
+    until("it is said", || matches!(status(&engine).standing, Standing::NotSynchronous { .. })).await;
+    assert!(put(&engine, 2, 2).await.is_err(), "nobody keeps what the mode promises");
+    engine.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_away_is_an_alarm_and_goes_on_without_a_gap_once_it_is_back() {
+    let bench = Bench::new();
+    let (folder, away) = (bench.destination.path().join("share"), bench.destination.path().join("away"));
+    let mut config = bench.config(Mode::Async);
+    config.backup.destination = Some(format!("file:{}", folder.display()));
+    let engine = Engine::open(&config, bench.data.path()).unwrap();
+    until("the alarm", || matches!(status(&engine).standing, Standing::Unreachable { .. })).await;
+    let Standing::Unreachable { reason } = status(&engine).standing else { unreachable!() };
+    assert!(reason.contains("is not there"), "{reason}");
+    assert!(!folder.exists(), "a share that is not mounted is not made");
+    std::fs::create_dir(&folder).unwrap();
+    until("it goes", || status(&engine).standing == Standing::Shipping).await;
+    let first = status(&engine).generation;
+    std::fs::rename(&folder, &away).unwrap();
+    for number in 0..3 {
+        put(&engine, number, 1).await.unwrap();
+        bench.server.ask("SELECT pg_switch_wal()");
+    }
+    until("the alarm", || matches!(status(&engine).standing, Standing::Unreachable { .. })).await;
+    std::fs::rename(&away, &folder).unwrap();
+    until("it goes", || status(&engine).standing == Standing::Shipping).await;
+    assert_eq!(status(&engine).generation, first);
+    all_received(&bench, &engine).await;
+    engine.close();
+    let scratch = bench.data.path().join("scratch");
+    let found = recovery(&config).inspect(false, &scratch, |_| (), &|_| ()).await.unwrap();
+    assert_eq!(found.faults, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -139,7 +139,13 @@ impl Layout {
     pub(super) fn read(&self) -> Result<Inventory, BackupError> {
         // A destination that is not there may be a share that is not mounted.
         let destination = self.root.parent().unwrap_or(&self.root);
-        fs::metadata(destination).map_err(|error| fault(destination, error))?;
+        fs::metadata(destination).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => BackupError::Settings(format!(
+                "the destination {} is not there: make the folder, or mount what belongs there",
+                destination.display()
+            )),
+            _ => fault(destination, error),
+        })?;
         let mut generations = Vec::new();
         for name in names(&self.root)? {
             let folder = self.generation(&name);

@@ -87,7 +87,11 @@ impl Receiver {
             match why {
                 Pause::Stopped => return,
                 Pause::KeptOff(reason) => {
-                    self.board.note_standing(Standing::KeptOff { reason });
+                    // What mode `sync` promises nobody keeps then.
+                    self.board.note_standing(match self.config.mode {
+                        Mode::Async => Standing::KeptOff { reason },
+                        Mode::Sync => Standing::NotSynchronous { reason },
+                    });
                     pause = KEPT_OFF;
                 }
                 Pause::Failed(reason) => {

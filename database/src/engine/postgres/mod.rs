@@ -22,6 +22,7 @@ mod records;
 mod schema;
 pub(crate) mod session;
 mod signal;
+mod start;
 mod tls;
 pub(crate) mod transfer;
 mod versions;
@@ -33,42 +34,23 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use process::Secret;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::declared::Declarations;
-use self::jobs::Jobs;
-use self::lane::{Lane, Task};
-use self::link::Link;
-use self::readers::Readers;
-use self::records::Records;
+use self::lane::Task;
 use self::session::Server;
-use self::signal::Signal;
-use super::failures::FailureLog;
+use self::start::Parts;
 use super::waits::Wait;
-use super::wakes::{Topic, Wakes};
+use super::wakes::Topic;
 use crate::backup::postgres::Receiving;
 use crate::engine::OpenError;
-use crate::job::backoff::Backoff;
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::{
     Change, Committed, Config, Declaration, Error, Job, JobCommand, Operation, Page, Query, Transaction,
     figures,
 };
-
-/// How long a start waits for a server that is not there yet.
-const START_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often it looks.
-const START_LOOK: Duration = Duration::from_millis(250);
-
-/// How often the figures of the queues are taken.
-const FIGURES_EVERY: Duration = Duration::from_secs(5);
 
 /// How soon a claim looks again for a job that is due and that another process may just be taking.
 const CLAIM_AGAIN: Duration = Duration::from_millis(5);
@@ -79,17 +61,9 @@ pub struct Postgres(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    transactions: mpsc::Sender<Task<Transaction, Committed>>,
-    commands: mpsc::Sender<Task<JobCommand, Vec<Job>>>,
-    readers: Arc<Readers>,
-    declarations: Arc<Declarations>,
-    server: Server,
-    wakes: Arc<Wakes>,
-    writable: watch::Receiver<bool>,
+    parts: Parts,
     /// Cancelled when those who wait are to go.
     no_waiting: CancellationToken,
-    /// Cancelled when no new work is taken.
-    stop: CancellationToken,
     /// Cancelled when the thread has ended, asked or not.
     ended: CancellationToken,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -133,7 +107,7 @@ impl Postgres {
                 }
             };
             runtime.block_on(async move {
-                let (parts, running) = match start(&config, server).await {
+                let (parts, running) = match start::start(&config, server).await {
                     Ok(started) => started,
                     Err(error) => {
                         let _ = opened.send(Err(error));
@@ -145,23 +119,9 @@ impl Postgres {
             });
         })?;
         let no_thread = || OpenError::Storage { reason: "its thread ended".to_owned() };
-        let Parts { transactions, commands, readers, declarations, server, wakes, writable, stop } =
-            opening.recv().map_err(|_| no_thread())??;
+        let parts = opening.recv().map_err(|_| no_thread())??;
         let (no_waiting, thread) = (CancellationToken::new(), Mutex::new(Some(thread)));
-        Ok(Self(Arc::new(Inner {
-            transactions,
-            commands,
-            readers,
-            declarations,
-            server,
-            wakes,
-            writable,
-            no_waiting,
-            stop,
-            ended,
-            thread,
-            receiving,
-        })))
+        Ok(Self(Arc::new(Inner { parts, no_waiting, ended, thread, receiving })))
     }
 
     pub(super) async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
@@ -176,7 +136,7 @@ impl Postgres {
             });
         }
         self.check_backup()?;
-        enter(&self.0.transactions, transaction.clone()).await
+        enter(&self.0.parts.transactions, transaction.clone()).await
     }
 
     /// Refuses a write that the backup could not hold, if that is the policy.
@@ -191,16 +151,16 @@ impl Postgres {
 
     pub(super) async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
         figures::count("query");
-        self.0.readers.query(namespace, query).await
+        self.0.parts.readers.query(namespace, query).await
     }
 
     pub(super) async fn declare(&self, namespace: &str, declaration: &Declaration) -> Result<(), Error> {
-        if self.0.readers.declared(namespace, &declaration.collection).await?.holds(declaration) {
+        if self.0.parts.readers.declared(namespace, &declaration.collection).await?.holds(declaration) {
             return Ok(());
         }
         self.check_backup()?;
-        let declared = declared::declare(&self.0.server, namespace, declaration).await?;
-        self.0.declarations.note(namespace, &declaration.collection, declared);
+        let declared = declared::declare(&self.0.parts.server, namespace, declaration).await?;
+        self.0.parts.declarations.note(namespace, &declaration.collection, declared);
         Ok(())
     }
 
@@ -213,7 +173,7 @@ impl Postgres {
     ) -> Result<Vec<Change>, Error> {
         let wait = self.wait(vec![Topic::Changes(namespace.map(ToOwned::to_owned))], wait);
         loop {
-            let changes = self.0.readers.changes(namespace, after, limit).await?;
+            let changes = self.0.parts.readers.changes(namespace, after, limit).await?;
             if !changes.is_empty() || !wait.goes_on(None).await {
                 return Ok(changes);
             }
@@ -224,16 +184,16 @@ impl Postgres {
         let JobCommand::Claim { queues, wait_ms, .. } = command else {
             figures::count(name(command));
             self.check_backup()?;
-            return enter(&self.0.commands, command.clone()).await;
+            return enter(&self.0.parts.commands, command.clone()).await;
         };
         let topics = queues.iter().cloned().map(Topic::Queue).collect();
         let wait = self.wait(topics, Duration::from_millis(*wait_ms));
         loop {
-            let due = self.0.readers.next_due(queues).await?;
+            let due = self.0.parts.readers.next_due(queues).await?;
             if due.is_some_and(|due| due.is_zero()) {
                 figures::count("claim");
                 self.check_backup()?;
-                let claimed = enter(&self.0.commands, command.clone()).await?;
+                let claimed = enter(&self.0.parts.commands, command.clone()).await?;
                 // Another worker may have been quicker.
                 if !claimed.is_empty() {
                     return Ok(claimed);
@@ -246,7 +206,7 @@ impl Postgres {
     }
 
     pub(super) async fn job(&self, id: &str) -> Result<Job, Error> {
-        self.0.readers.job(id).await
+        self.0.parts.readers.job(id).await
     }
 
     pub(super) async fn job_when_final(&self, id: &str, wait: Duration) -> Result<Job, Error> {
@@ -260,15 +220,15 @@ impl Postgres {
     }
 
     pub(super) async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, Error> {
-        self.0.readers.jobs(filter).await
+        self.0.parts.readers.jobs(filter).await
     }
 
     pub(super) async fn queues(&self) -> Result<Vec<QueueFigures>, Error> {
-        self.0.readers.figures().await
+        self.0.parts.readers.figures().await
     }
 
     fn wait(&self, topics: Vec<Topic>, wait: Duration) -> Wait {
-        Wait::begin(&self.0.wakes, &self.0.no_waiting, topics, wait)
+        Wait::begin(&self.0.parts.wakes, &self.0.no_waiting, topics, wait)
     }
 
     /// Sends those who wait for jobs or changes away with what there is.
@@ -278,7 +238,7 @@ impl Postgres {
 
     /// Tells whether the server took the last transaction, and when that changes.
     pub(super) fn writable(&self) -> watch::Receiver<bool> {
-        self.0.writable.clone()
+        self.0.parts.writable.clone()
     }
 
     /// Waits until the engine's thread has ended, by [`Postgres::close`] or by a fault.
@@ -295,8 +255,8 @@ impl Postgres {
 impl Inner {
     fn close(&self) {
         self.no_waiting.cancel();
-        self.readers.stop();
-        self.stop.cancel();
+        self.parts.readers.stop();
+        self.parts.stop.cancel();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();
         }
@@ -331,121 +291,6 @@ fn name(command: &JobCommand) -> &'static str {
         JobCommand::Fail { .. } => "fail",
         JobCommand::Cancel { .. } => "cancel",
         JobCommand::Retry { .. } => "retry",
-    }
-}
-
-/// What the handle needs of a started engine.
-struct Parts {
-    transactions: mpsc::Sender<Task<Transaction, Committed>>,
-    commands: mpsc::Sender<Task<JobCommand, Vec<Job>>>,
-    readers: Arc<Readers>,
-    declarations: Arc<Declarations>,
-    server: Server,
-    wakes: Arc<Wakes>,
-    writable: watch::Receiver<bool>,
-    stop: CancellationToken,
-}
-
-/// What the thread runs.
-struct Running {
-    records: Lane<Records>,
-    jobs: Lane<Jobs>,
-    signal: Arc<Signal>,
-    teller: Link,
-    server: Server,
-    readers: Arc<Readers>,
-    stop: CancellationToken,
-}
-
-/// Brings the schema up and puts the parts together.
-async fn start(config: &Config, server: Server) -> Result<(Parts, Running), OpenError> {
-    schema::migrate(&connect(&server).await?, server.schema()).await?;
-    let (transactions, transaction_inbox) = mpsc::channel(config.queue);
-    let (commands, command_inbox) = mpsc::channel(config.queue);
-    let declarations = Arc::new(Declarations::default());
-    let readers = Readers::new(&server, Arc::clone(&declarations), config.readers, config.read_queue);
-    let readers = Arc::new(readers);
-    let wakes = Arc::new(Wakes::default());
-    let signal = Arc::new(Signal::new(Arc::clone(&wakes), server.schema()));
-    let writable = watch::Sender::new(true);
-    let stop = CancellationToken::new();
-    let parts = Parts {
-        transactions,
-        commands,
-        readers: Arc::clone(&readers),
-        declarations: Arc::clone(&declarations),
-        server: server.clone(),
-        wakes,
-        writable: writable.subscribe(),
-        stop: stop.clone(),
-    };
-    let backoff = Backoff { base: config.backoff_base, limit: config.backoff_limit };
-    let records = Lane {
-        batch: Records::new(declarations),
-        link: Arc::new(Link::new(server.clone(), records::STATEMENTS)),
-        inbox: transaction_inbox,
-        most: config.batch,
-        signal: Arc::clone(&signal),
-        writable: writable.clone(),
-        failures: FailureLog::default(),
-    };
-    let jobs = Lane {
-        batch: Jobs::new(backoff, StdRng::from_os_rng()),
-        link: Arc::new(Link::new(server.clone(), jobs::STATEMENTS)),
-        inbox: command_inbox,
-        most: config.batch,
-        signal: Arc::clone(&signal),
-        writable,
-        failures: FailureLog::default(),
-    };
-    let teller = Link::new(server.clone(), signal::STATEMENTS);
-    Ok((parts, Running { records, jobs, signal, teller, server, readers, stop }))
-}
-
-/// Connects; waits a while for a server that is just starting.
-async fn connect(server: &Server) -> Result<session::Session, OpenError> {
-    let began = Instant::now();
-    loop {
-        match server.connect(&[], None).await {
-            Ok(session) => return Ok(session),
-            Err(fault) if fault.may_pass() && began.elapsed() < START_PATIENCE => {
-                tracing::debug!(reason = %fault, "PostgreSQL is not there yet");
-                tokio::time::sleep(START_LOOK).await;
-            }
-            Err(fault) => return Err(OpenError::Storage { reason: fault.to_string() }),
-        }
-    }
-}
-
-impl Running {
-    /// Runs until the lanes end: asked to, or by a fault.
-    async fn run(self) {
-        let Self { records, jobs, signal, teller, server, readers, stop } = self;
-        let mut lanes = JoinSet::new();
-        lanes.spawn(records.run(stop.clone()));
-        lanes.spawn(jobs.run(stop.clone()));
-        let working = async {
-            while let Some(ended) = lanes.join_next().await {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "a lane ended by a fault of the program");
-                    return;
-                }
-            }
-        };
-        let showing = async {
-            loop {
-                if let Ok(queues) = readers.figures().await {
-                    figures::show_queues(&queues);
-                }
-                tokio::time::sleep(FIGURES_EVERY).await;
-            }
-        };
-        tokio::select! {
-            () = working => {}
-            () = signal.tell_others(&teller) => {}
-            () = signal.listen(&server) => {}
-            () = showing => {}
-        }
     }
 }
 

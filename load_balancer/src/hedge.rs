@@ -16,7 +16,7 @@ pub(crate) const QUANTILE: f64 = 0.95;
 pub(crate) const LEAST_ANSWERS: u64 = 100;
 
 /// What a thread may save up: a backend that stalls holds up all it is working on at once.
-pub(crate) const SAVINGS: f64 = 50.0;
+pub const SAVINGS: f64 = 50.0;
 
 /// The section `[load_balancer.hedge]`: when a request is sent to a second backend as well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,8 +2,9 @@
 
 use tokio::sync::watch;
 
+use super::orders::Orders;
 use super::postgres::Receiving;
-use super::{BackupError, BaseReport, DrillReport, Shipping, Standing, Status};
+use super::{Shipping, Standing, Status};
 
 /// How an open database is backed up; a closed set, as the engines are.
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +15,7 @@ pub(crate) enum Continuous<'a> {
     Postgres(&'a Receiving),
 }
 
-impl Continuous<'_> {
+impl<'a> Continuous<'a> {
     /// Tells the standing, and when it changes.
     pub(crate) fn standing(self) -> watch::Receiver<Standing> {
         match self {
@@ -31,19 +32,11 @@ impl Continuous<'_> {
         }
     }
 
-    /// Has a base stored now.
-    pub(crate) async fn store_base(self) -> Result<BaseReport, BackupError> {
+    /// Gives where a base or a drill is ordered.
+    pub(crate) fn orders(self) -> &'a Orders {
         match self {
-            Self::Sqlite(shipping) => shipping.store_base().await,
-            Self::Postgres(receiving) => receiving.store_base().await,
-        }
-    }
-
-    /// Has a restore tried out and compared now.
-    pub(crate) async fn drill(self) -> Result<DrillReport, BackupError> {
-        match self {
-            Self::Sqlite(shipping) => shipping.drill().await,
-            Self::Postgres(receiving) => receiving.drill().await,
+            Self::Sqlite(shipping) => shipping.orders(),
+            Self::Postgres(receiving) => receiving.orders(),
         }
     }
 }

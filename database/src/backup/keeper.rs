@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::board::{Board, DrillReport, Position};
 use super::config::Config;
 use super::feed::Feed;
 use super::name::{Generation, Kind, Name, head_of};
+use super::orders::Order;
 use super::plan::Inventory;
 use super::retention::{self, Horizon};
 use super::snapshot::{self, Snapshot};
@@ -26,15 +27,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How soon something that failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
-
-/// What it can be asked to do now.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// Store a base.
-    Base(oneshot::Sender<Result<BaseReport, BackupError>>),
-    /// Try a restore out.
-    Drill(oneshot::Sender<Result<DrillReport, BackupError>>),
-}
 
 /// What keeping needs.
 #[derive(Debug)]

@@ -33,6 +33,7 @@ mod keys;
 mod merge;
 mod name;
 mod object;
+mod orders;
 mod plan;
 pub mod postgres;
 mod recovery;

@@ -6,23 +6,21 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
+use super::Recovery;
 use super::board::{Board, ShippingStatus};
 use super::config::{Config, Mode, OnUnreachable};
 use super::destination::Destination;
 use super::feed::{Answer, Feed, Limits, Safety};
-use super::keeper::{Keeper, Order};
+use super::keeper::Keeper;
 use super::keys::Keys;
+use super::orders::{Order, Orders};
 use super::ship::Shipper;
 use super::standing::Standing;
-use super::{BackupError, BaseReport, DrillReport, Recovery};
 use crate::Error;
 use crate::engine::OpenError;
 use crate::engine::sqlite::Between;
-
-/// How many orders may wait; more are refused.
-const ORDERS: usize = 2;
 
 /// What the writer, the upkeep thread and the role hold of the continuous backup; clones share it.
 #[derive(Debug, Clone)]
@@ -31,7 +29,7 @@ pub(crate) struct Shipping {
     board: Arc<Board>,
     mode: Mode,
     on_unreachable: OnUnreachable,
-    orders: mpsc::Sender<Order>,
+    orders: Orders,
 }
 
 /// What is made before the database is written to, and started once the writer can be asked.
@@ -53,7 +51,7 @@ impl ShippingParts {
         let destination = Destination::open(&place, config)
             .map_err(|error| OpenError::Config { reason: format!("database.backup.destination: {error}") })?;
         let feed = Feed::open(database, Limits { buffer: config.buffer, log: config.log_limit })?;
-        let (sender, orders) = mpsc::channel(ORDERS);
+        let (sender, orders) = Orders::new();
         let shipping = Shipping {
             feed: Arc::new(feed),
             board: Arc::new(Board::new(config)),
@@ -157,23 +155,9 @@ impl Shipping {
         self.board.status(self.feed.ordinal(), self.feed.oldest())
     }
 
-    /// Has a base stored now.
-    pub(crate) async fn store_base(&self) -> Result<BaseReport, BackupError> {
-        self.order(Order::Base).await
-    }
-
-    /// Has a restore tried out now.
-    pub(crate) async fn drill(&self) -> Result<DrillReport, BackupError> {
-        self.order(Order::Drill).await
-    }
-
-    async fn order<T>(
-        &self,
-        order: fn(oneshot::Sender<Result<T, BackupError>>) -> Order,
-    ) -> Result<T, BackupError> {
-        let (answer, answered) = oneshot::channel();
-        self.orders.try_send(order(answer)).map_err(|_| BackupError::Busy)?;
-        answered.await.unwrap_or(Err(BackupError::Stopping))
+    /// Gives where a base or a drill is ordered.
+    pub(crate) fn orders(&self) -> &Orders {
+        &self.orders
     }
 
     /// Tells the shipping thread to end once it has shipped what there is.

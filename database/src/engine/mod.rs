@@ -157,12 +157,12 @@ impl Engine {
 
     /// Has a base of the continuous backup stored now.
     pub async fn store_base(&self) -> Result<backup::BaseReport, BackupError> {
-        self.continuous().ok_or(BackupError::NotConfigured)?.store_base().await
+        self.continuous().ok_or(BackupError::NotConfigured)?.orders().store_base().await
     }
 
     /// Has a restore of the continuous backup tried out and compared now.
     pub async fn drill(&self) -> Result<backup::DrillReport, BackupError> {
-        self.continuous().ok_or(BackupError::NotConfigured)?.drill().await
+        self.continuous().ok_or(BackupError::NotConfigured)?.orders().drill().await
     }
 
     /// Waits until the engine cannot write any more: it was closed, or it failed for good.

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use database::backup::postgres::{ReceivingStatus, Recovery, Target};
 use database::backup::{self, Mode, Standing, Status};
-use database::{Config, Engine, Error, Operation, Precondition, Query, Transaction, Url};
+use database::{Config, Engine, Error, Operation, Precondition, Transaction, Url};
 use serde_json::{Map, json};
 use system_tests::postgres::{Server, folder_in_memory};
+
+use crate::things::values_of;
 
 /// How long something may take to come true.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -94,18 +96,5 @@ pub(crate) async fn put(engine: &Engine, id: u32, value: u64) -> Result<(), Erro
 /// What a database holds.
 pub(crate) async fn contents(url: &str) -> BTreeMap<String, u64> {
     let config = Config { url: url.parse().unwrap(), ..Config::default() };
-    let engine = Engine::open(&config, Path::new("none")).unwrap();
-    let mut found = BTreeMap::new();
-    let mut after = None;
-    loop {
-        let query = Query::List { collection: "things".into(), after: after.clone(), limit: 100 };
-        let page = engine.query("shop", &query).await.unwrap();
-        after = page.records.last().map(|record| record.id.clone());
-        if after.is_none() {
-            break;
-        }
-        found.extend(page.records.into_iter().map(|r| (r.id, r.data["value"].as_u64().unwrap())));
-    }
-    engine.close();
-    found
+    values_of(Engine::open(&config, Path::new("none")).unwrap()).await
 }

@@ -9,3 +9,5 @@ mod keeping;
 mod points;
 mod reception;
 mod servers;
+#[path = "../shipping/things.rs"]
+mod things;

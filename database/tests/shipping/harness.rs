@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use database::backup::{self, Mode, Recovery, Standing, Target};
-use database::{Config, Engine, Error, Operation, Precondition, Query, Transaction};
+use database::{Config, Engine, Error, Operation, Precondition, Transaction};
 use jiff::Timestamp;
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::{Map, json};
+
+use crate::things::values_of;
 
 pub(crate) fn config(destination: &Path, mode: Mode) -> Config {
     let backup = backup::Config {
@@ -33,19 +35,16 @@ pub(crate) async fn transact(engine: &Engine, operations: Vec<Operation>) -> Res
 }
 
 pub(crate) fn put(id: u32, value: u64, size: usize) -> Operation {
-    let filler = "x".repeat(size);
-    let data = Map::from_iter([("value".to_owned(), json!(value)), ("filler".to_owned(), json!(filler))]);
-    Operation::Put {
-        collection: "things".into(),
-        id: format!("{id:05}"),
-        data,
-        precondition: Precondition::None,
-    }
+    put_filled(id, value, &"x".repeat(size))
 }
 
 /// A write that does not compress.
 pub(crate) fn put_random(id: u32, value: u64) -> Operation {
     let filler: String = (0..12_000).map(|_| char::from(rand::random_range(b'0'..=b'z'))).collect();
+    put_filled(id, value, &filler)
+}
+
+fn put_filled(id: u32, value: u64, filler: &str) -> Operation {
     let data = Map::from_iter([("value".to_owned(), json!(value)), ("filler".to_owned(), json!(filler))]);
     Operation::Put {
         collection: "things".into(),
@@ -81,20 +80,7 @@ pub(crate) async fn all_shipped(engine: &Engine) {
 
 /// What a database holds.
 pub(crate) async fn contents(data: &Path) -> BTreeMap<String, u64> {
-    let engine = Engine::open(&Config::default(), data).unwrap();
-    let mut found = BTreeMap::new();
-    let mut after = None;
-    loop {
-        let query = Query::List { collection: "things".into(), after: after.clone(), limit: 100 };
-        let page = engine.query("shop", &query).await.unwrap();
-        after = page.records.last().map(|record| record.id.clone());
-        if after.is_none() {
-            break;
-        }
-        found.extend(page.records.into_iter().map(|r| (r.id, r.data["value"].as_u64().unwrap())));
-    }
-    engine.close();
-    found
+    values_of(Engine::open(&Config::default(), data).unwrap()).await
 }
 
 pub(crate) async fn restored(config: &Config, target: Target) -> BTreeMap<String, u64> {

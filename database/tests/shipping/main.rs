@@ -13,3 +13,4 @@ mod failures;
 mod harness;
 mod keeping;
 mod points;
+mod things;

@@ -1,12 +1,9 @@
 //! When a balancer of the small fleet sends a request to a second gateway, by the settings of the real one.
 
-use load_balancer::hedge::Config;
+use load_balancer::hedge::{Config, SAVINGS};
 
 /// So many answers tell what is usual, those of some seconds in the real one.
 const KEPT: usize = 20_000;
-
-/// What may be saved up, as the real one's threads.
-const SAVINGS: f64 = 50.0;
 
 /// One balancer's hedging.
 #[derive(Default)]

@@ -144,7 +144,7 @@ async fn serve_record(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    let Some(id) = id.ok().map(|Path(id)| id).filter(|id| is_record_name(id)) else {
+    let Some(id) = record_name(id) else {
         return Problem::new(kinds::NOT_FOUND).into_response();
     };
     let is_patch = request.method() == Method::PATCH;
@@ -174,7 +174,7 @@ async fn serve_history(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    let Some(id) = id.ok().map(|Path(id)| id).filter(|id| is_record_name(id)) else {
+    let Some(id) = record_name(id) else {
         return Problem::new(kinds::NOT_FOUND).into_response();
     };
     let answer = match *request.method() {
@@ -192,8 +192,7 @@ async fn serve_restore(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    let named = id.ok().map(|Path(id)| id).filter(|id| is_record_name(id));
-    let Some(id) = named.filter(|_| collection.settings.soft_delete) else {
+    let Some(id) = record_name(id).filter(|_| collection.settings.soft_delete) else {
         return Problem::new(kinds::NOT_FOUND).into_response();
     };
     let answer = match *request.method() {
@@ -202,6 +201,11 @@ async fn serve_restore(
         _ => return method_not_allowed("POST, OPTIONS"),
     };
     answer.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Gives the record a path names, if it can name one.
+fn record_name(id: Result<Path<String>, PathRejection>) -> Option<String> {
+    id.ok().map(|Path(id)| id).filter(|id| is_record_name(id))
 }
 
 /// Tells whether a path segment can name a record; anything else names nothing.

@@ -20,7 +20,7 @@ use super::login::Login;
 use super::retention;
 use crate::backup::board::Position;
 use crate::backup::config::Config;
-use crate::backup::keeper::Order;
+use crate::backup::orders::Order;
 use crate::backup::{BackupError, BaseReport, DrillReport, figures};
 use crate::engine::postgres::session::Server;
 use crate::engine::postgres::transfer;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use process::Secret;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, ReceivingStatus};
@@ -16,14 +16,10 @@ use super::receive::Receiver;
 use super::recovery::layout;
 use crate::Error;
 use crate::backup::config::{Config, Mode, OnUnreachable};
-use crate::backup::keeper::Order;
+use crate::backup::orders::Orders;
 use crate::backup::standing::Standing;
-use crate::backup::{BackupError, BaseReport, DrillReport};
 use crate::engine::OpenError;
 use crate::engine::postgres::session::Server;
-
-/// How many orders may wait; more are refused.
-const ORDERS: usize = 2;
 
 /// What callers are told whose write is not begun; the log and the health say more.
 const REFUSED: &str =
@@ -35,7 +31,7 @@ pub(crate) struct Receiving {
     board: Arc<Board>,
     mode: Mode,
     on_unreachable: OnUnreachable,
-    orders: mpsc::Sender<Order>,
+    orders: Orders,
     stop: CancellationToken,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
@@ -50,7 +46,7 @@ impl Receiving {
         let settings = |reason: String| OpenError::Config { reason };
         let layout = layout(config).map_err(|error| settings(error.to_string()))?;
         let login = Login::of(url.expose()).map_err(settings)?;
-        let (sender, orders) = mpsc::channel(ORDERS);
+        let (sender, orders) = Orders::new();
         let receiving = Self {
             board: Arc::new(Board::new(config)),
             mode: config.mode,
@@ -108,23 +104,9 @@ impl Receiving {
         self.board.status()
     }
 
-    /// Has a base made now.
-    pub(crate) async fn store_base(&self) -> Result<BaseReport, BackupError> {
-        self.order(Order::Base).await
-    }
-
-    /// Has a restore tried out now.
-    pub(crate) async fn drill(&self) -> Result<DrillReport, BackupError> {
-        self.order(Order::Drill).await
-    }
-
-    async fn order<T>(
-        &self,
-        order: fn(oneshot::Sender<Result<T, BackupError>>) -> Order,
-    ) -> Result<T, BackupError> {
-        let (answer, answered) = oneshot::channel();
-        self.orders.try_send(order(answer)).map_err(|_| BackupError::Busy)?;
-        answered.await.unwrap_or(Err(BackupError::Stopping))
+    /// Gives where a base or a drill is ordered.
+    pub(crate) fn orders(&self) -> &Orders {
+        &self.orders
     }
 
     /// Stops the programs and waits for the threads; blocks, and may be called again.

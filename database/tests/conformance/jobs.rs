@@ -114,7 +114,7 @@ async fn an_extended_lease_holds(database: &Database) {
 }
 
 async fn a_delayed_job_waits_for_its_time(database: &Database) {
-    let run_at = Timestamp::now() + Duration::from_millis(60);
+    let run_at = Timestamp::now() + Duration::from_millis(500);
     let job = add_job(database, NewJob { run_at: Some(run_at), ..new() }).await;
     assert_eq!(job.state, JobState::Scheduled);
     let leased = claim(database, "mail", LONG, LONG).await.unwrap();

@@ -1,5 +1,6 @@
 //! The section `[database]`: where the database role listens, what it stores in, and how much may wait.
 
+use std::path::Path;
 use std::time::Duration;
 
 use process::ConfigError;
@@ -68,6 +69,14 @@ impl Config {
     /// Gives the address at which other roles find the database.
     pub fn address(&self) -> &str {
         self.address.as_deref().unwrap_or(&self.listen)
+    }
+
+    /// Gives the folder of SQLite's files: the one the URL names, or the data directory.
+    pub fn folder<'a>(&'a self, data: &'a Path) -> &'a Path {
+        match &self.url {
+            Url::SqliteIn(folder) => folder,
+            Url::Sqlite | Url::Postgres(_) => data,
+        }
     }
 
     /// Checks what no single value shows.

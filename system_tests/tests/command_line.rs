@@ -144,6 +144,7 @@ async fn a_backup_taken_under_way_restores_what_was_acknowledged() {
     assert_eq!(backup.status.code(), Some(0), "{}", stderr(&backup));
     let verify = sixfold(&["database", "verify", copy]);
     assert_eq!(verify.status.code(), Some(0), "{}", stderr(&verify));
+    back_up_and_restore_where_the_url_says(copy);
 
     assert_eq!(admin.send("DELETE", &path, &[], "").await.status, 204);
     assert_refused(&sixfold(&["database", "restore", copy, "--force", "--config", file]), "in use");
@@ -160,4 +161,18 @@ async fn a_backup_taken_under_way_restores_what_was_acknowledged() {
     bytes.truncate(middle);
     std::fs::write(copy, bytes).expect("the damaged copy");
     assert_eq!(sixfold(&["database", "verify", copy]).status.code(), Some(2));
+}
+
+/// Checks that the commands go to the folder that `database.url` names, and not to the data folder.
+fn back_up_and_restore_where_the_url_says(copy: &str) {
+    let machine = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| machine.path().join(name).display().to_string();
+    let (data, url) = (path("data"), format!("sqlite:{}", path("named")));
+    let settings = format!("[process]\ndata = {data:?}\n[database]\nurl = {url:?}\n");
+    std::fs::write(path("sixfold.toml"), settings).expect("the settings");
+    for action in [["restore", copy], ["backup", &path("again.db")]] {
+        let output = sixfold(&["database", action[0], action[1], "--config", &path("sixfold.toml")]);
+        assert_eq!(output.status.code(), Some(0), "{action:?}: {}", stderr(&output));
+    }
+    assert!(machine.path().join("named/sixfold.db").exists() && !machine.path().join("data").exists());
 }

@@ -58,18 +58,18 @@ impl Kept {
         }
     }
 
-    /// Restores a moment and says what was made.
+    /// Restores a moment and says what was made; SQLite's files go to `folder` unless `to` names another.
     pub(super) async fn restore(
         &self,
         at: &str,
         to: Option<&Path>,
-        data: &Path,
+        folder: &Path,
         force: bool,
     ) -> anyhow::Result<()> {
         match self {
             Self::Sqlite(recovery) => {
                 let target = read_commit(at)?;
-                restore_sqlite(recovery, target, to.unwrap_or(data), force).await
+                restore_sqlite(recovery, target, to.unwrap_or(folder), force).await
             }
             Self::Postgres(recovery) => {
                 let target = read_place(at)?;

@@ -23,6 +23,7 @@ const SCRATCH: &str = "backup-scratch-command";
 /// Performs one action on the database's data and says what it did.
 pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::Result<ExitCode> {
     let data = &settings.process.data;
+    let folder = settings.database.folder(data);
     match action {
         DatabaseAction::Backup { file: Some(file), .. } => {
             let token = settings.token();
@@ -36,11 +37,11 @@ pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::R
             anyhow::bail!("name a file to write, or now, list, verify, drill or status")
         }
         DatabaseAction::Restore { at: Some(at), to, force, .. } => {
-            let restoring = async { Kept::open(settings)?.restore(at, to.as_deref(), data, *force).await };
+            let restoring = async { Kept::open(settings)?.restore(at, to.as_deref(), folder, *force).await };
             run::block_on(restoring)?;
         }
         DatabaseAction::Restore { file: Some(file), force, .. } => {
-            let restored = backup::restore(file, data, *force).map_err(explain_force)?;
+            let restored = backup::restore(file, folder, *force).map_err(explain_force)?;
             print_report("restored", &restored);
         }
         DatabaseAction::Restore { .. } => {

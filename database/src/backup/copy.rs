@@ -58,6 +58,7 @@ pub async fn backup(
     if config.url.is_postgres() {
         return Err(BackupError::NotSqlite);
     }
+    let data = config.folder(data);
     let file = std::path::absolute(file).map_err(|error| fault(file, error))?;
     match Owner::take(data) {
         Ok(owner) => {

@@ -35,8 +35,7 @@ impl Engine {
     pub fn open(config: &Config, data: &Path) -> Result<Self, OpenError> {
         config.validate().map_err(|error| OpenError::Config { reason: error.to_string() })?;
         match &config.url {
-            Url::Sqlite => Sqlite::open(config, data).map(Self::Sqlite),
-            Url::SqliteIn(folder) => Sqlite::open(config, folder).map(Self::Sqlite),
+            Url::Sqlite | Url::SqliteIn(_) => Sqlite::open(config, config.folder(data)).map(Self::Sqlite),
             Url::Postgres(url) => Postgres::open(config, url, data).map(Self::Postgres),
         }
     }

@@ -203,8 +203,23 @@ fn is_in_order(one: &Record, next: &Record, order: &[Order]) -> bool {
     true
 }
 
+/// Fills another collection with so much that no index is made at once any more.
+async fn fill(database: &Database) {
+    for batch in 0..3 {
+        let put = |number| Operation::Put {
+            collection: "others".into(),
+            id: format!("{batch} {number}"),
+            data: Map::new(),
+            precondition: Precondition::None,
+        };
+        let operations = (0..1000).map(put).collect();
+        database.transact(&Transaction { namespace: "shop".into(), operations }).await.unwrap();
+    }
+}
+
 async fn run(
     url: Url,
+    is_large: bool,
     records: Vec<Map<String, Value>>,
     late: Vec<Map<String, Value>>,
     filters: Vec<(Filter, Vec<Order>)>,
@@ -214,7 +229,9 @@ async fn run(
     let database = Database::Local(Engine::open(&config, Path::new("none")).unwrap());
     let declaration =
         Declaration { collection: "things".into(), indexes: indexes(), ..Declaration::default() };
-    database.declare("shop", &declaration).await.unwrap();
+    if is_large {
+        fill(&database).await;
+    }
     let put = async |id: String, data: Map<String, Value>| {
         let operation =
             Operation::Put { collection: "things".into(), id, data, precondition: Precondition::None };
@@ -223,10 +240,16 @@ async fn run(
             .await
             .unwrap();
     };
-    for (number, data) in records.iter().enumerate() {
-        // Names in another order than they were made.
-        put(format!("{}", number * 7 % 10 + number * 10), data.clone()).await;
-    }
+    let half = if is_large { records.len() / 2 } else { 0 };
+    // Names in another order than they were made.
+    let write = async |from: usize, to: usize| {
+        for (number, data) in records.iter().enumerate().take(to).skip(from) {
+            put(format!("{}", number * 7 % 10 + number * 10), data.clone()).await;
+        }
+    };
+    write(0, half).await;
+    let (declared, ()) = tokio::join!(database.declare("shop", &declaration), write(half, records.len()));
+    declared.unwrap();
     let mut late = late.into_iter().enumerate();
     for (filter, order) in filters {
         let mut asked =
@@ -274,9 +297,9 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
-fn check(url: Url, (records, late, filters, limit): Case) {
+fn check(url: Url, is_large: bool, (records, late, filters, limit): Case) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(run(url, records, late, filters, limit));
+    runtime.block_on(run(url, is_large, records, late, filters, limit));
 }
 
 proptest! {
@@ -284,7 +307,16 @@ proptest! {
     #[test]
     fn sqlite_finds_what_a_look_at_every_record_finds(case in case()) {
         let data = tempfile::tempdir().unwrap();
-        check(Url::SqliteIn(data.path().to_owned()), case);
+        check(Url::SqliteIn(data.path().to_owned()), false, case);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn sqlite_finds_the_same_by_indexes_that_are_made_while_others_write(case in case()) {
+        let data = tempfile::tempdir().unwrap();
+        check(Url::SqliteIn(data.path().to_owned()), true, case);
     }
 }
 
@@ -292,6 +324,6 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn postgres_finds_what_a_look_at_every_record_finds(case in case()) {
-        check(Scratch::create().url().parse().unwrap(), case);
+        check(Scratch::create().url().parse().unwrap(), false, case);
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! The names of namespace, collection and fields are written into these statements, because an index holds only
 //! for a query that says the same; they are letters, digits, `_`, `-` and `.` (`limits::is_name`, [`Field`]),
-//! and nothing that a client sends is among them.
+//! and nothing that a client sends is among them. An index of many records is a table ([`super::index_table`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use super::index_table;
 use crate::find::{Column, Declaration, Field, Index, Kind};
 use crate::{Error, limits};
 
@@ -18,19 +19,42 @@ const NOTE_COLLECTION: &str = "INSERT INTO collections \
     ON CONFLICT (namespace, name) DO UPDATE SET \
     scan = excluded.scan, history = excluded.history, history_age = excluded.history_age \
     WHERE scan <> excluded.scan OR history <> excluded.history OR history_age IS NOT excluded.history_age";
-const FIND_INDEX: &str = "SELECT number FROM collection_indexes WHERE collection = ?1 AND name = ?2";
-const NOTE_INDEX: &str = "INSERT INTO collection_indexes (collection, name, definition) VALUES (?1, ?2, ?3)";
+const FIND_INDEX: &str = "SELECT number, form FROM collection_indexes WHERE collection = ?1 AND name = ?2";
+const NOTE_INDEX: &str =
+    "INSERT INTO collection_indexes (collection, name, definition, form) VALUES (?1, ?2, ?3, ?4)";
 const FORGET_INDEX: &str = "DELETE FROM collection_indexes WHERE number = ?1";
 const DEFINITION: &str = "SELECT definition FROM collection_indexes WHERE number = ?1";
 const COLLECTIONS: &str = "SELECT namespace, name FROM collections";
 const SETTINGS: &str =
     "SELECT scan, history, history_age FROM collections WHERE namespace = ?1 AND name = ?2";
-const INDEXES: &str = "SELECT i.number, i.definition FROM collections c \
+const INDEXES: &str = "SELECT i.number, i.definition, i.form FROM collections c \
     JOIN collection_indexes i ON i.collection = c.number \
     WHERE c.namespace = ?1 AND c.name = ?2 ORDER BY i.number";
 
 /// What the names of all declared indexes begin with.
 const PREFIX: &str = "records_declared_";
+
+/// What an index is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One of SQLite's, over expressions.
+    Expression,
+    /// A table that does not have all records yet.
+    Filling,
+    /// A table that has.
+    Table,
+    /// A table that is not an index any more.
+    Emptying,
+}
+
+/// How a new index is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Making {
+    /// At once, however long it takes: nobody else writes.
+    AtOnce,
+    /// So that others write meanwhile.
+    Online,
+}
 
 /// What is declared of every collection, as of the latest declaration that is durable.
 #[derive(Debug, Default)]
@@ -39,10 +63,12 @@ pub(super) struct Declarations(RwLock<HashMap<(String, String), Arc<Declared>>>)
 /// What is declared of one collection.
 #[derive(Debug, Default)]
 pub(super) struct Declared {
-    /// Its indexes, the oldest first.
+    /// Its indexes that are whole, the oldest first.
     pub(super) indexes: Vec<Index>,
-    /// The number of each.
-    pub(super) numbers: Vec<i64>,
+    /// The number of each, and what it is.
+    pub(super) numbers: Vec<(i64, Form)>,
+    /// Those that are being made.
+    pub(super) filling: Vec<Index>,
     /// Whether filters may ask about fields that no index has.
     pub(super) scan: bool,
     /// How many earlier versions of each record are kept, and how long, in microseconds.
@@ -53,26 +79,40 @@ pub(super) struct Declared {
 impl Declarations {
     /// Reads all there are.
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let mut all = HashMap::new();
-        let mut collections = connection.prepare(COLLECTIONS)?;
+        let all = Self::default();
+        all.refresh_all(connection)?;
+        Ok(all)
+    }
+
+    /// Reads all anew. Locked before it is read, so that what is older never takes the place of what is newer.
+    pub(super) fn refresh_all(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut collections = connection.prepare_cached(COLLECTIONS)?;
         for named in collections.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))? {
             let (namespace, collection): (String, String) = named?;
             let declared = read(connection, &namespace, &collection)?;
             all.insert((namespace, collection), Arc::new(declared));
         }
-        Ok(Self(RwLock::new(all)))
+        Ok(())
+    }
+
+    /// Reads anew what a collection declares.
+    pub(super) fn refresh(
+        &self,
+        connection: &Connection,
+        namespace: &str,
+        collection: &str,
+    ) -> rusqlite::Result<Arc<Declared>> {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let declared = Arc::new(read(connection, namespace, collection)?);
+        all.insert((namespace.to_owned(), collection.to_owned()), Arc::clone(&declared));
+        Ok(declared)
     }
 
     /// Gives what a collection declared; nothing when it did not.
     pub(super) fn get(&self, namespace: &str, collection: &str) -> Arc<Declared> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         all.get(&(namespace.to_owned(), collection.to_owned())).cloned().unwrap_or_default()
-    }
-
-    /// Notes what a collection declares now.
-    pub(super) fn note(&self, namespace: String, collection: String, declared: Declared) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert((namespace, collection), Arc::new(declared));
     }
 }
 
@@ -91,19 +131,25 @@ fn read(connection: &Connection, namespace: &str, collection: &str) -> rusqlite:
     let mut indexes = connection.prepare_cached(INDEXES)?;
     let mut rows = indexes.query([namespace, collection])?;
     while let Some(row) = rows.next()? {
-        declared.numbers.push(row.get(0)?);
-        declared.indexes.push(parse(row.get_ref(1)?.as_str()?)?);
+        let (form, index) = (Form::read(row.get_ref(2)?.as_str()?), parse(row.get_ref(1)?.as_str()?));
+        match form {
+            Form::Expression | Form::Table => {
+                declared.numbers.push((row.get(0)?, form));
+                declared.indexes.push(index?);
+            }
+            Form::Filling => declared.filling.push(index?),
+            Form::Emptying => {}
+        }
     }
     Ok(declared)
 }
 
-/// Makes what is declared and not there, within the writer's present savepoint.
-///
-/// A new index reads all records of the collection; the writes of others wait for it.
+/// Makes what is declared and not there, or begins to, within the writer's present savepoint.
 pub(super) fn declare(
     connection: &Connection,
     namespace: &str,
     declaration: &Declaration,
+    making: Making,
 ) -> Result<(), Error> {
     let collection = &declaration.collection;
     let settings =
@@ -112,10 +158,14 @@ pub(super) fn declare(
     let number: i64 =
         connection.prepare_cached(FIND_COLLECTION)?.query_row([namespace, collection], |row| row.get(0))?;
     for index in &declaration.dropped {
-        if let Some(existing) = find(connection, number, index)? {
-            connection.execute_batch(&format!("DROP INDEX {}", sql_name(existing)))?;
-            connection.prepare_cached(FORGET_INDEX)?.execute([existing])?;
-            tracing::info!(namespace, collection, index = index.name(), "an index was dropped");
+        match find(connection, number, index)? {
+            None => {}
+            Some((existing, Form::Expression)) => {
+                connection.execute_batch(&format!("DROP INDEX {}", sql_name(existing)))?;
+                connection.prepare_cached(FORGET_INDEX)?.execute([existing])?;
+                tracing::info!(namespace, collection, index = index.name(), "an index was dropped");
+            }
+            Some((existing, _)) => index_table::abandon(connection, existing)?,
         }
     }
     for index in &declaration.indexes {
@@ -124,16 +174,18 @@ pub(super) fn declare(
         }
         let definition =
             serde_json::to_string(index).map_err(|error| Error::Invalid { reason: error.to_string() })?;
-        let row = params![number, index.name(), definition];
+        let is_online = making == Making::Online && index_table::is_large(connection)?;
+        let form = if is_online { Form::Filling } else { Form::Expression };
+        let row = params![number, index.name(), definition, form.text()];
         let made = connection.prepare_cached(NOTE_INDEX)?.insert(row)?;
+        if is_online {
+            index_table::create(connection, made, namespace, collection, index)?;
+            tracing::info!(namespace, collection, index = index.name(), "an index is being made");
+            continue;
+        }
         let done = connection.execute_batch(&create(made, namespace, collection, index));
         done.map_err(|error| match error.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation) => Error::Invalid {
-                reason: format!(
-                    "records of {collection} have the same {} already",
-                    index.fields().join(", ")
-                ),
-            },
+            Some(ErrorCode::ConstraintViolation) => already_same(collection, index),
             _ => error.into(),
         })?;
         tracing::info!(namespace, collection, index = index.name(), "an index was made");
@@ -141,27 +193,78 @@ pub(super) fn declare(
     Ok(())
 }
 
-fn find(connection: &Connection, collection: i64, index: &Index) -> rusqlite::Result<Option<i64>> {
+/// Says that records contradict a unique index.
+fn already_same(collection: &str, index: &Index) -> Error {
+    let fields = index.fields().join(", ");
+    Error::Invalid { reason: format!("records of {collection} have the same {fields} already") }
+}
+
+fn find(connection: &Connection, collection: i64, index: &Index) -> rusqlite::Result<Option<(i64, Form)>> {
     let mut statement = connection.prepare_cached(FIND_INDEX)?;
-    statement.query_row(params![collection, index.name()], |row| row.get(0)).optional()
+    let found = statement.query_row(params![collection, index.name()], |row| {
+        Ok((row.get(0)?, Form::read(row.get_ref(1)?.as_str()?)))
+    });
+    found.optional()
+}
+
+impl Form {
+    /// Reads the stored text.
+    pub(super) fn read(text: &str) -> Self {
+        match text {
+            "filling" => Self::Filling,
+            "table" => Self::Table,
+            "emptying" => Self::Emptying,
+            _ => Self::Expression,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Expression => "expression",
+            Self::Filling => "filling",
+            Self::Table => "table",
+            Self::Emptying => "emptying",
+        }
+    }
+}
+
+impl Declared {
+    /// Tells whether all that a declaration asks for is there: not yet, or, with an error, not any more, because the
+    /// records contradict it.
+    pub(super) fn has_all(&self, declaration: &Declaration) -> Result<bool, Error> {
+        let gone = declaration.indexes.iter().find(|index| {
+            let is_there = self.indexes.iter().chain(&self.filling).any(|there| there == *index);
+            !is_there
+        });
+        match gone {
+            Some(index) => Err(already_same(&declaration.collection, index)),
+            None => Ok(!declaration.indexes.iter().any(|index| self.filling.contains(index))),
+        }
+    }
 }
 
 /// Writes the statement that makes an index.
 pub(super) fn create(number: i64, namespace: &str, collection: &str, index: &Index) -> String {
-    let columns = index
-        .columns
-        .iter()
-        .map(|column| format!("{}{}", expression(column), if column.descending { " DESC" } else { "" }));
-    let mut columns: Vec<String> = columns.collect();
-    if !index.unique {
-        columns.push("id".to_owned());
-    }
+    let expressions: Vec<String> = index.columns.iter().map(|column| expression("", column)).collect();
     let unique = if index.unique { "UNIQUE " } else { "" };
-    let (name, columns) = (sql_name(number), columns.join(", "));
+    let (name, columns) = (sql_name(number), columns(index, &expressions, "id"));
     format!(
         "CREATE {unique}INDEX {name} ON records ({columns}) WHERE {}",
-        of_collection(namespace, collection)
+        of_collection("", namespace, collection)
     )
+}
+
+/// Writes the columns of an index with their directions, and at the end the record's name unless it is unique.
+pub(super) fn columns(index: &Index, expressions: &[String], name: &str) -> String {
+    let columns =
+        index.columns.iter().zip(expressions).map(|(column, expression)| {
+            format!("{expression}{}", if column.descending { " DESC" } else { "" })
+        });
+    let mut columns: Vec<String> = columns.collect();
+    if !index.unique {
+        columns.push(name.to_owned());
+    }
+    columns.join(", ")
 }
 
 /// Gives the name of an index in SQL.
@@ -169,23 +272,24 @@ pub(super) fn sql_name(number: i64) -> String {
     format!("{PREFIX}{number}")
 }
 
-/// Writes which rows are a collection's, just as its indexes say it.
-pub(super) fn of_collection(namespace: &str, collection: &str) -> String {
+/// Writes which rows are a collection's, just as its indexes say it; `row` is what a column's name follows.
+pub(super) fn of_collection(row: &str, namespace: &str, collection: &str) -> String {
     debug_assert!(limits::is_name(namespace) && limits::is_name(collection), "checked at the door");
-    format!("namespace = '{namespace}' AND collection = '{collection}'")
+    format!("{row}namespace = '{namespace}' AND {row}collection = '{collection}'")
 }
 
-/// Writes what a column holds: the field's value if it has the column's type, and else null.
-pub(super) fn expression(column: &Column) -> String {
+/// Writes what a column holds: the field's value if it has the column's type, and else null; `row` is what a
+/// column's name follows.
+pub(super) fn expression(row: &str, column: &Column) -> String {
     if column.field.is_of_record() {
-        return column.field.to_string();
+        return format!("{row}{}", column.field);
     }
-    let path = path(&column.field);
-    let found = format!("CASE json_type(data, {path})");
+    let (path, data) = (path(&column.field), format!("{row}data"));
+    let found = format!("CASE json_type({data}, {path})");
     match column.kind {
-        Kind::Text => format!("{found} WHEN 'text' THEN data ->> {path} END"),
+        Kind::Text => format!("{found} WHEN 'text' THEN {data} ->> {path} END"),
         Kind::Number => {
-            format!("{found} WHEN 'integer' THEN data ->> {path} WHEN 'real' THEN data ->> {path} END")
+            format!("{found} WHEN 'integer' THEN {data} ->> {path} WHEN 'real' THEN {data} ->> {path} END")
         }
         Kind::Boolean => format!("{found} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END"),
     }
@@ -205,9 +309,11 @@ fn parse(definition: &str) -> rusqlite::Result<Index> {
 /// Turns the failure of a write into what it says about a unique index, if it does.
 pub(super) fn explain(connection: &Connection, error: rusqlite::Error, operation: usize) -> Error {
     let number = match &error {
-        rusqlite::Error::SqliteFailure(_, Some(text)) => {
-            text.split_once(PREFIX).and_then(|(_, rest)| rest.trim_end_matches('\'').parse::<i64>().ok())
-        }
+        // Of an index `UNIQUE constraint failed: index 'records_declared_7'`, of a table `… records_declared_7.column_0`.
+        rusqlite::Error::SqliteFailure(_, Some(text)) => text.split_once(PREFIX).and_then(|(_, rest)| {
+            let end = rest.find(|byte: char| !byte.is_ascii_digit()).unwrap_or(rest.len());
+            rest[..end].parse::<i64>().ok()
+        }),
         _ => None,
     };
     let Some(number) = number else { return error.into() };

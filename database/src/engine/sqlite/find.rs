@@ -6,8 +6,8 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, ToSql, params_from_iter};
 use serde_json::Value;
 
-use super::declared::{Declared, expression, of_collection, sql_name};
-use super::records;
+use super::declared::{Declared, Form, expression, of_collection, sql_name};
+use super::{index_table, records};
 use crate::find::gather::{Counting, Gather};
 use crate::find::plan::{Walk, plan};
 use crate::find::segment::{Segment, segments};
@@ -36,7 +36,14 @@ pub(super) fn find(
         source.walk(&all, |_, record, _| counting.take(&record))?;
         page.total = Some(counting.finish());
     }
-    Ok(page)
+    // A table that was dropped meanwhile was not kept any more, and its number is never used again.
+    let place = walk.index.map(|place| declared.numbers[place]);
+    match place {
+        Some((number, Form::Table)) if !index_table::is_full(connection, number)? => {
+            Err(Error::Unavailable { reason: "an index was just dropped".into() })
+        }
+        _ => Ok(page),
+    }
 }
 
 /// Where a walk goes along.
@@ -78,9 +85,26 @@ pub(super) fn statement(
     declared: &Declared,
     stretch: &Segment,
 ) -> (String, Vec<Bindable>) {
-    let mut expressions: Vec<String> = walk.columns.iter().map(expression).collect();
-    expressions.push("id".to_owned());
-    let mut conditions = vec![of_collection(namespace, collection)];
+    let place = walk.index.map(|place| declared.numbers[place]);
+    let (from, expressions, mut conditions): (String, Vec<String>, Vec<String>) = match place {
+        Some((number, Form::Table)) => (
+            format!(
+                "{} INDEXED BY {} CROSS JOIN records ON number = record",
+                sql_name(number),
+                index_table::order_name(number)
+            ),
+            (0..walk.columns.len()).map(index_table::column).chain(["name".to_owned()]).collect(),
+            Vec::new(),
+        ),
+        _ => (
+            format!(
+                "records INDEXED BY {}",
+                place.map_or_else(|| "sqlite_autoindex_records_1".to_owned(), |(number, _)| sql_name(number))
+            ),
+            walk.columns.iter().map(|column| expression("", column)).chain(["id".to_owned()]).collect(),
+            vec![of_collection("", namespace, collection)],
+        ),
+    };
     let mut values = Vec::new();
     for (value, expression) in stretch.equals.iter().zip(&expressions) {
         match value {
@@ -103,9 +127,6 @@ pub(super) fn statement(
             }
         }
     }
-    let index = walk
-        .index
-        .map_or_else(|| "sqlite_autoindex_records_1".to_owned(), |place| sql_name(declared.numbers[place]));
     let descending = walk.columns.iter().map(|column| column.descending).chain([false]);
     // What is fixed is left out: of an expression SQLite does not see that it has one value, and would sort.
     let free = expressions.iter().zip(descending).skip(stretch.equals.len());
@@ -118,10 +139,10 @@ pub(super) fn statement(
     let order = if is_single { String::new() } else { format!(" ORDER BY {}", order.join(", ")) };
     let free: Vec<String> =
         expressions[walk.equals.len()..walk.columns.len()].iter().map(|free| format!(", {free}")).collect();
+    let conditions = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
     let sql = format!(
-        "SELECT id, version, created_at, updated_at, data{} FROM records INDEXED BY {index} WHERE {}{order}",
-        free.concat(),
-        conditions.join(" AND "),
+        "SELECT id, version, created_at, updated_at, data{} FROM {from} WHERE {conditions}{order}",
+        free.concat()
     );
     (sql, values)
 }

@@ -3,10 +3,12 @@
 mod answers;
 mod between;
 mod changes;
+mod chores;
 mod connection;
 mod declared;
 mod failure;
 mod find;
+mod index_table;
 mod job_moves;
 mod job_rows;
 mod log_again;
@@ -29,10 +31,12 @@ use std::thread::JoinHandle;
 use jiff::Timestamp;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::between::Between;
+use self::chores::Chores;
 pub(crate) use self::connection::{
     check_library, create_private, database_file, keep_log, open_reader, open_writer,
 };
@@ -61,7 +65,8 @@ struct Inner {
     readers: Readers,
     wakes: Arc<Wakes>,
     upkeep: SyncSender<upkeep::Message>,
-    declarations: Declarations,
+    declarations: Arc<Declarations>,
+    chores: Chores,
     threads: Mutex<Option<Threads>>,
     file: PathBuf,
     writable: watch::Receiver<bool>,
@@ -75,6 +80,7 @@ struct Inner {
 /// What ends with the engine, in the order of its ending.
 #[derive(Debug)]
 struct Threads {
+    chores: JoinHandle<()>,
     writer: JoinHandle<()>,
     shipping: Vec<JoinHandle<()>>,
     upkeep: JoinHandle<()>,
@@ -101,7 +107,7 @@ impl Sqlite {
             log_pages.store(shipping.opened_frames(), Ordering::Relaxed);
         }
         schema::migrate(&mut connection)?;
-        let declarations = Declarations::load(&connection)?;
+        let declarations = Arc::new(Declarations::load(&connection)?);
         if let Some(shipping) = &shipping {
             shipping.note_opening(log_pages.load(Ordering::Relaxed), time::now());
         }
@@ -137,7 +143,10 @@ impl Sqlite {
             .map(|parts| parts.start(&file, Between::new(outbox.clone())))
             .transpose()?
             .unwrap_or_default();
+        let reader = connection::open_reader(&file)?;
+        let (chores, chores_thread) = Chores::start(outbox.clone(), reader, Arc::clone(&declarations))?;
         let threads = Threads {
+            chores: chores_thread,
             writer: writer_thread,
             shipping: shipping_thread,
             upkeep: upkeep_thread,
@@ -151,6 +160,7 @@ impl Sqlite {
             wakes,
             upkeep,
             declarations,
+            chores,
             threads,
             file,
             writable: writable_seen,
@@ -163,7 +173,7 @@ impl Sqlite {
     pub(super) async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
         match self.write(Work::Transact(transaction.clone())).await? {
             Done::Committed(committed) => Ok(committed),
-            Done::Jobs(_) | Done::Declared | Done::Probed => Err(mixed_up()),
+            _ => Err(mixed_up()),
         }
     }
 
@@ -183,13 +193,23 @@ impl Sqlite {
 
     pub(super) async fn declare(&self, namespace: &str, declaration: &Declaration) -> Result<(), Error> {
         let (namespace, declaration) = (namespace.to_owned(), declaration.clone());
+        let mut turned = self.0.chores.turned();
         self.write(Work::Declare(namespace.clone(), declaration.clone())).await?;
-        // What a question is answered by is known only once it is durable.
-        let collection = declaration.collection;
-        let (of, named) = (namespace.clone(), collection.clone());
-        let declared = self.0.readers.ask(move |connection| declared::load(connection, &of, &named)).await?;
-        self.0.declarations.note(namespace, collection, declared);
-        Ok(())
+        loop {
+            turned.mark_unchanged();
+            // What a question is answered by is known only once it is durable.
+            let declarations = Arc::clone(&self.0.declarations);
+            let (of, named) = (namespace.clone(), declaration.collection.clone());
+            let refresh = move |connection: &Connection| Ok(declarations.refresh(connection, &of, &named)?);
+            let declared = self.0.readers.ask(refresh).await?;
+            // Also an index that was dropped may leave something to do.
+            self.0.chores.look();
+            if declared.has_all(&declaration)? {
+                return Ok(());
+            }
+            // It goes on also when nobody waits for it any more.
+            turned.changed().await.map_err(|_| Error::Unavailable { reason: "it is stopping".into() })?;
+        }
     }
 
     pub(super) async fn job(&self, id: &str) -> Result<Job, Error> {
@@ -210,7 +230,7 @@ impl Sqlite {
     async fn move_jobs(&self, command: JobCommand) -> Result<Vec<Job>, Error> {
         match self.write(Work::Command(command)).await? {
             Done::Jobs(jobs) => Ok(jobs),
-            Done::Committed(_) | Done::Declared | Done::Probed => Err(mixed_up()),
+            _ => Err(mixed_up()),
         }
     }
 
@@ -275,6 +295,8 @@ impl Inner {
         let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return;
         };
+        self.chores.stop();
+        let _ = threads.chores.join();
         let _ = self.outbox.send(writer::Message::Stop);
         let _ = threads.writer.join();
         self.readers.stop();

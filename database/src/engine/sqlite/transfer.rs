@@ -5,6 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::declared::Making;
 use super::{Owner, changes, connection, declared, job_rows, records, schema};
 use crate::copy::{CHUNK, CopyError, Digest, Inbox, Item, Outbox, Part, Summary, nobody_listens};
 use crate::engine::OpenError;
@@ -107,7 +108,7 @@ pub(crate) fn receive_all(folder: &Path, inbox: &mut Inbox) -> Result<Summary, C
         return Err(CopyError::Differs);
     }
     for (namespace, declaration) in declarations {
-        declared::declare(connection, &namespace, &declaration)?;
+        declared::declare(connection, &namespace, &declaration, Making::AtOnce)?;
     }
     connection.execute_batch("COMMIT").map_err(Error::from)?;
     Ok(sent)
@@ -224,7 +225,9 @@ fn declarations(connection: &Connection) -> Result<Vec<(String, Declaration)>, E
     let declaration = |(namespace, collection): (String, String)| {
         let declared = declared::load(connection, &namespace, &collection)?;
         let history = (declared.history, declared.history_age);
-        Ok((namespace, Declaration::of_stored(collection, declared.indexes, declared.scan, history)))
+        // One that is being made here is made there.
+        let indexes = [declared.indexes, declared.filling].concat();
+        Ok((namespace, Declaration::of_stored(collection, indexes, declared.scan, history)))
     };
     named.into_iter().map(declaration).collect()
 }

@@ -15,9 +15,11 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::between::Errand;
+use super::declared::Making;
 use super::failure::Failed;
+use super::index_table::Step;
 use super::upkeep::Upkeep;
-use super::{connection, declared, job_moves, records, schema};
+use super::{chores, connection, declared, job_moves, records, schema};
 use crate::backup::{Safety, Shipping};
 use crate::engine::failures::{FailureLog, not_done};
 use crate::engine::wakes::{Effects, Wakes};
@@ -66,6 +68,8 @@ pub(super) enum Work {
     Declare(String, Declaration),
     /// Nothing new, durably: to see whether it goes.
     Probe,
+    /// A step of what is to be done besides.
+    Tend,
 }
 
 /// How one caller's work ended.
@@ -77,6 +81,7 @@ pub(super) enum Done {
     Jobs(Vec<Job>),
     Declared,
     Probed,
+    Tended(Step),
 }
 
 /// What one operation needs: the open transaction, the time, a random source, and where effects are noted.
@@ -251,9 +256,11 @@ impl Writer {
                 Work::Transact(transaction) => records::transact(moment, transaction).map(Done::Committed),
                 Work::Command(command) => job_moves::perform(moment, command).map(Done::Jobs),
                 Work::Declare(namespace, declaration) => {
-                    declared::declare(moment.connection, namespace, declaration).map(|()| Done::Declared)
+                    declared::declare(moment.connection, namespace, declaration, Making::Online)
+                        .map(|()| Done::Declared)
                 }
                 Work::Probe => schema::write_again(moment.connection).map(|()| Done::Probed),
+                Work::Tend => chores::tend(moment).map(Done::Tended),
             })?);
         }
         if effects.leases {

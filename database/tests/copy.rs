@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use database::copy::{CopyError, Summary, copy};
-use database::find::{Column, Comparison, Field, Filter, Index, Kind};
+use database::find::{Column, Comparison, Count, Field, Filter, Index, Kind, Total};
 use database::{
     Config, Database, Declaration, Engine, Error, Find, JobCommand, NewJob, Operation, Precondition, Query,
     Transaction, Url,
@@ -107,12 +107,15 @@ async fn everything_moves_to_postgres_and_back_and_stays_the_same() {
     let find = Find { filter: Some(filter), ..Find::all("things", 10) };
     let found = database.query("shop", &Query::Find(find)).await.unwrap();
     assert_eq!(found.records.len(), 1, "the index is there");
+    let count = Query::Find(Find { count: Count::Exact, ..Find::all("things", 1) });
+    assert_eq!(database.query("shop", &count).await.unwrap().total, Some(Total::exactly(150)));
     engine.close();
 
     let back = try_copy(&postgres, &again).await.unwrap();
     assert_eq!(back, there);
     let (_engine, database) = open(&again);
     assert_eq!(database.query("shop", &list).await.unwrap(), before);
+    assert_eq!(database.query("shop", &count).await.unwrap().total, Some(Total::exactly(150)));
     let twice = vec![put("new", json!({"mail": "a@b"}))];
     let refused = database.transact(&Transaction { namespace: "shop".into(), operations: twice }).await;
     assert!(matches!(refused, Err(Error::NotUnique { .. })), "{refused:?}");

@@ -65,7 +65,8 @@ pub(crate) struct Counting<'a> {
     find: &'a Find,
     examined: u64,
     most: u64,
-    total: Total,
+    counted: u64,
+    is_over: bool,
 }
 
 impl<'a> Counting<'a> {
@@ -76,23 +77,26 @@ impl<'a> Counting<'a> {
             Count::Estimated => ESTIMATED_LIMIT,
             Count::Exact => COUNTED_LIMIT,
         };
-        Some(Self { find, examined: 0, most, total: Total { counted: 0, is_exact: true } })
+        Some(Self { find, examined: 0, most, counted: 0, is_over: true })
     }
 
     /// Takes the next record of the walk from its beginning; breaks when enough was counted.
     pub(crate) fn take(&mut self, record: &Record) -> ControlFlow<()> {
         if self.examined == self.most {
-            self.total.is_exact = false;
+            self.is_over = false;
             return ControlFlow::Break(());
         }
         self.examined += 1;
         let matches = self.find.filter.as_ref().is_none_or(|filter| filter.matches(record));
-        self.total.counted += u64::from(matches);
+        self.counted += u64::from(matches);
         ControlFlow::Continue(())
     }
 
-    /// Gives the count.
-    pub(crate) fn finish(self) -> Total {
-        self.total
+    /// Gives the count, or, when there are more records than were looked at, what was counted so far.
+    pub(crate) fn finish(self) -> Result<Total, u64> {
+        match self.is_over {
+            true => Ok(Total::exactly(self.counted)),
+            false => Err(self.counted),
+        }
     }
 }

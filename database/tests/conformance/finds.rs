@@ -273,11 +273,12 @@ async fn a_find_that_matches_little_ends_early_and_goes_on(database: &Database) 
     write(database, put("10500", json!({"m": 1}), Precondition::None)).await;
     let asked = Find { limit: 10, count: Count::Exact, ..asking(is("m", State::NotNull)) };
     let page = find(database, asked.clone()).await.unwrap();
-    assert_eq!((page.records.len(), page.total), (0, Some(Total { counted: 1, is_exact: true })));
+    assert_eq!((page.records.len(), page.total), (0, Some(Total::exactly(1))));
     assert!(page.position.is_some(), "ten thousand were looked at");
     assert_eq!(found(database, asked.clone()).await, ["10500"]);
     let estimated = Find { count: Count::Estimated, ..asked };
-    assert_eq!(find(database, estimated).await.unwrap().total, Some(Total { counted: 0, is_exact: false }));
+    let total = find(database, estimated).await.unwrap().total.unwrap();
+    assert!(!total.is_exact && total.counted.abs_diff(1) <= total.margin, "{total:?}");
 }
 
 async fn matches_are_counted_and_answers_cut_down(database: &Database) {
@@ -291,7 +292,7 @@ async fn matches_are_counted_and_answers_cut_down(database: &Database) {
     let filter = compare("n", Comparison::Gt, json!(1));
     let asked = Find { limit: 2, fields: Some(vec![field("o.p")]), count: Count::Exact, ..asking(filter) };
     let page = find(database, asked).await.unwrap();
-    assert_eq!(page.total, Some(Total { counted: 3, is_exact: true }));
+    assert_eq!(page.total, Some(Total::exactly(3)));
     let data: Vec<_> = page.records.into_iter().map(|record| record.data).collect();
     assert_eq!(data, [object(json!({"o": {"p": 2}})), object(json!({"o": {"p": 3}}))]);
     assert_eq!(find(database, Find::all("things", 2)).await.unwrap().total, None);

@@ -6,6 +6,7 @@
 mod harness;
 
 mod changes;
+mod counts;
 mod finds;
 mod jobs;
 mod once;

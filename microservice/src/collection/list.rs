@@ -32,10 +32,13 @@ struct Listing<'a> {
 /// How many records match, when that was asked.
 #[derive(Serialize)]
 struct Counted {
-    /// How many were counted.
+    /// How many were counted, or are estimated.
     value: u64,
-    /// Whether these are all.
+    /// Whether they were counted.
     exact: bool,
+    /// How far off an estimate is at most, in 19 answers of 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    margin: Option<u64>,
 }
 
 /// Answers GET and HEAD of the collection.
@@ -83,9 +86,9 @@ pub(super) async fn list(
         for other in places.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, name)| name) {
             let find = Find { collection: other.clone(), after: None, limit: 1, ..find.clone() };
             let page = collection.database.query(&collection.namespace, &Query::Find(find)).await;
-            let more = page.map_err(|error| problem_of_read(&error))?.total;
-            total.counted += more.map_or(0, |more| more.counted);
-            total.is_exact &= more.is_none_or(|more| more.is_exact);
+            if let Some(more) = page.map_err(|error| problem_of_read(&error))?.total {
+                total.add(more);
+            }
         }
     }
     let next = match &page.position {
@@ -164,7 +167,11 @@ fn write(
     next: Option<&str>,
     page: &Page,
 ) -> Result<Response, Problem> {
-    let count = page.total.map(|total| Counted { value: total.counted, exact: total.is_exact });
+    let count = page.total.map(|total| Counted {
+        value: total.counted,
+        exact: total.is_exact,
+        margin: (!total.is_exact).then_some(total.margin),
+    });
     let body =
         serde_json::to_vec(&Listing { items, next, count }).map_err(|_| Problem::new(kinds::INTERNAL))?;
     let mut response = Response::new(Body::from(body));

@@ -1,5 +1,7 @@
 //! What a batch writes, a list a column, as its statements take it.
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::types::ToSql;
 
 use super::draft::{Draft, Key, Present, Step};
@@ -131,6 +133,35 @@ impl<'a> ChangeColumns<'a> {
             ids: changes.iter().map(|change| change.key.id).collect(),
             kinds: changes.iter().map(|change| kind(change.kind)).collect(),
         }
+    }
+}
+
+/// By how much the collections of a batch grow or shrink, a list a column.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct CountColumns<'a> {
+    pub(super) namespaces: Vec<&'a str>,
+    pub(super) collections: Vec<&'a str>,
+    pub(super) changes: Vec<i64>,
+}
+
+impl<'a> CountColumns<'a> {
+    pub(super) fn of(draft: &Draft<'a>) -> Self {
+        let mut counts = BTreeMap::new();
+        for change in &draft.changes {
+            let by = match change.kind {
+                ChangeKind::Create => 1,
+                ChangeKind::Delete => -1,
+                ChangeKind::Update => continue,
+            };
+            *counts.entry((change.key.namespace, change.key.collection)).or_insert(0) += by;
+        }
+        let mut columns = Self::default();
+        for ((namespace, collection), by) in counts.into_iter().filter(|(_, by)| *by != 0) {
+            columns.namespaces.push(namespace);
+            columns.collections.push(collection);
+            columns.changes.push(by);
+        }
+        columns
     }
 }
 

@@ -12,11 +12,12 @@ use tokio_postgres::types::ToSql;
 use super::declared::{Declared, expression, of_collection, order};
 use super::document::{searched_decimal, searched_text};
 use super::readers::{Readers, read_record};
+use super::sample;
 use crate::find::field::{CREATED_AT, UPDATED_AT};
 use crate::find::gather::{Counting, Gather};
 use crate::find::plan::{Walk, is_of, plan};
 use crate::find::segment::{Segment, segments};
-use crate::find::{Find, Kind};
+use crate::find::{Find, Kind, Total};
 use crate::limits::ANSWER_BYTES;
 use crate::{Error, Page, Record, time};
 
@@ -38,11 +39,22 @@ pub(super) async fn find(
     let first = i64::from(find.limit) + 1;
     source.walk(after, first, |record, size, place| gather.take(record, size, || place)).await?;
     let mut page = gather.finish();
-    if let Some(mut counting) = Counting::new(find) {
-        source.walk(None, PIECE, |record, _, _| counting.take(&record)).await?;
-        page.total = Some(counting.finish());
-    }
+    page.total = count(&source, find).await?;
     Ok(page)
+}
+
+/// Counts what matches, as far as that was asked: from what is kept, one by one, or by a sample.
+async fn count(source: &Source<'_>, find: &Find) -> Result<Option<Total>, Error> {
+    let Some(mut counting) = Counting::new(find) else { return Ok(None) };
+    if find.filter.is_none() {
+        let kept = sample::count(source.readers, source.namespace, source.collection).await?;
+        return Ok(Some(Total::exactly(kept)));
+    }
+    source.walk(None, PIECE, |record, _, _| counting.take(&record)).await?;
+    match counting.finish() {
+        Ok(total) => Ok(Some(total)),
+        Err(counted) => sample::estimate(source.readers, source.namespace, find, counted).await.map(Some),
+    }
 }
 
 /// Where a walk goes along.

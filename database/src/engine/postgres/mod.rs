@@ -19,6 +19,7 @@ mod link;
 mod pipeline;
 mod readers;
 mod records;
+mod sample;
 mod schema;
 pub(crate) mod session;
 mod signal;

@@ -6,7 +6,7 @@ use serde_json::json;
 use system_tests::postgres::Scratch;
 
 use super::session::{Server, Session};
-use super::{columns, find, jobs, readers, records, versions};
+use super::{columns, find, jobs, readers, records, sample, versions};
 use crate::find::plan::plan;
 use crate::find::segment::segments;
 use crate::find::{Column, Comparison, Declaration, Field, Filter, Find, Index, Kind, Order};
@@ -59,6 +59,10 @@ async fn no_hot_statement_scans() {
         (readers::CHANGES_OF_NAMESPACE, "changes_by_namespace"),
         (readers::LATEST, "changes_by_namespace"),
         (readers::ANSWER, "answers_pkey"),
+        (sample::COUNT, "counts_pkey"),
+        (sample::INDEXED, "records_sampled"),
+        (sample::NAMED, "records_pkey"),
+        (records::ADJUST, "counts_pkey"),
         (readers::JOB, "jobs_pkey"),
         (readers::NEXT_DUE, "jobs_waiting"),
         (readers::FIGURES, "jobs_dead"),
@@ -72,6 +76,9 @@ async fn no_hot_statement_scans() {
         let plan = explain(&session, sql).await;
         assert!(plan.contains(expected) && !plan.contains("Seq Scan"), "{sql}\n{plan}");
     }
+    // Nothing is known of the table yet; each record is found by its own name all the same.
+    let plan = explain(&session, readers::SOME).await;
+    assert!(plan.contains("(collection = $2) AND (id = "), "{plan}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ use super::fault::{Fault, Verdict};
 use super::find;
 use super::job_rows;
 use super::link::Link;
+use super::sample;
 use super::session::Server;
 use crate::change::ChangeKind;
 use crate::engine::numbers::{number, stored};
@@ -54,6 +55,9 @@ const STATEMENTS: &[&str] = &[
     HISTORY,
     ANSWER,
     declared::LOAD,
+    sample::COUNT,
+    sample::INDEXED,
+    sample::NAMED,
     CHANGES,
     CHANGES_OF_NAMESPACE,
     JOB,
@@ -194,7 +198,12 @@ impl Readers {
     }
 
     /// Reads records by their names, until the answer is large.
-    async fn some(&self, namespace: &str, collection: &str, ids: &[String]) -> Result<Page, Error> {
+    pub(super) async fn some(
+        &self,
+        namespace: &str,
+        collection: &str,
+        ids: &[String],
+    ) -> Result<Page, Error> {
         let rows = self.ask(SOME, &[&namespace, &collection, &ids, &(ANSWER_BYTES as i64)]).await?;
         let (mut page, mut bytes, mut place) = (Page::default(), 0, 0);
         for row in &rows {

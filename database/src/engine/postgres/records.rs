@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use super::columns::{self, AnswerColumns, ChangeColumns, JobColumns, Write, columns};
+use super::columns::{self, AnswerColumns, ChangeColumns, CountColumns, JobColumns, Write, columns};
 use super::declared::{self, Declarations};
 use super::draft::{Draft, Key};
 use super::fault::Fault;
@@ -31,6 +31,7 @@ const LOCK_COUNTER: &str = include_str!("sql/lock_counter.sql");
 const BEGIN_ENQUEUE: &str = include_str!("sql/begin_enqueue.sql");
 pub(super) const FIND: &str = include_str!("sql/find_records.sql");
 const APPEND: &str = include_str!("sql/append_changes.sql");
+pub(super) const ADJUST: &str = include_str!("sql/adjust_counts.sql");
 const ADVANCE: &str = include_str!("sql/advance_counter.sql");
 const INSERT_JOBS: &str = include_str!("sql/insert_jobs.sql");
 pub(super) const FIND_ANSWERS: &str = include_str!("sql/find_answers.sql");
@@ -54,6 +55,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     versions::STATEMENTS[4],
     versions::STATEMENTS[5],
     APPEND,
+    ADJUST,
     ADVANCE,
     INSERT_JOBS,
     FORGET,
@@ -206,6 +208,8 @@ async fn write(
     let changes = ChangeColumns::of(draft);
     let changes: [&(dyn ToSql + Sync); 6] =
         [&now, &changes.sequences, &changes.namespaces, &changes.collections, &changes.ids, &changes.kinds];
+    let counts = CountColumns::of(draft);
+    let adjust: [&(dyn ToSql + Sync); 3] = [&counts.namespaces, &counts.collections, &counts.changes];
     let jobs = JobColumns::of(draft);
     let jobs: [&(dyn ToSql + Sync); 9] = [
         &now,
@@ -230,6 +234,9 @@ async fn write(
     if !draft.changes.is_empty() {
         writes.add(APPEND, &changes);
         writes.add(ADVANCE, &counter);
+    }
+    if !counts.changes.is_empty() {
+        writes.add(ADJUST, &adjust);
     }
     if !draft.jobs.is_empty() {
         writes.add(INSERT_JOBS, &jobs);

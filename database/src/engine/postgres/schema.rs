@@ -5,11 +5,12 @@ use super::session::Session;
 use crate::engine::OpenError;
 
 /// The steps in order; a released one is never changed, only followed by another.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_collections.sql"),
     include_str!("migrations/0003_answers.sql"),
     include_str!("migrations/0004_versions.sql"),
+    include_str!("migrations/0005_counts.sql"),
 ];
 
 /// The version of the schema this program reads and writes.

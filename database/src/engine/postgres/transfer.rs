@@ -34,6 +34,7 @@ const PUT_VERSIONS: &str = include_str!("sql/paste_versions.sql");
 const PUT_CHANGES: &str = include_str!("sql/paste_changes.sql");
 const PUT_JOBS: &str = include_str!("sql/paste_jobs.sql");
 const PUT_ANSWERS: &str = include_str!("sql/keep_answers.sql");
+const COUNT: &str = include_str!("sql/count_records.sql");
 const SET_SEQUENCE: &str = "UPDATE counter SET sequence = $1";
 
 /// The settings of a connection that is to take as long as it takes.
@@ -86,6 +87,7 @@ pub(crate) async fn receive_all(url: &Secret, place: &str, inbox: &mut Inbox) ->
     if content(&session).await? != sent {
         return Err(CopyError::Differs);
     }
+    session.execute(COUNT, &[]).await.map_err(failed)?;
     session.run("COMMIT").await.map_err(failed)?;
     for (namespace, declaration) in declarations {
         let declared = declared::declare(&server, &namespace, &declaration).await;

@@ -20,11 +20,15 @@ pub(super) const LATEST: &str =
 
 /// Appends a change; its sequence is the record's new version.
 pub(super) fn append(moment: &mut Moment<'_>, place: &Place<'_>, kind: ChangeKind) -> Result<u64, Error> {
-    let kind = kind_text(kind);
     let now = time::to_stored(moment.now);
-    let row = params![place.namespace, place.collection, place.id, kind, now];
+    let row = params![place.namespace, place.collection, place.id, kind_text(kind), now];
     let sequence = moment.connection.prepare_cached(APPEND)?.insert(row)?;
     moment.effects.changed(place.namespace);
+    match kind {
+        ChangeKind::Create => moment.counts.note(place.namespace, place.collection, 1),
+        ChangeKind::Delete => moment.counts.note(place.namespace, place.collection, -1),
+        ChangeKind::Update => {}
+    }
     Ok(number(sequence))
 }
 

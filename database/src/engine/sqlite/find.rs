@@ -7,11 +7,11 @@ use rusqlite::{Connection, Row, ToSql, params_from_iter};
 use serde_json::Value;
 
 use super::declared::{Declared, Form, expression, of_collection, sql_name};
-use super::{index_table, records};
+use super::{counts, index_table, records, sample};
 use crate::find::gather::{Counting, Gather};
 use crate::find::plan::{Walk, plan};
 use crate::find::segment::{Segment, segments};
-use crate::find::{Find, Kind};
+use crate::find::{Find, Kind, Total};
 use crate::{Error, Page, Record};
 
 /// The columns of a record, which the columns of the walk follow.
@@ -31,11 +31,7 @@ pub(super) fn find(
     let mut gather = Gather::new(find, &walk.name);
     source.walk(&stretches, |row, record, size| gather.take(record, size, || place(row, &walk)))?;
     let mut page = gather.finish();
-    if let Some(mut counting) = Counting::new(find) {
-        let all = segments(&walk, None)?;
-        source.walk(&all, |_, record, _| counting.take(&record))?;
-        page.total = Some(counting.finish());
-    }
+    page.total = count(&source, find)?;
     // A table that was dropped meanwhile was not kept any more, and its number is never used again.
     let place = walk.index.map(|place| declared.numbers[place]);
     match place {
@@ -43,6 +39,20 @@ pub(super) fn find(
             Err(Error::Unavailable { reason: "an index was just dropped".into() })
         }
         _ => Ok(page),
+    }
+}
+
+/// Counts what matches, as far as that was asked: from what is kept, one by one, or by a sample.
+fn count(source: &Source<'_>, find: &Find) -> Result<Option<Total>, Error> {
+    let Some(mut counting) = Counting::new(find) else { return Ok(None) };
+    if find.filter.is_none() {
+        let kept = counts::find(source.connection, source.namespace, source.collection)?;
+        return Ok(Some(Total::exactly(kept)));
+    }
+    source.walk(&segments(source.walk, None)?, |_, record, _| counting.take(&record))?;
+    match counting.finish() {
+        Ok(total) => Ok(Some(total)),
+        Err(counted) => sample::estimate(source.connection, source.namespace, find, counted).map(Some),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, ToSql};
 
-use super::{answers, changes, job_moves, job_rows, records, schema, versions};
+use super::{answers, changes, counts, job_moves, job_rows, records, sample, schema, versions};
 
 /// Gives SQLite's plan of a statement, one line a step.
 fn plan(connection: &Connection, sql: &str) -> String {
@@ -31,6 +31,9 @@ fn no_hot_statement_scans_or_sorts() {
         (versions::MOVE, "INDEX sqlite_autoindex_versions_1"),
         (versions::TRIM, "INDEX versions_by_end"),
         (versions::LIST, "INDEX sqlite_autoindex_versions_1"),
+        (counts::FIND, "PRIMARY KEY"),
+        (sample::INDEXED, "COVERING INDEX records_sampled"),
+        (sample::RECORD, "INTEGER PRIMARY KEY"),
         (answers::FIND, "INDEX sqlite_autoindex_answers_1"),
         (answers::FORGET, "INDEX answers_by_expiry"),
         (changes::CHANGES, "INTEGER PRIMARY KEY"),
@@ -47,6 +50,14 @@ fn no_hot_statement_scans_or_sorts() {
         assert!(plan.contains("SEARCH") && plan.contains(expected), "{sql}\n{plan}");
         assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
     }
+}
+
+#[test]
+fn a_sample_of_a_small_collection_reads_names_alone() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut connection).unwrap();
+    let plan = plan(&connection, sample::NAMED);
+    assert!(plan.contains("SEARCH records USING COVERING INDEX sqlite_autoindex_records_1"), "{plan}");
 }
 
 #[test]

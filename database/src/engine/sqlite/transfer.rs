@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::declared::Making;
-use super::{Owner, changes, connection, declared, job_rows, records, schema};
+use super::{Owner, changes, connection, counts, declared, job_rows, records, schema};
 use crate::copy::{CHUNK, CopyError, Digest, Inbox, Item, Outbox, Part, Summary, nobody_listens};
 use crate::engine::OpenError;
 use crate::engine::numbers::{number, stored};
@@ -107,6 +107,7 @@ pub(crate) fn receive_all(folder: &Path, inbox: &mut Inbox) -> Result<Summary, C
     if content.finish(last_sequence(connection)?) != sent {
         return Err(CopyError::Differs);
     }
+    counts::count_all(connection).map_err(Error::from)?;
     for (namespace, declaration) in declarations {
         declared::declare(connection, &namespace, &declaration, Making::AtOnce)?;
     }

@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::between::Errand;
+use super::counts::Counts;
 use super::declared::Making;
 use super::failure::Failed;
 use super::index_table::Step;
@@ -84,13 +85,15 @@ pub(super) enum Done {
     Tended(Step),
 }
 
-/// What one operation needs: the open transaction, the time, a random source, and where effects are noted.
+/// What one operation needs: the open transaction, the time, a random source, and where its effects are noted.
 pub(super) struct Moment<'a> {
     pub(super) connection: &'a Connection,
     pub(super) now: Timestamp,
     pub(super) backoff: Backoff,
     pub(super) rng: &'a mut StdRng,
     pub(super) effects: &'a mut Effects,
+    /// By how much collections grow or shrink.
+    pub(super) counts: &'a mut Counts,
 }
 
 /// The state of the writer thread.
@@ -243,7 +246,9 @@ impl Writer {
         let connection: &Connection = connection;
         let changes_before = connection.total_changes();
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
-        let mut moment = Moment { connection, now, backoff: *backoff, rng, effects };
+        let mut counts = Counts::default();
+        let counts = &mut counts;
+        let mut moment = Moment { connection, now, backoff: *backoff, rng, effects, counts };
         if next_expiry.is_some_and(|expiry| expiry <= now) {
             within_savepoint(&mut moment, job_moves::expire)?.unwrap_or_else(|error| {
                 tracing::error!(%error, "leases that ran out could not be taken back");
@@ -263,6 +268,7 @@ impl Writer {
                 Work::Tend => chores::tend(moment).map(Done::Tended),
             })?);
         }
+        moment.counts.write(connection)?;
         if effects.leases {
             *next_expiry = job_moves::next_expiry(connection)?;
         }
@@ -326,6 +332,7 @@ fn within_savepoint<T>(
         undone.map_err(|error| Failed::after(cause, error))?;
     }
     connection.prepare_cached("RELEASE caller")?.execute(())?;
+    moment.counts.end_caller(result.is_ok());
     Ok(result)
 }
 

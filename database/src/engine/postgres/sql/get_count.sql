@@ -1,0 +1,1 @@
+SELECT records FROM counts WHERE namespace = $1 AND collection = $2

@@ -3,7 +3,9 @@
 use process::TraceContext;
 
 use super::buffer::Buffer;
+use super::chunked;
 use super::downstream::is_worth_parsing;
+use super::http2;
 use super::relay::{Sink, Source};
 use super::request_head::{self, Request};
 use super::{Limits, Rules, rewrite};
@@ -26,9 +28,13 @@ pub enum Rehearsed {
     },
 }
 
+fn limits() -> Limits {
+    Limits { head_size: 4096, target_size: 1024, ..Limits::default() }
+}
+
 /// Sends bytes through the request path in the pieces given; gives what became of each request, in order.
 pub fn rehearse(pieces: &[&[u8]]) -> Vec<Rehearsed> {
-    let limits = Limits { head_size: 4096, target_size: 1024, ..Limits::default() };
+    let limits = limits();
     let mut rehearsed = Vec::new();
     let mut input = Buffer::default();
     let mut pieces = pieces.iter().copied();
@@ -58,6 +64,26 @@ pub fn rehearse(pieces: &[&[u8]]) -> Vec<Rehearsed> {
             }
         }
     }
+}
+
+/// Sends a message of HTTP/2 through the request path: its head, and its data if the stream does not end with
+/// the head. Data of another length than the head tells is h2's to refuse, and nothing is forwarded of it here.
+pub fn rehearse_http2(head: &http::request::Parts, data: Option<&[u8]>) -> Rehearsed {
+    let request = match http2::read(head, data.is_some(), &limits()) {
+        Ok(request) => request,
+        Err(refusal) => return Rehearsed::Refused(refusal.problem().kind().status),
+    };
+    let mut framed = Buffer::default();
+    let data = data.unwrap_or_default();
+    if request.is_chunked() {
+        if !data.is_empty() {
+            chunked::put_chunk(&mut framed, data);
+        }
+        framed.put(b"0\r\n\r\n");
+    } else {
+        framed.put(data);
+    }
+    forward(request, &mut [framed.filled()].into_iter()).0
 }
 
 /// Writes a request as a backend gets it; gives with it what came behind it.

@@ -155,7 +155,7 @@ async fn answer<H: Handler>(
     let Shared { client, watched, handler } = shared;
     let rules = handler.rules();
     let (head, body) = request.into_parts();
-    let read = request::read(&head, &body, &rules.limits);
+    let read = request::read(&head, !body.is_end_stream(), &rules.limits);
     drop(head);
     let is_chunked = read.as_ref().is_ok_and(|request| request.is_chunked());
     let stream = RefCell::new(ClientStream::new(respond, body, is_chunked));

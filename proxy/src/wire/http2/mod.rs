@@ -15,4 +15,6 @@ mod stream;
 pub(crate) use connection::Settings;
 pub(super) use connection::serve;
 pub(super) use download::Download;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use request::read;
 pub(super) use stream::ClientStream;

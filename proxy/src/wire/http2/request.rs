@@ -3,7 +3,6 @@
 //! h2 has refused what HTTP/2 itself forbids, such as fields of one connection or a control in a value. What is
 //! written here is read again as strictly as any head that came in bytes, so that nothing rests on that alone.
 
-use h2::RecvStream;
 use http::{Method, header};
 
 use crate::host::is_host;
@@ -12,14 +11,14 @@ use crate::wire::buffer::Buffer;
 use crate::wire::refusal::Refusal;
 use crate::wire::request_head::{self, Request};
 
-/// Brings a request's head into the form of HTTP/1 and reads it.
-pub(super) fn read(
+/// Brings a request's head into the form of HTTP/1 and reads it; `has_body` unless the stream ended with it.
+pub(in crate::wire) fn read(
     head: &http::request::Parts,
-    body: &RecvStream,
+    has_body: bool,
     limits: &Limits,
 ) -> Result<Request, Refusal> {
     let mut buffer = Buffer::default();
-    write(&mut buffer, head, !body.is_end_stream())?;
+    write(&mut buffer, head, has_body)?;
     // A head that is not whole although it was written to its end has a fault.
     let mut request = request_head::parse(&mut buffer, limits)?.ok_or(Refusal::Field)?;
     request.note_http2();

@@ -80,6 +80,7 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     telemetry::start(&settings.process)?;
+    process::open_files::raise_limit();
     let mut signals = Signals::catch()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let place = takeover::find_place(&settings.process, roles)?;

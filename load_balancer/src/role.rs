@@ -24,6 +24,14 @@ pub fn bind(settings: Reload<Config>) -> Result<Bound, RoleError> {
     config.validate().map_err(|error| fault(&error))?;
     let options = config.server_options().map_err(|error| fault(&error))?;
     let chosen_by = config.cluster_options().map_err(|error| fault(&error))?;
+    let (files, max_connections) = (process::open_files::limit(), config.max_connections);
+    if files < max_connections as u64 {
+        tracing::warn!(
+            files,
+            max_connections,
+            "the system lets fewer files be open than clients may connect"
+        );
+    }
     let listeners = Listeners::bind(NAME, &config.listen, config.threads)?;
     let members = Membership::new(NAME, &config, |members| Cluster::new(CLUSTER, members, chosen_by))?;
     let cluster = Arc::clone(members.cluster());

@@ -18,6 +18,7 @@ pub mod identity;
 pub mod listen;
 pub mod metrics;
 pub mod named_here;
+pub mod open_files;
 pub mod problem;
 pub mod reload;
 pub mod role;

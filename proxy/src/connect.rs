@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -87,6 +88,9 @@ pub enum ConnectError {
     /// The backend refused, or could not be reached.
     #[error(transparent)]
     Tcp(io::Error),
+    /// This process, or its machine, has no means for one more connection, which says nothing of the backend.
+    #[error("no means for another connection: {0}")]
+    Exhausted(io::Error),
     /// It did not answer in time.
     #[error("no connection within {within:?}")]
     Timeout {
@@ -110,13 +114,21 @@ pub enum ConnectError {
 impl From<ConnectError> for io::Error {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::Tcp(error) => error,
+            ConnectError::Tcp(error) | ConnectError::Exhausted(error) => error,
             ConnectError::Timeout { .. } | ConnectError::HandshakeTimeout { .. } => {
                 Self::new(io::ErrorKind::TimedOut, error)
             }
             ConnectError::Handshake(_) | ConnectError::NoHttp2 => Self::other(error),
         }
     }
+}
+
+/// Tells whether a connection failed because this side has run out of descriptors or memory.
+///
+/// A port to come from (`EADDRNOTAVAIL`) is not among them: ports run out towards one backend only, and a machine
+/// without the backend's address family says so too.
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
 /// Opens connections, each step with its own time.
@@ -141,8 +153,11 @@ impl Connector {
     pub async fn connect(&self, target: &Target, client: Option<Addresses>) -> Result<Stream, ConnectError> {
         let within = self.connect_timeout;
         let connecting = timeout(within, TcpStream::connect(target.address));
-        let mut socket =
-            connecting.await.map_err(|_| ConnectError::Timeout { within })?.map_err(ConnectError::Tcp)?;
+        let fault = |error| match is_exhaustion(&error) {
+            true => ConnectError::Exhausted(error),
+            false => ConnectError::Tcp(error),
+        };
+        let mut socket = connecting.await.map_err(|_| ConnectError::Timeout { within })?.map_err(fault)?;
         socket.set_nodelay(true).map_err(ConnectError::Tcp)?;
         if target.proxy_header {
             // It fits the send buffer of a fresh socket, so this does not wait.
@@ -172,5 +187,18 @@ impl Connector {
             return Err(ConnectError::NoHttp2);
         }
         Ok(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_side_lacks_is_told_from_what_the_backend_refuses() {
+        let of = |errno: Errno| is_exhaustion(&io::Error::from(errno));
+        assert!(of(Errno::MFILE) && of(Errno::NFILE) && of(Errno::NOBUFS) && of(Errno::NOMEM));
+        assert!(!of(Errno::CONNREFUSED) && !of(Errno::ADDRNOTAVAIL) && !of(Errno::HOSTUNREACH));
+        assert!(!is_exhaustion(&io::ErrorKind::TimedOut.into()));
     }
 }

@@ -12,10 +12,13 @@ use process::Problem;
 use process::problem::kinds;
 use tokio::time::{Instant, timeout_at};
 
-use crate::connect::Protocol;
+use crate::connect::{Protocol, is_exhaustion};
 use crate::pool::Sent;
 use crate::proxy_protocol::Addresses;
 use crate::{Body, Connector, Progress, Upstream, fields, multiplex, upgrade};
+
+/// When a client should try again if this process has no means for its request.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How long each part of an exchange may take.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +51,15 @@ pub enum ForwardError {
         /// Why.
         reason: io::Error,
     },
+    /// This process has no means for another connection, such as a descriptor; nothing was sent, and nothing is
+    /// known of the backend.
+    #[error("{backend}: not tried: {reason}")]
+    Exhausted {
+        /// The backend.
+        backend: SocketAddr,
+        /// What there is no more of.
+        reason: io::Error,
+    },
     /// The backend said that it did not begin the request (HTTP/2 only).
     #[error("{backend}: the request was refused unprocessed: {reason}")]
     Refused {
@@ -73,10 +85,12 @@ pub enum ForwardError {
         within: Duration,
     },
     /// The response cannot be passed on; the request was acted on.
-    #[error("{backend}: the response is malformed")]
+    #[error("{backend}: the response is malformed: {reason}")]
     Malformed {
         /// The backend.
         backend: SocketAddr,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The client broke off its request's body, which is not the backend's fault.
     #[error("the client broke off the request: {reason}")]
@@ -93,25 +107,40 @@ pub enum ForwardError {
 }
 
 impl ForwardError {
+    /// Says that no connection could be opened.
+    pub(crate) fn unconnected(backend: SocketAddr, reason: io::Error) -> Self {
+        if is_exhaustion(&reason) {
+            Self::Exhausted { backend, reason }
+        } else {
+            Self::Connect { backend, reason }
+        }
+    }
+
     /// Tells whether the client is to blame, so that nothing is known about the backend.
     pub fn is_clients_fault(&self) -> bool {
         matches!(self, Self::Client { .. } | Self::ClientTimeout { .. })
     }
 
+    /// Tells whether it says something of the backend, and not only of the client or of this process.
+    pub fn tells_of_backend(&self) -> bool {
+        !self.is_clients_fault() && !matches!(self, Self::Exhausted { .. })
+    }
+
     /// Tells whether the request was certainly not acted on, so that any method may be repeated.
     pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::Refused { .. })
+        matches!(self, Self::Connect { .. } | Self::Exhausted { .. } | Self::Refused { .. })
     }
 
     /// Tells whether an idempotent request may be repeated elsewhere.
     pub fn is_broken(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::Refused { .. } | Self::Broken { .. })
+        self.is_unsent() || matches!(self, Self::Broken { .. })
     }
 
     /// Gives the problem it is answered with, which does not tell where the backend is.
     pub fn problem(&self) -> Problem {
         match self {
             Self::Connect { .. } => Problem::new(kinds::BAD_GATEWAY).detail("the backend cannot be reached"),
+            Self::Exhausted { .. } => Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER),
             Self::Refused { .. } => {
                 Problem::new(kinds::BAD_GATEWAY).detail("the backend refused to begin the request")
             }
@@ -220,13 +249,13 @@ impl Upstream {
                 connection.drive_apart(self.address());
                 match upgrading {
                     Some(ours) => upgrade::bridge(ours, theirs),
-                    None => return Err(Failure::sent(ForwardError::Malformed { backend: self.address() })),
+                    None => return Err(self.malformed("it changes to a protocol that was not asked for")),
                 }
             } else {
                 self.check_in(connection);
             }
             if !fields::prepare_response(&mut response) {
-                return Err(Failure::sent(ForwardError::Malformed { backend: self.address() }));
+                return Err(self.malformed("its body is in a transfer coding other than chunked"));
             }
             let response = response.map(Body::from);
             return Ok(match end {
@@ -279,7 +308,7 @@ impl Upstream {
             if response.status() == StatusCode::SWITCHING_PROTOCOLS
                 || !fields::prepare_response(&mut response)
             {
-                return Err(Failure::sent(ForwardError::Malformed { backend: self.address() }));
+                return Err(self.malformed("HTTP/2 has neither 101 nor transfer codings"));
             }
             let response = response.map(|body| Body::from(body).hold(Rc::new(lease)));
             return Ok(match end {
@@ -295,6 +324,10 @@ impl Upstream {
         Failure { error, request: Some(Box::new(unsent)) }
     }
 
+    fn malformed(&self, reason: &str) -> Failure {
+        Failure::sent(ForwardError::Malformed { backend: self.address(), reason: reason.to_owned() })
+    }
+
     fn classify(&self, reason: hyper::Error) -> ForwardError {
         if reason.is_user() {
             return ForwardError::Client { reason: io::Error::other(reason) };
@@ -303,7 +336,7 @@ impl Upstream {
             return ForwardError::Refused { backend: self.address(), reason: io::Error::other(reason) };
         }
         if reason.is_parse() {
-            return ForwardError::Malformed { backend: self.address() };
+            return ForwardError::Malformed { backend: self.address(), reason: reason.to_string() };
         }
         ForwardError::Broken { backend: self.address(), reason: io::Error::other(reason) }
     }

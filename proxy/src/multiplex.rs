@@ -58,7 +58,30 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Opening {
     done: Notify,
-    failed: RefCell<Option<(io::ErrorKind, String)>>,
+    failed: RefCell<Option<Failed>>,
+}
+
+/// Why a connection was not opened, for each of those who wait.
+#[derive(Debug, Clone)]
+enum Failed {
+    /// By the number the system has for it.
+    System(i32),
+    Other(io::ErrorKind, String),
+}
+
+impl From<&io::Error> for Failed {
+    fn from(error: &io::Error) -> Self {
+        error.raw_os_error().map_or_else(|| Self::Other(error.kind(), error.to_string()), Self::System)
+    }
+}
+
+impl From<Failed> for io::Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::System(number) => Self::from_raw_os_error(number),
+            Failed::Other(kind, reason) => Self::new(kind, reason),
+        }
+    }
 }
 
 /// The right to one request on a connection, given back when dropped.
@@ -95,8 +118,8 @@ impl Connections {
             if let Some(opening) = awaited {
                 opening.done.notified().await;
                 let failed = opening.failed.borrow().clone();
-                if let Some((kind, reason)) = failed {
-                    return Err(io::Error::new(kind, reason));
+                if let Some(failed) = failed {
+                    return Err(failed.into());
                 }
                 continue;
             }
@@ -108,7 +131,7 @@ impl Connections {
                     return Ok(lease);
                 }
                 Err(error) => {
-                    turn.0.failed.replace(Some((error.kind(), error.to_string())));
+                    turn.0.failed.replace(Some(Failed::from(&error)));
                     return Err(error);
                 }
             }

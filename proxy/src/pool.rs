@@ -216,7 +216,7 @@ impl Upstream {
         timeouts: &Timeouts,
         client: Option<Addresses>,
     ) -> Result<Connection, ForwardError> {
-        let fault = |reason: io::Error| ForwardError::Connect { backend: self.address(), reason };
+        let fault = |reason: io::Error| ForwardError::unconnected(self.address(), reason);
         let stream = self.open(timeouts, client).await.map_err(fault)?;
         let pool = self.pool.upgrade().ok_or_else(|| fault(io::ErrorKind::NotConnected.into()))?;
         let (sender, connection) = pool
@@ -238,7 +238,7 @@ impl Upstream {
         } else {
             self.shared.lease(|| self.open(timeouts, None)).await
         };
-        leased.map_err(|reason| ForwardError::Connect { backend: self.address(), reason })
+        leased.map_err(|reason| ForwardError::unconnected(self.address(), reason))
     }
 
     async fn open(&self, timeouts: &Timeouts, client: Option<Addresses>) -> io::Result<Stream> {

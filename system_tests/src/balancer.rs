@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::{Client, binary, free_port};
 
@@ -125,9 +125,23 @@ impl Alone {
         }
     }
 
+    /// Gives its process ID.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         send_signal(&self.process, signal);
+    }
+
+    /// Lets it open only so many more files than it has open now.
+    pub fn limit_files(&self, more: u64) {
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process ID");
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("its files").count();
+        let most = Some(open as u64 + more);
+        let limit = Rlimit { current: most, maximum: most };
+        prlimit(Some(pid), Resource::Nofile, limit).expect("the limit is set");
     }
 
     /// Kills it at once and reaps it.

@@ -51,13 +51,19 @@ pub(super) async fn patch(
     };
     let revision = revision.ok_or_else(|| unknown(&name))?;
     let (cluster, backend) = (desk.0.directory.cluster().name(), name.as_str());
-    tracing::info!(cluster, backend, ?weight, ?drain, "a backend was set by hand");
+    let (weight, drain) = (tell(weight), tell(drain));
+    tracing::info!(cluster, backend, weight, drain, "a backend was set by hand");
     if !desk.0.keeper.until_saved(revision).await {
         let detail =
             "it holds now, but it could not be written to load_balancer.state and ends with this process";
         return Err(Problem::new(kinds::INTERNAL).detail(detail));
     }
     desk.view(&name).map(Json).ok_or_else(|| unknown(&name))
+}
+
+/// Tells a member for the log: what it was set to, `null`, or nothing where it was not there.
+fn tell<T: ToString>(member: Option<Option<T>>) -> Option<String> {
+    member.map(|value| value.map_or_else(|| "null".to_owned(), |value| value.to_string()))
 }
 
 fn check_media_type(fields: &HeaderMap) -> Result<(), Problem> {

@@ -22,6 +22,10 @@ pub(crate) use parts::TLS;
 /// A head of this size every client may expect to be taken (RFC 9112 §3 asks it of the target alone).
 const LEAST_HEADER_SIZE: u64 = 8 << 10;
 
+/// The least bytes of a secret that signs: half of what RFC 2104 §3 advises for HMAC-SHA256, for it may be of random
+/// bytes or of a passphrase.
+const LEAST_SECRET: usize = 16;
+
 /// The section `[load_balancer]`: where it listens and what it balances over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -221,6 +225,10 @@ impl Config {
             let message = "the policy sticky_cookie needs one; set SIXFOLD__LOAD_BALANCER__STICKY_SECRET";
             return Err(fault("sticky_secret", message.to_owned()));
         }
+        if self.sticky_secret.as_ref().is_some_and(|secret| secret.expose().len() < LEAST_SECRET) {
+            let message = format!("it must have at least {LEAST_SECRET} bytes, or it can be guessed");
+            return Err(fault("sticky_secret", message));
+        }
         if let Policy::StickyCookie { cookie } = &self.policy
             && http::HeaderName::try_from(cookie.as_str()).is_err()
         {
@@ -254,7 +262,7 @@ mod tests {
             let mut config = Config::default();
             change(&mut config);
             let error = config.validate().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("load_balancer.{key}:")), "{error}");
+            assert!(error.starts_with(&format!("load_balancer.{key}")), "{error}");
         };
         refuse(|config| config.backends = vec!["dns://127.0.0.1:1".into()], "backends");
         refuse(|config| config.backends = vec!["127.0.0.1".into()], "backends");
@@ -267,6 +275,10 @@ mod tests {
         refuse(|config| config.trusted_proxies = vec!["x".to_owned()], "trusted_proxies");
         refuse(|config| config.health.path = "health".to_owned(), "health.path");
         refuse(|config| config.health.fall = 0, "health.fall");
+        refuse(|config| config.health.statuses = "299-200".to_owned(), "health.statuses: `299-200`");
+        refuse(|config| config.health.fields = vec!["none".to_owned()], "health.fields: `none`");
+        refuse(|config| config.health.host = "a\nb".to_owned(), "health.host");
+        refuse(|config| config.sticky_secret = Some(Secret::new("short")), "sticky_secret");
         refuse(|config| config.discovery.nameserver = "dns.internal".to_owned(), "discovery.nameserver");
         refuse(|config| config.discovery.longest_ttl = Duration::ZERO, "discovery.longest_ttl");
         refuse(|config| config.registration.shortest_lease = Duration::ZERO, "registration.shortest_lease");

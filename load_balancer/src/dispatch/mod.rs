@@ -188,9 +188,11 @@ impl<'a, L: Lane> Way<'a, L> {
         }
     }
 
-    /// Tells whether a request all attempts of which failed may wait for a backend that works.
+    /// Tells whether a request all attempts of which failed may wait for a backend that works. What this process
+    /// has no descriptor for would keep its client's meanwhile.
     fn may_wait(&self, outcome: &Outcome<L::Reply>) -> bool {
-        self.retries > 0 && matches!(&outcome.result, Err(error) if self.lane.can_repeat(error))
+        let may = |error: &ForwardError| error.tells_of_backend() && self.lane.can_repeat(error);
+        self.retries > 0 && matches!(&outcome.result, Err(error) if may(error))
     }
 
     /// Sends a request again when backends that failed it, one after the other, turn out to be gone, as when all

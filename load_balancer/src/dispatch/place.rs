@@ -100,8 +100,8 @@ pub(super) async fn attempt<L: Lane>(lane: &L, view: &View, place: Place) -> Out
             in_flight.note_response(lane.status(reply), lane.latency_ns(took_ns), now);
         }
         Err(ForwardError::Connect { .. }) => in_flight.note_connect_failure(now),
-        Err(error) if error.is_clients_fault() => {}
-        Err(_) => in_flight.note_error(now),
+        Err(error) if error.tells_of_backend() => in_flight.note_error(now),
+        Err(_) => {}
     }
     Outcome {
         took_ns,

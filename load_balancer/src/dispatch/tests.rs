@@ -20,6 +20,7 @@ enum Does {
     Answer(u64, u16),
     Break(u64),
     Refuse(u64),
+    Exhaust,
     Silent,
 }
 
@@ -64,6 +65,7 @@ impl Lane for Scripted {
                 sleep(Duration::from_millis(after_ms)).await;
                 Err(ForwardError::Connect { backend, reason: std::io::ErrorKind::ConnectionRefused.into() })
             }
+            Does::Exhaust => Err(ForwardError::Exhausted { backend, reason: std::io::Error::other("files") }),
             Does::Silent => std::future::pending().await,
         };
         under_way.0 = None;
@@ -191,6 +193,27 @@ async fn what_is_refused_everywhere_is_sent_again_for_as_long_as_an_outage_is_wa
         // `outage_wait`, and the pause that had begun.
         assert!((3000..3200).contains(&met.took.as_millis()), "{:?}", met.took);
         assert!((25..=35).contains(&met.ledger.len()), "{}", met.ledger.len());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_this_process_has_no_descriptor_for_is_held_against_no_backend_and_refused_at_once() {
+    on_thread(2, async |balancer| {
+        let met = send(&balancer, true, &[Does::Exhaust, Does::Answer(1, 200)]).await;
+        assert_eq!(
+            (met.result.unwrap(), met.ledger.len()),
+            (200, 2),
+            "another may have a connection that is kept"
+        );
+        for _ in 0..20 {
+            let met = send(&balancer, true, &[Does::Exhaust; 3]).await;
+            let problem = met.result.unwrap_err().problem();
+            assert_eq!((problem.kind().status, met.took), (503, Duration::ZERO));
+        }
+        let view = balancer.view();
+        let reports = view.backends().iter().map(|backend| backend.report());
+        assert!(reports.into_iter().all(|report| report.errors == 0 && report.available));
     })
     .await;
 }

@@ -63,9 +63,8 @@ impl Config {
         if self.path.parse::<http::uri::PathAndQuery>().is_err() && !self.path.is_empty() {
             return Err(fault("path", "it is not a valid path"));
         }
-        if question::Question::new(self).is_none() {
-            let key = if question::parse_statuses(&self.statuses).is_none() { "statuses" } else { "fields" };
-            return Err(fault(key, "it is not valid"));
+        if let Err(question::Fault { key, message }) = question::Question::new(self) {
+            return Err(fault(key, &message));
         }
         if self.interval.is_zero() {
             return Err(fault("interval", "it must be longer than 0s"));

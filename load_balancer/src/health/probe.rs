@@ -39,13 +39,14 @@ pub(super) enum BadProbe {
 }
 
 impl BadProbe {
-    /// Gives what it says about the backend.
-    pub(super) fn finding(&self) -> Finding {
+    /// Gives what it says about the backend; `None` if the fault is this side's.
+    pub(super) fn finding(&self) -> Option<Finding> {
         match self {
-            Self::Connect(ConnectError::Tcp(_)) | Self::NoAddress => Finding::Refused,
+            Self::Connect(ConnectError::Exhausted(_)) => None,
+            Self::Connect(ConnectError::Tcp(_)) | Self::NoAddress => Some(Finding::Refused),
             Self::Connect(ConnectError::Timeout { .. } | ConnectError::HandshakeTimeout { .. })
-            | Self::Timeout(_) => Finding::Silent,
-            Self::Connect(_) | Self::NoAnswer(_) | Self::Status(_) => Finding::Unwell,
+            | Self::Timeout(_) => Some(Finding::Silent),
+            Self::Connect(_) | Self::NoAnswer(_) | Self::Status(_) => Some(Finding::Unwell),
         }
     }
 }

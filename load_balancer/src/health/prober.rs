@@ -132,7 +132,7 @@ async fn ask(backend: &Backend, options: &Options) -> Result<Answer, BadProbe> {
     let no_answer = |reason: &str| BadProbe::NoAnswer(reason.to_owned());
     let target =
         options.link.target(backend.name(), address).ok_or_else(|| no_answer("its name is not valid"))?;
-    let question = Question::new(&options.health).ok_or_else(|| no_answer("the question is not valid"))?;
+    let question = Question::new(&options.health).map_err(|fault| no_answer(&fault.message))?;
     let timeout = match backend.state() {
         State::Suspect => SUSPECT_TIMEOUT.min(options.health.timeout / 2),
         _ => options.health.timeout,
@@ -150,29 +150,31 @@ fn take_in(
     is_idle: bool,
 ) {
     let health = backend.condition().health;
+    let finding = match &result {
+        Ok(_) => Some(Finding::Good),
+        Err(reason) => reason.finding(),
+    };
+    if let Err(reason) = &result
+        && (finding.is_none() || health != State::Down)
+    {
+        let (cluster, backend) = (cluster.name(), backend.name());
+        tracing::warn!(cluster, backend, %reason, "a probe failed");
+    }
+    // What this side lacks says nothing of the backend.
+    let Some(finding) = finding else { return };
     // Where nothing else is left, the first good probe counts.
     let rise = if cluster.is_available() { options.health.rise } else { 1 };
     let next = streak.judge(health, result.is_ok(), rise, options.health.fall);
     let now = now_ns();
-    let finding = match result {
-        Ok(answer) => {
-            // Requests tell more than a probe, which may ask for less work than they do.
-            if is_idle {
-                backend.note_probe_latency(u64::try_from(answer.latency.as_nanos()).unwrap_or(u64::MAX), now);
-            }
-            if let Some(load) = answer.load {
-                backend.note_load(load, now);
-            }
-            Finding::Good
+    if let Ok(answer) = result {
+        // Requests tell more than a probe, which may ask for less work than they do.
+        if is_idle {
+            backend.note_probe_latency(u64::try_from(answer.latency.as_nanos()).unwrap_or(u64::MAX), now);
         }
-        Err(reason) => {
-            if health != State::Down {
-                let (cluster, backend) = (cluster.name(), backend.name());
-                tracing::warn!(cluster, backend, %reason, "a probe failed");
-            }
-            reason.finding()
+        if let Some(load) = answer.load {
+            backend.note_load(load, now);
         }
-    };
+    }
     cluster.note_probe(backend, finding, next, now);
     if finding == Finding::Refused {
         backend.note_refused_probe(now);

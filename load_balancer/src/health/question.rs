@@ -18,22 +18,35 @@ pub(super) struct Question {
     statuses: RangeInclusive<u16>,
 }
 
+/// Which key makes no question, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) key: &'static str,
+    pub(super) message: String,
+}
+
 impl Question {
-    /// Makes it; `None` if the configuration is not valid.
-    pub(super) fn new(config: &Config) -> Option<Self> {
+    /// Makes it of a configuration, or says what is not valid in that.
+    pub(super) fn new(config: &Config) -> Result<Self, Fault> {
+        let fault = |key, message| Fault { key, message };
         let mut fields = HeaderMap::new();
         for field in &config.fields {
-            let (name, value) = field.split_once(':')?;
-            fields.append(
-                HeaderName::from_bytes(name.as_bytes()).ok()?,
-                HeaderValue::from_str(value.trim_matches([' ', '\t'])).ok()?,
-            );
+            let (name, value) = parse_field(field)
+                .ok_or_else(|| fault("fields", format!("`{field}` is not a field, as in \"Name: value\"")))?;
+            fields.append(name, value);
         }
         let host = match config.host.as_str() {
             "" => None,
-            host => Some(HeaderValue::from_str(host).ok()?),
+            host => {
+                let value = HeaderValue::from_str(host);
+                Some(value.map_err(|_| fault("host", "it cannot be the value of a field".to_owned()))?)
+            }
         };
-        Some(Self { path: config.path.clone(), host, fields, statuses: parse_statuses(&config.statuses)? })
+        let statuses = parse_statuses(&config.statuses).ok_or_else(|| {
+            let text = &config.statuses;
+            fault("statuses", format!("`{text}` is neither a status nor a range of them, as in \"200-399\""))
+        })?;
+        Ok(Self { path: config.path.clone(), host, fields, statuses })
     }
 
     /// Tells whether a connection is all that is asked for.
@@ -65,6 +78,12 @@ impl Question {
         request.headers_mut().extend(self.fields.clone());
         Ok(request)
     }
+}
+
+fn parse_field(text: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = text.split_once(':')?;
+    let value = HeaderValue::from_str(value.trim_matches([' ', '\t'])).ok()?;
+    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
 }
 
 /// Reads `200` or `200-299`.
@@ -100,6 +119,6 @@ mod tests {
         assert_eq!(request.headers()["host"], "shop.example");
         assert_eq!(request.headers()["x-probe"], "yes");
         let config = Config { fields: vec!["no colon".to_owned()], ..Config::default() };
-        assert!(Question::new(&config).is_none());
+        assert_eq!(Question::new(&config).unwrap_err().key, "fields");
     }
 }

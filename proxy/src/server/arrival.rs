@@ -19,8 +19,10 @@ use crate::{Client, Stream};
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4); no HTTP/1 method begins so.
 const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
 
-/// How long to wait before looking again when a client has sent less than [`HTTP2_PREFACE`].
+/// How long to wait before looking again when a client has sent less than [`HTTP2_PREFACE`]: at first, and at most.
+/// No honest client sends a few bytes of it and waits; thousands that do so must not keep a thread busy.
 const PREFACE_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PREFACE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection of which it is known who is there and what is spoken.
 pub(super) struct Arrived {
@@ -100,6 +102,7 @@ async fn while_serving<F: Future + Unpin>(watched: &Watched, mut future: F) -> O
 /// Peeks, so that the HTTP/1 path reads its bytes itself and pays nothing for this.
 async fn sniff(stream: &TcpStream, watched: &Watched) -> Option<bool> {
     let mut begun = [0; HTTP2_PREFACE.len()];
+    let mut pause = PREFACE_PAUSE;
     loop {
         // What has been sent already is answered also while draining.
         let count = while_serving(watched, pin!(stream.peek(&mut begun))).await?.ok()?;
@@ -116,6 +119,7 @@ async fn sniff(stream: &TcpStream, watched: &Watched) -> Option<bool> {
             return None;
         }
         watched.standing().note_bytes();
-        tokio::time::sleep(PREFACE_PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = (2 * pause).min(LONGEST_PREFACE_PAUSE);
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use process::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +19,9 @@ use super::{Handler, Options};
 
 /// How long accepting pauses after an error such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often it is told that accepting fails.
+const TELL_PAUSE: Duration = Duration::from_secs(10);
 
 /// How often timeouts of connections are looked at; they are exact to this.
 const TICK: Duration = Duration::from_secs(1);
@@ -104,12 +107,17 @@ pub(super) fn run<H: Handler>(
 }
 
 async fn accept(listener: &TcpListener, registry: &Registry, serve: impl Fn((TcpStream, SocketAddr))) {
+    let mut told: Option<Instant> = None;
     loop {
         registry.has_place().await;
         match listener.accept().await {
             Ok(accepted) => serve(accepted),
             Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
+                // It fails again and again until something is closed, which would fill the log.
+                if told.is_none_or(|told| told.elapsed() >= TELL_PAUSE) {
+                    told = Some(Instant::now());
+                    tracing::warn!(%error, "connections are not accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -11,13 +11,14 @@ use tokio::time::Instant;
 use super::exchange::Exchange;
 use super::relay::Broken;
 use super::request_head::BodyKind;
-use super::response_head::{self, ResponseHead};
+use super::response_head::{self, Malformed, ResponseHead};
 use super::rewrite;
 use super::upload::{self, Upload};
 use super::upstream::{Link, Upstream};
 use crate::{ForwardError, Timeouts};
 
-/// How many interim responses one request may get; a hundred of them tell nothing.
+/// How many interim responses one request may get; a hundred of them tell nothing. Together they may be as large as
+/// one head: h2 keeps those a client has not taken yet.
 const MAX_INTERIM: u32 = 64;
 
 /// A backend's response whose head is there, not yet passed on. Dropping it closes the connection.
@@ -58,6 +59,7 @@ struct Attempt<'a> {
     end: Option<Instant>,
     upload: Upload,
     interims: u32,
+    interim_size: usize,
     write_error: Option<io::Error>,
 }
 
@@ -91,8 +93,9 @@ impl Exchange<'_> {
             let (client, trace) = (self.client(), self.trace());
             rewrite::put_request(&mut link.output, request, client, self.rules, &trace, upstream.host());
             let upload = Upload::new(request);
+            let (interims, interim_size, write_error) = (0, 0, None);
             let mut attempt =
-                Attempt { timeouts, backend, started, end, upload, interims: 0, write_error: None };
+                Attempt { timeouts, backend, started, end, upload, interims, interim_size, write_error };
             match poll_fn(|cx| attempt.poll(cx, self, &mut link)).await {
                 Ok(head) => {
                     let Attempt { upload, .. } = attempt;
@@ -178,8 +181,11 @@ impl Attempt<'_> {
         link: &mut Link,
     ) -> Result<Option<ResponseHead>, Lost> {
         let limits = &exchange.rules.limits;
-        let malformed =
-            |_| Lost { error: ForwardError::Malformed { backend: self.backend }, is_stale: false };
+        let backend = self.backend;
+        let malformed = |fault: Malformed| {
+            let error = ForwardError::Malformed { backend, reason: fault.to_string() };
+            Lost { error, is_stale: false }
+        };
         loop {
             let before = link.input.len();
             if before > 0 {
@@ -202,8 +208,9 @@ impl Attempt<'_> {
                     return Ok(Some(head));
                 }
                 self.interims += 1;
-                if self.interims > MAX_INTERIM {
-                    return Err(malformed(response_head::Malformed));
+                self.interim_size += head.end;
+                if self.interims > MAX_INTERIM || self.interim_size > limits.head_size {
+                    return Err(malformed(Malformed::Interim));
                 }
                 if !exchange.request().is_http_10() {
                     exchange

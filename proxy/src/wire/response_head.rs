@@ -27,14 +27,40 @@ pub(super) struct ResponseHead {
     pub(super) upgrade: bool,
 }
 
-/// Says that a response cannot be passed on.
+/// Why a response cannot be passed on; whoever runs the backend reads it in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the response is malformed")]
-pub(super) struct Malformed;
+pub(super) enum Malformed {
+    #[error("it does not begin with a status line of HTTP/1")]
+    StatusLine,
+    #[error("one of its fields is malformed")]
+    Field,
+    #[error("its head is larger than is allowed")]
+    HeadSize,
+    #[error("it has more fields than are allowed")]
+    FieldCount,
+    /// RFC 9112 §6.3.
+    #[error("the length of its body is ambiguous")]
+    Framing,
+    #[error("its body is in a transfer coding other than chunked")]
+    TransferCoding,
+    /// RFC 9112 §6.3: whoever goes by the fields would wait for the body.
+    #[error("it tells the length of a body that its status does not have")]
+    Bodiless,
+    #[error("it changes to a protocol that was not asked for")]
+    Upgrade,
+    #[error("more interim responses came before it than are allowed")]
+    Interim,
+}
 
 impl From<Refusal> for Malformed {
-    fn from(_: Refusal) -> Self {
-        Self
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::HeadSize => Self::HeadSize,
+            Refusal::FieldCount => Self::FieldCount,
+            Refusal::Framing => Self::Framing,
+            Refusal::TransferCoding => Self::TransferCoding,
+            _ => Self::Field,
+        }
     }
 }
 
@@ -58,7 +84,7 @@ pub(super) fn parse(
         return incomplete(bytes, limits);
     };
     if end > limits.head_size {
-        return Err(Malformed);
+        return Err(Malformed::HeadSize);
     }
     let head = &bytes[..end];
     let stated = framing::of_fields(head, &spans, is_http_10)?;
@@ -71,18 +97,17 @@ pub(super) fn parse(
     };
     let upgrade = status == 101;
     if upgrade && !(request.options.upgrade && asks_upgrade && is_asked_for(head, &spans, request)) {
-        return Err(Malformed);
+        return Err(Malformed::Upgrade);
     }
     if (status < 200 || status == 204) && stated.is_some_and(|framing| framing != Framing::Length(0)) {
-        // They have no body (RFC 9112 §6.3), and whoever goes by the fields would wait for one.
-        return Err(Malformed);
+        return Err(Malformed::Bodiless);
     }
     let keeps_alive = keeps_alive && !matches!(body, Source::UntilClose);
     Ok(Some(ResponseHead { spans, status, is_http_10, line_end, end, body, keeps_alive, upgrade }))
 }
 
 fn incomplete(bytes: &[u8], limits: &Limits) -> Result<Option<ResponseHead>, Malformed> {
-    if bytes.len() >= limits.head_size { Err(Malformed) } else { Ok(None) }
+    if bytes.len() >= limits.head_size { Err(Malformed::HeadSize) } else { Ok(None) }
 }
 
 /// Reads the status line: the status, whether it is HTTP/1.0, and where it ends.
@@ -90,27 +115,27 @@ fn parse_line(bytes: &[u8]) -> Result<Option<(u16, bool, usize)>, Malformed> {
     const START: &[u8; 7] = b"HTTP/1.";
     let begun = bytes.len().min(START.len());
     if bytes[..begun] != START[..begun] {
-        return Err(Malformed);
+        return Err(Malformed::StatusLine);
     }
     let Some(line) = bytes.get(START.len()..) else { return Ok(None) };
     let [minor, space, hundreds, tens, ones, ..] = line else { return Ok(None) };
     let digits = [hundreds, tens, ones];
     if !matches!(minor, b'0' | b'1') || *space != b' ' || !digits.iter().all(|d| d.is_ascii_digit()) {
-        return Err(Malformed);
+        return Err(Malformed::StatusLine);
     }
     let status = digits.iter().fold(0, |status, digit| status * 10 + u16::from(**digit - b'0'));
     if status < 100 {
-        return Err(Malformed);
+        return Err(Malformed::StatusLine);
     }
     let reason = START.len() + 5;
     if bytes.get(reason).is_some_and(|byte| *byte != b' ' && *byte != b'\r') {
-        return Err(Malformed);
+        return Err(Malformed::StatusLine);
     }
     let end = syntax::value_end(bytes, reason);
     match &bytes[end..] {
         [] | [b'\r'] => Ok(None),
         [b'\r', b'\n', ..] => Ok(Some((status, *minor == b'0', end + 2))),
-        _ => Err(Malformed),
+        _ => Err(Malformed::StatusLine),
     }
 }
 

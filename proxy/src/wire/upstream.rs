@@ -141,7 +141,7 @@ impl Upstream {
                 let (input, output) = (Buffer::default(), Buffer::default());
                 Ok(Box::new(Link { stream, input, output, is_reused: false }))
             }
-            Err(error) => Err(ForwardError::Connect { backend: self.address(), reason: error.into() }),
+            Err(error) => Err(ForwardError::unconnected(self.address(), error.into())),
         }
     }
 }

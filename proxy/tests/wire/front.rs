@@ -100,10 +100,11 @@ impl Front {
     fn note(&self, error: &ForwardError) {
         let kind = match error {
             ForwardError::Connect { .. } => "connect",
+            ForwardError::Exhausted { .. } => "exhausted",
             ForwardError::Broken { .. } => "broken",
             ForwardError::Refused { .. } => "refused",
             ForwardError::Timeout { .. } => "timeout",
-            ForwardError::Malformed { .. } => "malformed",
+            ForwardError::Malformed { reason, .. } => &format!("malformed: {reason}"),
             ForwardError::Client { .. } => "client",
             ForwardError::ClientTimeout { .. } => "client timeout",
         };

@@ -113,21 +113,24 @@ async fn a_trusted_proxy_s_account_is_extended_and_a_trace_goes_on() {
 #[tokio::test]
 async fn a_backend_s_malformed_response_is_a_bad_gateway() {
     let responses = [
-        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
-        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX: y\r\n folded\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
-        "HTTP/1.1 99 Low\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
-        "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello",
-        "hello\r\n\r\n",
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", "length of its body"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "length of its body",
+        ),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "transfer coding"),
+        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "length of its body"),
+        ("HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 0\r\n\r\n", "fields is malformed"),
+        ("HTTP/1.1 200 OK\r\nX: y\r\n folded\r\nContent-Length: 0\r\n\r\n", "fields is malformed"),
+        ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", "status line"),
+        ("HTTP/1.1 99 Low\r\nContent-Length: 0\r\n\r\n", "status line"),
+        ("HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n", "status line"),
+        ("HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", "status line"),
+        ("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", "not asked for"),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", "its status does not have"),
+        ("hello\r\n\r\n", "status line"),
     ];
-    for response in responses {
+    for (response, reason) in responses {
         let (address, _) = backend::start(move |mut peer, _| async move {
             peer.head().await;
             peer.say(response).await;
@@ -139,6 +142,28 @@ async fn a_backend_s_malformed_response_is_a_bad_gateway() {
         caller.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
         let answer = caller.until("\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{response:?}: {answer}");
-        assert_eq!(*lane.seen.errors.lock().unwrap(), ["malformed"], "{response:?}");
+        let errors = lane.seen.errors.lock().unwrap();
+        assert!(errors.len() == 1 && errors[0].starts_with("malformed: "), "{response:?}: {errors:?}");
+        assert!(errors[0].contains(reason), "{response:?}: {errors:?}");
     }
+}
+
+#[tokio::test]
+async fn interim_responses_larger_together_than_a_head_may_be_are_a_bad_gateway() {
+    let (address, _) = backend::start(|mut peer, _| async move {
+        peer.head().await;
+        for _ in 0..5 {
+            peer.say(&format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(20 << 10))).await;
+        }
+        peer.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        peer.closed().await;
+    })
+    .await;
+    let lane = start(address, Setup::default());
+    let mut caller = lane.connect().await;
+    caller.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let answer = caller.until("502 Bad Gateway\r\n").await;
+    assert_eq!(answer.matches("103 Early Hints").count(), 3, "64 KiB are three of them");
+    let errors = lane.seen.errors.lock().unwrap();
+    assert!(errors.len() == 1 && errors[0].contains("interim responses"), "{errors:?}");
 }

@@ -28,8 +28,9 @@ use crate::wire::{Connection, Handler};
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
-/// What one stream may keep of its response before the client grants it room; hyper's default.
-const SEND_BUFFER: usize = 400 << 10;
+/// What one stream may keep of its response for a client that grants room and then does not read. hyper's default is
+/// 400 KiB, of which 128 streams make 50 MiB a connection; a body is moved in pieces of half of it.
+const SEND_BUFFER: usize = 64 << 10;
 
 /// How HTTP/2 connections are served; made once a thread.
 #[derive(Debug)]

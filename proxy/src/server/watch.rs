@@ -101,7 +101,7 @@ impl Standing {
     }
 
     /// Notes that something came from an HTTP/2 client.
-    pub(super) fn note_heard(&self) {
+    pub(crate) fn note_heard(&self) {
         self.was_heard.store(true, Relaxed);
     }
 

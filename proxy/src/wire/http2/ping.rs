@@ -55,3 +55,110 @@ impl Pings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(45);
+    const LONG: Duration = Duration::from_secs(600);
+
+    /// The type of a `PING` frame (RFC 9113 §6.7).
+    const PING: u8 = 6;
+
+    /// A client that has shaken hands and does nothing by itself.
+    async fn quiet() -> (DuplexStream, DuplexStream) {
+        let (mut client, server) = duplex(64 << 10);
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        (client, server)
+    }
+
+    /// Serves a client until it is given up; gives after what time that was.
+    async fn until_given_up(server: DuplexStream, standing: &Standing) -> Duration {
+        let mut connection = h2::server::handshake(server).await.unwrap();
+        let mut pings = Pings::new(connection.ping_pong().unwrap(), INTERVAL);
+        let began = Instant::now();
+        poll_fn(|cx| {
+            if pings.poll_silence(cx, standing) {
+                return Poll::Ready(());
+            }
+            assert!(connection.poll_accept(cx).is_pending(), "nobody asks for anything, or leaves");
+            Poll::Pending
+        })
+        .await;
+        began.elapsed()
+    }
+
+    /// Has the client heard again and again, as if it sent something that is no answer to a `PING`.
+    async fn keep_sending(standing: &Standing, every: Duration) {
+        loop {
+            sleep(every).await;
+            standing.note_heard();
+        }
+    }
+
+    async fn count_pings(mut client: DuplexStream) -> usize {
+        let mut sent = Vec::new();
+        client.read_to_end(&mut sent).await.unwrap();
+        let (mut rest, mut pings) = (&sent[..], 0);
+        while let [a, b, c, kind, ..] = *rest {
+            pings += usize::from(kind == PING);
+            rest = &rest[9 + u32::from_be_bytes([0, a, b, c]) as usize..];
+        }
+        pings
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_gone_is_asked_once_and_given_up() {
+        let (client, server) = quiet().await;
+        let took = until_given_up(server, &Standing::default()).await;
+        assert!(took.abs_diff(INTERVAL + PING_TIMEOUT) < Duration::from_millis(10), "{took:?}");
+        assert_eq!(count_pings(client).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_answers_stays_however_long_it_is_quiet() {
+        let (client, server) = duplex(64 << 10);
+        let asking = async {
+            let (requests, connection) = h2::client::handshake(client).await.unwrap();
+            let _ = connection.await;
+            drop::<h2::client::SendRequest<bytes::Bytes>>(requests);
+        };
+        let standing = Standing::default();
+        let serving = timeout(LONG, until_given_up(server, &standing));
+        tokio::select! {
+            served = serving => assert!(served.is_err(), "given up after {served:?}"),
+            () = asking => panic!("the client left"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_something_is_there_without_being_asked() {
+        let (client, server) = quiet().await;
+        let standing = Standing::default();
+        tokio::select! {
+            took = until_given_up(server, &standing) => panic!("given up after {took:?}"),
+            () = keep_sending(&standing, INTERVAL / 2) => {}
+            () = sleep(LONG) => {}
+        }
+        assert_eq!(count_pings(client).await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_something_else_than_the_answer_is_there_too() {
+        let (client, server) = quiet().await;
+        let standing = Standing::default();
+        tokio::select! {
+            took = until_given_up(server, &standing) => panic!("given up after {took:?}"),
+            () = keep_sending(&standing, INTERVAL + PING_TIMEOUT / 2) => {}
+            () = sleep(LONG) => {}
+        }
+        assert!(count_pings(client).await >= 1);
+    }
+}

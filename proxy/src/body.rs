@@ -17,6 +17,14 @@ use crate::Progress;
 pub trait Guard: Unpin + 'static {
     /// Notes that the body broke off before its end.
     fn note_broken(&mut self) {}
+
+    /// Notes bytes of the body that were passed on; a message's, since the wire lane counts its own.
+    fn note_passed(&mut self, count: usize) {
+        let _ = count;
+    }
+
+    /// Notes that all of a message's body was passed on. Dropped without this or a break, it was not wanted.
+    fn note_whole(&mut self) {}
 }
 
 impl Guard for () {}
@@ -116,7 +124,11 @@ impl Body {
     }
 
     /// Attaches a guard, which is dropped when the body ends or is dropped.
-    pub fn guarded<G: Guard>(self, guard: G) -> Body<G> {
+    pub fn guarded<G: Guard>(self, mut guard: G) -> Body<G> {
+        if http_body::Body::is_end_stream(&self) {
+            // Nobody polls it.
+            guard.note_whole();
+        }
         Body { content: self.content, guard: Some(guard), slot: self.slot, allowed: self.allowed }
     }
 
@@ -217,12 +229,27 @@ impl<G: Guard> http_body::Body for Body<G> {
             && let Some(data) = frame.data_ref()
         {
             match this.allowed.checked_sub(data.len() as u64) {
-                Some(left) => this.allowed = left,
+                Some(left) => {
+                    this.allowed = left;
+                    if let Some(guard) = &mut this.guard {
+                        guard.note_passed(data.len());
+                    }
+                }
                 None => polled = Poll::Ready(Some(Err(BodyError::TooLarge))),
             }
         }
         match &polled {
-            Poll::Ready(None) => this.guard = None,
+            Poll::Ready(None) => {
+                if let Some(mut guard) = this.guard.take() {
+                    guard.note_whole();
+                }
+            }
+            // Of a body whose length is known the end is not asked for.
+            Poll::Ready(Some(Ok(_))) if http_body::Body::is_end_stream(this) => {
+                if let Some(guard) = &mut this.guard {
+                    guard.note_whole();
+                }
+            }
             Poll::Ready(Some(Err(error))) => {
                 if let Some(mut guard) = this.guard.take()
                     && !matches!(error, BodyError::ClientDeadline)

@@ -130,7 +130,8 @@ fn who_grants_all_room_over_http_2_and_reads_nothing_takes_little_memory() {
     const CONNECTIONS: u64 = 3;
     const STREAMS: u32 = 100;
     let backend = Recorder::answering(|_| (answer(&"x".repeat(1 << 20)), false));
-    let balancer = Alone::balancer(&[backend.address()], "threads = 1\n[load_balancer.limit]\ninitial = 1000\n");
+    let balancer =
+        Alone::balancer(&[backend.address()], "threads = 1\n[load_balancer.limit]\ninitial = 1000\n");
     assert!(!is_served(balancer.address), "warm, though the answer is another one");
     let before = resident(balancer.pid());
     // A window of 2³¹-1 for each stream and nearly as much for the connection; then GETs of `/` at `a`, by indices of

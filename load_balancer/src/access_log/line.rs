@@ -17,10 +17,13 @@ pub(crate) struct Line<'a> {
     pub(crate) time: jiff::Timestamp,
     /// Who asked, by the first address a trusted proxy or the connection tells.
     pub(crate) client: IpAddr,
+    /// Empty, as is the path, of a request that could not be read.
+    #[serde(skip_serializing_if = "is_absent")]
     pub(crate) method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<&'a str>,
     /// Without the query, in which tokens travel.
+    #[serde(skip_serializing_if = "is_absent")]
     pub(crate) path: &'a str,
     pub(crate) protocol: &'static str,
     /// What the client was answered with, or [`CLIENT_GONE`].
@@ -98,6 +101,10 @@ impl<'a> Line<'a> {
             out.truncate(before);
         }
     }
+}
+
+fn is_absent(text: &&str) -> bool {
+    text.is_empty()
 }
 
 fn is_zero(number: &u64) -> bool {

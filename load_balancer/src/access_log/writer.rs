@@ -115,7 +115,8 @@ fn note_dropped(bytes: usize) {
 
 enum Destination {
     Terminal,
-    File(File),
+    /// With whether the last line lacks its end, because the disk had no room for it.
+    File(File, bool),
 }
 
 impl Destination {
@@ -123,7 +124,8 @@ impl Destination {
         if path.as_os_str().is_empty() {
             return Ok(Self::Terminal);
         }
-        let opened = OpenOptions::new().create(true).append(true).open(path).map(Self::File);
+        let opened = OpenOptions::new().create(true).append(true).open(path);
+        let opened = opened.map(|file| Self::File(file, false));
         opened.map_err(|error| {
             let message = format!("load_balancer.access_log.path: {}: {error}", path.display());
             io::Error::new(error.kind(), message)
@@ -133,9 +135,30 @@ impl Destination {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         match self {
             Self::Terminal => io::stdout().lock().write_all(lines),
-            Self::File(file) => file.write_all(lines),
+            Self::File(file, is_torn) => {
+                if *is_torn {
+                    write_whole(file, b"\n", is_torn)?;
+                }
+                write_whole(file, lines, is_torn)
+            }
         }
     }
+}
+
+/// Writes bytes that end a line; notes whether an error left one unended.
+fn write_whole(to: &mut impl Write, mut bytes: &[u8], is_torn: &mut bool) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                *is_torn = bytes[count - 1] != b'\n';
+                bytes = &bytes[count..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn write_all(mut destination: Destination, orders: &Receiver<Order>) {
@@ -196,6 +219,38 @@ mod tests {
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
         assert!(read(&moved).contains("/first") && !read(&moved).contains("/second"));
         assert!(read(&path).contains("/second"));
+    }
+
+    /// A disk with room for so many bytes.
+    struct Small(Vec<u8>, usize);
+
+    impl Write for Small {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = bytes.len().min(self.1);
+            self.1 -= count;
+            self.0.extend_from_slice(&bytes[..count]);
+            if count == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(count) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_cut_off_spoils_no_other() {
+        let (mut disk, mut is_torn) = (Small(Vec::new(), 6), false);
+        assert!(write_whole(&mut disk, b"one\ntwo\n", &mut is_torn).is_err());
+        assert!(is_torn, "{}", disk.0.escape_ascii());
+        disk.1 = 1;
+        assert!(write_whole(&mut disk, b"\n", &mut is_torn).is_ok() && !is_torn);
+        assert!(
+            write_whole(&mut disk, b"three\n", &mut is_torn).is_err() && !is_torn,
+            "nothing of it is there"
+        );
+        disk.1 = 6;
+        write_whole(&mut disk, b"four\n", &mut is_torn).unwrap();
+        assert_eq!(disk.0, b"one\ntw\nfour\n");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod affinity;
 mod figures;
+mod logged;
 mod message;
 mod settings;
 mod wire;
@@ -36,7 +37,7 @@ pub(crate) struct Front {
     balancer: Balancer,
     rng: RefCell<SmallRng>,
     figures: Figures,
-    lines: Lines,
+    lines: Rc<Lines>,
     /// Lent to one response at a time; a second one at the same time gets a new one.
     added: RefCell<AddedFields>,
     written: RefCell<Vec<u8>>,
@@ -52,7 +53,7 @@ impl Front {
             settings: RefCell::new(settings),
             rng: RefCell::new(SmallRng::from_os_rng()),
             figures: Figures::new(),
-            lines: plan.lines(),
+            lines: Rc::new(plan.lines()),
             added: RefCell::default(),
             written: RefCell::default(),
             plan: Arc::clone(plan),

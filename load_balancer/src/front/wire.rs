@@ -3,9 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use process::problem::Kind;
-use proxy::Client;
-use proxy::wire::{Ending, Exchange, Handler, Rules};
+use proxy::wire::{Ending, Exchange, Handler, Refused, Rules};
 
 use super::{Front, Settings, Told, affinity, tell_failure};
 use crate::access_log::{Asker, CLIENT_GONE, Line};
@@ -68,8 +66,19 @@ impl Handler for Front {
         Rc::clone(&self.settings().rules)
     }
 
-    fn note_refusal(&self, _client: &Client, kind: Kind) {
-        self.figures.count(kind.status, 0);
+    fn note_refusal(&self, refused: &Refused<'_>) {
+        let status = refused.problem.kind().status;
+        self.figures.count(status, 0);
+        let settings = self.settings();
+        if settings.access_log.is_on() && self.wants_line(&settings, status) {
+            let (client, protocol) = (refused.client.ip(), refused.protocol);
+            let asker = Asker { client, method: "", host: None, path: "", protocol };
+            self.lines.add(&Line {
+                error: Some(refused.reason),
+                trace_id: &refused.trace.trace_id(),
+                ..Line::new(asker, status, &Story::default(), None)
+            });
+        }
     }
 }
 

@@ -1,15 +1,19 @@
 //! What is logged, how loudly, and whether it can be told whose it is.
 
 use std::fmt::{Debug, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use load_balancer::access_log::Mode;
+use proxy::connect::Protocol;
 
 use crate::support::{Backend, PATIENCE, config, start};
 
@@ -113,17 +117,38 @@ async fn a_client_s_silence_is_no_warning_and_a_backend_s_failure_is_one() {
 
 /// Waits for the line of the access log about a path.
 async fn logged(file: &Path, path: &str) -> serde_json::Value {
+    logged_where(file, "path", path).await
+}
+
+/// Waits for the line of the access log whose member has this value.
+async fn logged_where(file: &Path, member: &str, value: &str) -> serde_json::Value {
     let looking = async {
         loop {
             let text = std::fs::read_to_string(file).unwrap_or_default();
             let mut lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-            match lines.find(|line: &serde_json::Value| line["path"] == path) {
+            match lines.find(|line: &serde_json::Value| line[member] == value) {
                 Some(line) => return line,
                 None => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
     };
-    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("no line of {path}"))
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("no line with {member} {value}"))
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_has_a_line_that_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let backend = Backend::answering(OK).await;
+    let mut config = config(&[backend.address]);
+    (config.access_log.mode, config.access_log.path) = (Mode::All, file.clone());
+    let balancer = start(&config);
+    let refused = balancer.exchange("GET /a HTTP/1.1\r\n\r\n").await;
+    assert_eq!(refused.status(), 400);
+    let line = logged_where(&file, "trace_id", &refused.head.get("x-request-id").unwrap()).await;
+    assert_eq!((&line["status"], &line["client"]), (&400.into(), &"127.0.0.1".into()), "{line}");
+    assert!(line["error"].as_str().unwrap().contains("Host"), "{line}");
+    assert!(line.get("method").is_none() && line.get("backend").is_none(), "{line}");
 }
 
 #[tokio::test]
@@ -163,4 +188,76 @@ async fn a_client_that_leaves_has_a_line_that_says_so() {
     assert_eq!((&line["status"], &line["client_gone"]), (&200.into(), &true.into()), "what was sent stands");
     assert_eq!(line["backend"], backend.address.to_string(), "{line}");
     assert!(line["bytes"].as_u64().unwrap() > 3, "{line}");
+}
+
+/// Starts a backend of HTTP/2: `/silent` answers nothing, `/begun` never ends, `/breaks` ends too soon.
+async fn http2_backend() -> (SocketAddr, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut served = JoinSet::new();
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            served.spawn(async move {
+                let mut connection = h2::server::handshake(socket).await.unwrap();
+                let (mut unanswered, mut begun) = (Vec::new(), Vec::new());
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let path = request.uri().path();
+                    if path == "/silent" {
+                        unanswered.push(respond);
+                        continue;
+                    }
+                    let mut response = http::Response::new(());
+                    if path == "/breaks" {
+                        response.headers_mut().insert("content-length", 9.into());
+                    }
+                    let mut body = respond.send_response(response, false).unwrap();
+                    let data: &[u8] = if request.method() == "HEAD" { b"" } else { b"beg" };
+                    body.send_data(bytes::Bytes::from_static(data), path != "/begun").unwrap();
+                    begun.push(body);
+                }
+            });
+        }
+    });
+    (address, tasks)
+}
+
+#[tokio::test]
+async fn with_backends_of_http_2_a_line_is_written_at_the_end_and_says_how_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let (address, _tasks) = http2_backend().await;
+    let mut config = config(&[address]);
+    config.protocol = Protocol::Http2;
+    (config.access_log.mode, config.access_log.path) = (Mode::All, file.clone());
+    let balancer = start(&config);
+    assert_eq!(balancer.exchange("GET /whole HTTP/1.1\r\nHost: a\r\n\r\n").await.status(), 200);
+    assert_eq!(balancer.exchange("HEAD /head HTTP/1.1\r\nHost: a\r\n\r\n").await.status(), 200);
+    let mut breaks = balancer.connect().await;
+    breaks.send("GET /breaks HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(breaks.is_closed_whatever_was_sent().await);
+    let mut silent = balancer.connect().await;
+    silent.send("GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut begun = balancer.connect().await;
+    begun.send("GET /begun HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    begun.read_past("beg").await.unwrap();
+    balancer.wait_until(|backends| backends[0].in_flight == 2).await;
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(!text.contains("/begun"), "its exchange has not ended: {text}");
+    drop((silent, begun));
+
+    let line = logged(&file, "/whole").await;
+    assert_eq!((&line["status"], line.get("client_gone")), (&200.into(), None), "{line}");
+    assert_eq!((&line["bytes"], line.get("error")), (&3.into(), None), "{line}");
+    let line = logged(&file, "/head").await;
+    assert_eq!((&line["bytes"], line.get("client_gone")), (&0.into(), None), "{line}");
+    let line = logged(&file, "/breaks").await;
+    assert_eq!((&line["status"], line.get("client_gone")), (&200.into(), None), "{line}");
+    assert_eq!(line["error"], "the backend broke off its response", "{line}");
+    let line = logged(&file, "/silent").await;
+    assert_eq!((&line["status"], &line["client_gone"]), (&499.into(), &true.into()), "{line}");
+    let line = logged(&file, "/begun").await;
+    assert_eq!((&line["status"], &line["client_gone"]), (&200.into(), &true.into()), "what was sent stands");
+    assert_eq!((&line["backend"], &line["bytes"]), (&address.to_string().into(), &3.into()), "{line}");
 }

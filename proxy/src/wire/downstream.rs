@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use process::{TraceContext, trace};
+use process::{Problem, TraceContext, trace};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -19,7 +19,7 @@ use super::relay::poll_flush;
 use super::request_head::{self, Request};
 use super::side::Side;
 use super::timer::Timer;
-use super::{Connection, Handler, Limits, http2, linger};
+use super::{Connection, Handler, Limits, Refused, http2, linger};
 use crate::server::{Order, Watched};
 use crate::stream::Stream;
 
@@ -85,9 +85,16 @@ pub async fn serve<H: Handler>(connection: Connection, handler: Rc<H>) {
             Came::Request(request) => request,
             Came::Refused(refusal) => {
                 watched.standing().note_request();
-                handler.note_refusal(&client, refusal.problem().kind());
+                let (problem, trace) = (refusal.problem(), new_trace());
+                handler.note_refusal(&Refused {
+                    client: &client,
+                    protocol: "HTTP/1.1",
+                    problem: &problem,
+                    reason: &refusal.to_string(),
+                    trace,
+                });
                 // Boxed: it is rare, and would make every connection larger.
-                Box::pin(refuse(&downstream, &watched, refusal)).await;
+                Box::pin(refuse(&downstream, &watched, &problem, trace)).await;
                 watched.standing().note_response();
                 return;
             }
@@ -199,9 +206,8 @@ async fn while_there(
 }
 
 /// Answers what is no request, and closes.
-async fn refuse(downstream: &RefCell<Downstream>, watched: &Watched, refusal: Refusal) {
-    let trace = new_trace();
-    let response = trace::within(trace, async { refusal.problem().to_response() }).await;
+async fn refuse(downstream: &RefCell<Downstream>, watched: &Watched, problem: &Problem, trace: TraceContext) {
+    let response = trace::within(trace, async { problem.to_response() }).await;
     exchange::put_problem(
         &mut downstream.borrow_mut().output,
         &response,

@@ -41,7 +41,8 @@ mod upstream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use process::problem::Kind;
+use process::TraceContext;
+use process::problem::Problem;
 
 use crate::Client;
 use crate::fields::TrustedProxies;
@@ -71,9 +72,24 @@ pub trait Handler: 'static {
     fn rules(&self) -> Rc<Rules>;
 
     /// Notes a request that was refused before it became an exchange, because it is malformed.
-    fn note_refusal(&self, client: &Client, kind: Kind) {
-        let _ = (client, kind);
+    fn note_refusal(&self, refused: &Refused<'_>) {
+        let _ = refused;
     }
+}
+
+/// A request that was refused before it became an exchange.
+#[derive(Debug)]
+pub struct Refused<'a> {
+    /// Who sent it.
+    pub client: &'a Client,
+    /// `HTTP/1.1` or `HTTP/2`: whichever the connection speaks.
+    pub protocol: &'static str,
+    /// What it is answered with.
+    pub problem: &'a Problem,
+    /// What is wrong with it.
+    pub reason: &'a str,
+    /// The trace the answer names.
+    pub trace: TraceContext,
 }
 
 /// What holds for every request of the lane.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{Builder, SendResponse};
+use process::TraceContext;
 use process::problem::Problem;
 
 use super::ping::Pings;
@@ -22,7 +23,7 @@ use crate::wire::added::AddedFields;
 use crate::wire::downstream::{new_trace, trace_of};
 use crate::wire::exchange::Exchange;
 use crate::wire::side::Side;
-use crate::wire::{Connection, Handler};
+use crate::wire::{Connection, Handler, Refused};
 
 /// What a client may send before a backend has taken it, on a stream and on a connection; hyper's defaults.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -163,9 +164,15 @@ async fn answer<H: Handler>(
     let request = match read {
         Ok(request) => request,
         Err(refusal) => {
-            let problem = refusal.problem();
-            handler.note_refusal(client, problem.kind());
-            return refuse(&stream, &problem).await;
+            let (problem, trace) = (refusal.problem(), new_trace());
+            handler.note_refusal(&Refused {
+                client,
+                protocol: "HTTP/2",
+                problem: &problem,
+                reason: &refusal.to_string(),
+                trace,
+            });
+            return refuse(&stream, &problem, &trace).await;
         }
     };
     let trace = trace_of(&request);
@@ -186,8 +193,7 @@ async fn while_there(serving: impl Future<Output = ()>, stream: &RefCell<ClientS
     .await
 }
 
-async fn refuse(stream: &RefCell<ClientStream>, problem: &Problem) -> bool {
-    let trace = new_trace();
-    let response = process::trace::within(trace, async { problem.to_response() }).await;
-    stream.borrow_mut().send_problem(response, &trace, &AddedFields::default(), false)
+async fn refuse(stream: &RefCell<ClientStream>, problem: &Problem, trace: &TraceContext) -> bool {
+    let response = process::trace::within(*trace, async { problem.to_response() }).await;
+    stream.borrow_mut().send_problem(response, trace, &AddedFields::default(), false)
 }

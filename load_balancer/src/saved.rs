@@ -93,6 +93,8 @@ impl Keeper {
     pub(crate) async fn run(&self, directory: Arc<Directory>, shutdown: &Shutdown) {
         let Some(path) = &self.path else { return };
         let (mut revisions, mut is_good) = (directory.revisions(), true);
+        // What was changed before this began would not be new.
+        revisions.mark_changed();
         loop {
             let is_last = tokio::select! {
                 changed = revisions.changed() => changed.is_err(),

@@ -157,5 +157,6 @@ fn who_grants_all_room_over_http_2_and_reads_nothing_takes_little_memory() {
     }
     let each = (most - before) / (CONNECTIONS * u64::from(STREAMS));
     assert!(backend.take().len() > 100, "the requests reached the backend");
-    assert!(each < 128 << 10, "{each} bytes a stream");
+    // What h2 keeps, and two pieces of the body on their way; it was half a MiB before that was bounded.
+    assert!(each < 256 << 10, "{each} bytes a stream");
 }

@@ -1,9 +1,11 @@
 //! Backends that register themselves, and what is set for backends at run time.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use load_balancer::Config;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::support::{Backend, Running, config, start};
 
@@ -131,6 +133,39 @@ async fn what_was_set_and_who_registered_outlive_a_restart() {
     let (_, view) = balancer.administer("GET", &path(&own), "").await;
     assert_eq!(view["weight"], 0.01);
     assert!(view["lease_left_ms"].as_u64().unwrap() > 50_000, "it has a whole lease to renew");
+}
+
+#[tokio::test]
+async fn what_is_set_while_the_balancer_starts_is_saved_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Backend::answering(OK).await;
+    let mut config = config(&[backend.address]);
+    config.state = Some(folder.path().join("balancer.json"));
+    let bound = load_balancer::bind(process::Reload::fixed(config.clone())).unwrap();
+    let admin = bound.admin.clone();
+    let ask = |method: &str, path: &str, body: &'static str| {
+        let request = http::Request::builder().method(method).uri(path);
+        let request = request.header("content-type", "application/json");
+        admin.clone().oneshot(request.body(axum::body::Body::from(body)).unwrap())
+    };
+    let mut setting = pin!(ask("PATCH", &path(&backend), r#"{"drain": true}"#));
+    let is_set = async {
+        loop {
+            let shown = ask("GET", "/v1/backends", "").await.unwrap().into_body();
+            let shown = axum::body::to_bytes(shown, 1 << 20).await.unwrap();
+            if shown.windows(9).any(|window| window == b"\"draining") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::select! {
+        response = setting.as_mut() => panic!("nothing writes yet: {response:?}"),
+        () = is_set => {}
+    }
+    let _running = Running::of(bound, process::Shutdown::new(Duration::from_secs(5)));
+    assert_eq!(setting.await.unwrap().status(), 200);
+    assert!(std::fs::read_to_string(config.state.unwrap()).unwrap().contains("drain"));
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use database::find::{Filter, Order, Position};
 use database::{Database, Error, Operation, Outcome, Precondition, Query, Transaction};
+use process::Problem;
+use process::problem::kinds;
 use rand::RngCore as _;
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
@@ -103,6 +105,19 @@ pub(crate) fn encode(key: &hmac::Key, question: Question<'_>, position: &Positio
     bytes.extend_from_slice(&tag(key, question, &place).as_ref()[..TAG]);
     bytes.extend_from_slice(&place);
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Tells whether a text can be a cursor at all.
+pub(crate) fn is_one(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// Says that a cursor is refused: a text that can be none, or one that is not good for the question.
+pub(crate) fn refuse(cursor: &str) -> Problem {
+    match is_one(cursor) {
+        true => Problem::new(kinds::STALE_CURSOR).detail("`cursor`: start again without it"),
+        false => Problem::new(kinds::MALFORMED_REQUEST).detail("`cursor`: letters, digits, `-` and `_`"),
+    }
 }
 
 /// Reads a cursor; `None` for anything [`encode`] did not write for this question.

@@ -94,6 +94,11 @@ impl Schema {
         self.server_fields.contains_key(name)
     }
 
+    /// Names the fields that no client sends.
+    pub(crate) fn unsendable(&self) -> impl Iterator<Item = &str> {
+        RESERVED.into_iter().chain(self.server_fields())
+    }
+
     /// Names the fields that only the server sets.
     pub(crate) fn server_fields(&self) -> impl Iterator<Item = &str> {
         self.server_fields.keys().map(String::as_str)

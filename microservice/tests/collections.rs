@@ -212,8 +212,12 @@ async fn a_listing_is_walked_page_by_page(engine: Engine) {
         assert_eq!(page.field("link"), format!("<{path}>; rel=\"next\""));
     }
     assert_eq!((found, pages), (made, 3), "in the order they were made");
-    let refused = house.get("catalog", "/catalog/products?cursor=x").await;
-    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (400, "malformed-request"));
+    for (cursor, status, kind) in
+        [("x", 409, "stale-cursor"), ("%2Fx", 400, "malformed-request"), ("", 400, "malformed-request")]
+    {
+        let refused = house.get("catalog", &format!("/catalog/products?cursor={cursor}")).await;
+        assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (status, kind), "{cursor}");
+    }
     house.stop().await;
 }
 

@@ -184,13 +184,13 @@ async fn a_batch_with_a_fault_does_nothing_and_points_at_it(engine: Engine) {
         ),
         (
             json!([create(lamp.clone()), {"op": "create", "collection": "products", "id": "a", "data": lamp}]),
-            412,
+            409,
             "/operations/1",
         ),
         (
             json!([create(lamp.clone()), {"op": "patch", "collection": "products", "id": "a", "data": {}, "if_match": "\"0\""}]),
-            412,
-            "/operations/1",
+            409,
+            "/operations/1/if_match",
         ),
         (
             json!([create(lamp.clone()), {"op": "delete", "collection": "products", "id": "x"}]),
@@ -202,9 +202,10 @@ async fn a_batch_with_a_fault_does_nothing_and_points_at_it(engine: Engine) {
         (json!([{"op": "delete", "collection": "products"}]), 422, "/operations/0/id"),
         (
             json!([{"op": "delete", "collection": "products", "id": "a"}, {"op": "delete", "collection": "products", "id": "a"}]),
-            422,
+            409,
             "/operations/1/id",
         ),
+        (json!([{"op": "create", "collection": "products", "id": null, "data": lamp}]), 422, "/operations/0"),
         (json!([]), 422, "/operations"),
     ];
     for (operations, status, pointer) in cases {

@@ -51,6 +51,7 @@ pub mod kinds {
         CONFLICT = "conflict", 409, "The request conflicts with the present state";
         ALREADY_EXISTS = "already-exists", 409, "It exists already";
         NOT_UNIQUE = "not-unique", 409, "Another record has the same in a unique field";
+        STALE_CURSOR = "stale-cursor", 409, "The cursor is not of this question, or not any more";
         KEY_IN_USE = "key-in-use", 409, "A request with this idempotency key is under way";
         LEASE_LOST = "lease-lost", 409, "The lease belongs to somebody else now";
         PRECONDITION_FAILED = "precondition-failed", 412, "The record has changed since it was read";

@@ -48,9 +48,10 @@ impl House {
         Self::start_on(layout, extra, None).await
     }
 
-    /// Starts a house whose data is on a PostgreSQL server, and waits until it is ready.
-    pub async fn start_on_postgres(layout: Layout, server: &Server) -> Self {
-        Self::start_on(layout, "", Some(server.url())).await
+    /// Starts a house whose data is on a PostgreSQL server and whose config file ends in `extra`, and waits until it is
+    /// ready.
+    pub async fn start_on_postgres(layout: Layout, extra: &str, server: &Server) -> Self {
+        Self::start_on(layout, extra, Some(server.url())).await
     }
 
     async fn start_on(layout: Layout, extra: &str, database_url: Option<String>) -> Self {

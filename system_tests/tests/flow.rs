@@ -21,7 +21,7 @@ async fn a_request_passes_all_six_tiers_as_processes_of_their_own() {
 #[tokio::test]
 async fn a_request_passes_all_six_tiers_with_the_data_on_postgres() {
     let server = Server::start();
-    let house = House::start_on_postgres(Layout::Folded, &server).await;
+    let house = House::start_on_postgres(Layout::Folded, "", &server).await;
     walk(&house).await;
     let log = house.logs();
     assert!(!log.contains("ss word") && !log.contains("ss%20word"), "the password is not printed: {log}");

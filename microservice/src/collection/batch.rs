@@ -12,7 +12,7 @@ use database::{Error, Outcome, merge_patch};
 use http::{HeaderMap, HeaderValue, Method, header};
 use process::problem::{Fault, kinds};
 use process::{Identity, Problem};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ use crate::fault::problem_of;
 use crate::schema::escape;
 
 /// The most operations of one batch.
-const OPERATION_LIMIT: usize = 100;
+pub(crate) const OPERATION_LIMIT: usize = 100;
 
 /// The largest body of a batch.
 const BODY_LIMIT: u64 = 4 << 20;
@@ -45,12 +45,19 @@ struct Operation {
     op: Verb,
     collection: String,
     /// The record; a new name is made where a creation has none.
+    #[serde(default, deserialize_with = "present")]
     id: Option<String>,
     /// The record's fields, or a merge patch of them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     data: Option<Map<String, Value>>,
     /// As the field of this name.
+    #[serde(default, deserialize_with = "present")]
     if_match: Option<String>,
+}
+
+/// Takes what is there; null is not a way to leave it out.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// What an operation does.
@@ -112,7 +119,7 @@ async fn settle(
                 let place = place_of(&lengths, operation.saturating_sub(offset));
                 // A name that is taken stays so; all else is decided anew on the record as it is now.
                 if operations.get(place).is_some_and(|operation| operation.op == Verb::Create) {
-                    return Err(at(place, Problem::new(kinds::PRECONDITION_FAILED)));
+                    return Err(at(place, Problem::new(kinds::ALREADY_EXISTS)));
                 }
             }
             Err(error @ Error::NotUnique { operation, .. }) => {
@@ -138,7 +145,6 @@ fn read(collections: &Collections, body: Value) -> Result<Vec<Operation>, Proble
         faults
             .push(fault("/operations".to_owned(), &format!("a batch has 1 to {OPERATION_LIMIT} operations")));
     }
-    let mut named = BTreeSet::new();
     let mut operations = Vec::new();
     for (place, document) in documents.into_iter().take(OPERATION_LIMIT).enumerate() {
         let pointer = |part: &str| format!("/operations/{place}{part}");
@@ -159,9 +165,6 @@ fn read(collections: &Collections, body: Value) -> Result<Vec<Operation>, Proble
             Some(id) if !is_record_name(id) => {
                 faults.push(fault(pointer("/id"), "this cannot name a record"))
             }
-            Some(id) if !named.insert((operation.collection.clone(), id.clone())) => {
-                faults.push(fault(pointer("/id"), "the record stands in the batch twice"));
-            }
             _ => {}
         }
         match (operation.op, &operation.data) {
@@ -178,9 +181,21 @@ fn read(collections: &Collections, body: Value) -> Result<Vec<Operation>, Proble
         }
         operations.push(operation);
     }
-    match faults.is_empty() {
-        true => Ok(operations),
-        false => Err(body::invalid(faults)),
+    if !faults.is_empty() {
+        return Err(body::invalid(faults));
+    }
+    let mut named = BTreeSet::new();
+    let is_second = |operation: &Operation| {
+        operation.id.clone().is_some_and(|id| !named.insert((operation.collection.clone(), id)))
+    };
+    match operations.iter().position(is_second) {
+        None => Ok(operations),
+        Some(place) => {
+            let detail = "two operations of the batch are about one record";
+            let faults =
+                vec![fault(format!("/operations/{place}/id"), "the record stands in the batch before")];
+            Err(Problem::new(kinds::CONFLICT).detail(detail).errors(faults))
+        }
     }
 }
 
@@ -235,8 +250,14 @@ fn conditions(operation: &Operation) -> Option<Conditions> {
     Conditions::read(&HeaderMap::from_iter([(header::IF_MATCH, tags)]))
 }
 
-/// Says where in the batch a problem is.
+/// Says where in the batch a problem is. A condition that stands in a body is none of the request (RFC 9110 §15.5.13), so one that
+/// fails is a conflict.
 fn at(place: usize, problem: Problem) -> Problem {
+    if problem.kind() == kinds::PRECONDITION_FAILED {
+        let pointer = format!("/operations/{place}/if_match");
+        let detail = problem.kind().title.to_owned();
+        return Problem::new(kinds::CONFLICT).errors(vec![Fault { pointer, detail }]);
+    }
     let mut faults = problem.faults().to_vec();
     for fault in &mut faults {
         fault.pointer = format!("/operations/{place}/data{}", fault.pointer);

@@ -121,6 +121,17 @@ pub(super) async fn purge(collection: &Collection, id: &str, request: Request) -
     .await
 }
 
+/// Says why there is no deleted record of a name: it may be that the record is not deleted.
+async fn absent(collection: &Collection, id: &str, caller: Option<&Identity>) -> Problem {
+    match load_from(collection, &collection.name, id).await {
+        Ok(record) if collection.rules.sees(caller, &record) => {
+            Problem::new(kinds::ALREADY_EXISTS).detail("the record is not deleted")
+        }
+        Ok(_) => Problem::new(kinds::NOT_FOUND),
+        Err(problem) => problem,
+    }
+}
+
 /// Does something with a deleted record as it is, anew whenever another was faster.
 async fn settle(
     collection: &Collection,
@@ -134,7 +145,12 @@ async fn settle(
         let grant = collection.rules.grant_deleted(caller)?;
         let place = deleted(&collection.name);
         for _ in 0..ROUNDS {
-            let current = load_from(collection, &place, id).await?;
+            let current = match load_from(collection, &place, id).await {
+                Err(problem) if problem.kind() == kinds::NOT_FOUND => {
+                    return Err(absent(collection, id, caller).await);
+                }
+                current => current?,
+            };
             check_grant(collection, caller, grant, &current)?;
             if !asked.conditions.allow_write(current.version) {
                 return Err(Problem::new(kinds::PRECONDITION_FAILED));

@@ -24,7 +24,7 @@ use super::shown::Shown;
 use crate::fault::problem_of_read;
 
 /// The media type of records one a line.
-pub(super) const NDJSON: &str = "application/x-ndjson";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
 
 /// How many records a page of an export has.
 const PAGE: u32 = 200;

@@ -87,7 +87,7 @@ pub(super) async fn follow(collection: &Arc<Collection>, request: Request) -> Re
         return Err(malformed("`order` and `cursor` are of listings; changes come as they happened"));
     }
     let seen = request.headers().get(LAST_EVENT_ID).map(|value| {
-        let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+        let number = value.to_str().ok().and_then(|text| sequence(text.trim()));
         number.ok_or_else(|| malformed("Last-Event-ID is the id of an event"))
     });
     let cursor = match (seen, after) {
@@ -124,12 +124,18 @@ fn take_after(query: &str) -> Result<(Option<u64>, String), Problem> {
     let after = match after.as_slice() {
         [] => None,
         [one] => {
-            let number = one.trim_start_matches("after=").parse().ok();
+            let number = sequence(one.trim_start_matches("after="));
             Some(number.ok_or_else(|| malformed("`after` is the id of an event, or 0"))?)
         }
         _ => return Err(malformed("`after` stands twice")),
     };
     Ok((after, rest.join("&")))
+}
+
+/// Reads a sequence; greater ones than the database has are none.
+fn sequence(text: &str) -> Option<u64> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|sequence| is_number && i64::try_from(*sequence).is_ok())
 }
 
 async fn latest(collection: &Collection) -> Result<u64, Problem> {
@@ -271,6 +277,9 @@ mod tests {
     fn where_to_go_on_is_taken_out_of_the_query() {
         assert_eq!(take_after("a=eq.1&after=7").unwrap(), (Some(7), "a=eq.1".to_owned()));
         assert_eq!(take_after("").unwrap(), (None, String::new()));
+        for none in ["x", "", "+1", "-1", "9223372036854775808", "1e3"] {
+            assert!(take_after(&format!("after={none}")).is_err(), "{none}");
+        }
         assert!(take_after("after=x").is_err() && take_after("after=1&after=2").is_err());
     }
 }

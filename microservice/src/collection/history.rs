@@ -80,7 +80,7 @@ pub(super) async fn read(
         Some(cursor) => {
             let place = cursor::decode(key, question, cursor);
             let version = place.and_then(|place| place.values.first()?.as_u64());
-            Some(version.ok_or_else(|| malformed("`cursor`: not one that this question was answered with"))?)
+            Some(version.ok_or_else(|| cursor::refuse(cursor))?)
         }
     };
     let limit = asked.limit.unwrap_or(DEFAULT_LIMIT).min(collection.settings.page_limit);

@@ -166,6 +166,9 @@ impl Import {
                 for (line, change) in changes {
                     match commit(&self.collection, vec![change], None).await {
                         Ok(_) => self.imported += 1,
+                        Err(Error::PreconditionFailed { .. }) => {
+                            self.refuse(told, line, &Problem::new(kinds::ALREADY_EXISTS));
+                        }
                         Err(error) => {
                             self.refuse(told, line, &problem_of(&error));
                             if is_lost(&error) {

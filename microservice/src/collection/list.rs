@@ -62,7 +62,7 @@ pub(super) async fn list(
     let (place, after) = match &cursor {
         Some(cursor) => {
             let place = walk.read(key, cursor);
-            place.ok_or_else(|| malformed("`cursor`: not one that this question was answered with"))?
+            place.ok_or_else(|| cursor::refuse(cursor))?
         }
         None => (0, None),
     };
@@ -79,7 +79,7 @@ pub(super) async fn list(
     let page = collection.database.query(&collection.namespace, &Query::Find(find.clone())).await;
     let mut page = page.map_err(|error| match error {
         // What was asked is within every bound, so it is the cursor's index that is gone.
-        Error::Invalid { .. } if cursor.is_some() => malformed("`cursor`: out of date; start again"),
+        Error::Invalid { .. } if cursor.is_some() => cursor::refuse(cursor.as_deref().unwrap_or_default()),
         error => problem_of_read(&error),
     })?;
     if let Some(total) = &mut page.total {

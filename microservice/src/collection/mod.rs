@@ -37,6 +37,7 @@ use http::{HeaderValue, Method, StatusCode};
 use process::Problem;
 use process::problem::kinds;
 
+pub(crate) use self::export::NDJSON;
 use crate::body;
 use crate::config;
 use crate::cursor::Keys;
@@ -120,7 +121,7 @@ async fn serve_collection(State(collection): State<Arc<Collection>>, request: Re
         &Method::GET | &Method::HEAD => {
             list::list(&collection, request.headers(), request.uri().query()).await
         }
-        &Method::POST if body::media_type(request.headers(), &[export::NDJSON]).is_ok() => {
+        &Method::POST if body::media_type(request.headers(), &[NDJSON]).is_ok() => {
             import::import(&collection, request).await
         }
         &Method::POST => write::create(&collection, request).await,

@@ -1,10 +1,16 @@
 //! What a service tells of itself as OpenAPI 3.1, for people and for tools that generate clients and tests.
 //!
-//! Filters and cursors are told in words: as parameters they would have to be patterns that admit just what the
-//! service takes, which nobody could read. So are JSON patches, whose fitness depends on the record, and the stream of
-//! changes, which has no end.
+//! Every operation and parameter is described so that what fits is taken and what does not is refused, which
+//! `system_tests/tests/schemathesis.rs` tries out. Two fields of requests stand only in words, because whether a value fits depends on what was
+//! sent before: `If-Match` (where a collection does not ask for it) and `Idempotency-Key`.
 
+mod batch;
+mod bulk;
+mod changes;
+mod parameters;
 mod past;
+mod patches;
+mod patterns;
 mod schemas;
 
 use database::Declaration;
@@ -12,7 +18,7 @@ use process::problem::kinds;
 use serde_json::{Map, Value, json};
 
 use crate::collection::Collection;
-use schemas::{of_patches, of_records, of_requests};
+use schemas::{of_records, of_requests};
 
 /// The version of the API's form.
 const VERSION: &str = "1";
@@ -24,9 +30,13 @@ pub(crate) fn describe(service: &str, collections: &[(&Collection, &Declaration)
     for (collection, declaration) in collections {
         let name = &collection.name;
         components.insert(format!("{name}.record"), of_records(name, &collection.schema));
-        components.insert(format!("{name}.request"), of_requests(name, &collection.schema));
-        components.insert(format!("{name}.patch"), of_patches(name, &collection.schema));
+        components.insert(format!("{name}.request"), of_requests(name, "request", &collection.schema));
+        components.insert(format!("{name}.replacement"), patches::of_replacements(collection));
+        components.insert(format!("{name}.patch"), patches::of_merge_patches(collection));
+        components.insert(format!("{name}.json-patch"), patches::of_json_patches(collection));
+        components.insert(format!("{name}.event"), changes::event(name));
         paths.insert(collection.path.clone(), whole(collection, declaration));
+        paths.insert(format!("{}/changes", collection.path), changes::follow(collection, declaration));
         paths.insert(format!("{}/{{id}}", collection.path), single(collection));
         if collection.settings.soft_delete {
             paths.insert(format!("{}/{{id}}/restore", collection.path), past::restore(name));
@@ -35,13 +45,15 @@ pub(crate) fn describe(service: &str, collections: &[(&Collection, &Declaration)
             paths.insert(format!("{}/{{id}}/history", collection.path), past::history(collection));
         }
     }
+    let all: Vec<&Collection> = collections.iter().map(|(collection, _)| *collection).collect();
+    paths.insert(format!("/{service}/_batch"), batch::batch(&all));
     components.insert("problem".to_owned(), schemas::problem());
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": service,
             "version": VERSION,
-            "description": "Collections of records. Filters, cursors, batches and changes: docs/collections.md.",
+            "description": "Collections of records. Changes take `If-Match`, `If-None-Match` and `Idempotency-Key`: docs/collections.md.",
         },
         "paths": paths,
         "components": { "schemas": components },
@@ -51,106 +63,97 @@ pub(crate) fn describe(service: &str, collections: &[(&Collection, &Declaration)
 /// Describes the collection's own resource.
 fn whole(collection: &Collection, declaration: &Declaration) -> Value {
     let name = &collection.name;
-    let mut orders = vec![json!("id"), json!("-id")];
-    for index in declaration.indexes.iter().filter(|index| !index.unique) {
-        let spell = |flip: bool| {
-            let fields = index.columns.iter().map(|column| {
-                format!("{}{}", if column.descending != flip { "-" } else { "" }, column.field)
-            });
-            json!(fields.collect::<Vec<_>>().join(","))
-        };
-        orders.extend([spell(false), spell(true)]);
-    }
+    let some = json!({ "type": "object", "required": ["id"] });
     let listing = json!({
         "type": "object",
         "required": ["items", "next"],
         "properties": {
-            "items": { "type": "array", "items": { "type": "object", "required": ["id"] } },
+            "items": { "type": "array", "items": some },
             "next": { "type": ["string", "null"], "description": "The `cursor` of the next page." },
             "count": {
                 "type": "object",
                 "required": ["value", "exact"],
-                "properties": { "value": { "type": "integer" }, "exact": { "type": "boolean" } },
+                "properties": {
+                    "value": { "type": "integer", "minimum": 0 },
+                    "exact": { "type": "boolean" },
+                    "margin": {
+                        "type": "integer", "minimum": 0,
+                        "description": "How far off an estimate is at most, in 19 answers of 20.",
+                    },
+                },
             },
         },
     });
-    let filtered: Vec<String> = declaration.indexes.iter().flat_map(|index| index.fields()).collect();
-    let description = format!(
-        "A parameter named like a field is a condition, `price=gte.10`; groups are `or=(…)`, `and=(…)`; `cursor` goes on \
-         where a page ended. Fields to filter by: {}.",
-        if declaration.scan { "all".to_owned() } else { filtered.join(", ") },
-    );
-    let mut parameters = vec![
-        json!({ "name": "limit", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": u32::MAX } }),
-        json!({ "name": "order", "in": "query", "schema": { "type": "string", "enum": orders } }),
-        json!({ "name": "count", "in": "query", "schema": { "type": "string", "enum": ["exact", "estimated", "none"] } }),
-        fields(),
+    let mut listed = vec![
+        parameters::limit(),
+        parameters::cursor(),
+        parameters::order(declaration),
+        parameters::count(),
+        parameters::fields(),
     ];
-    parameters.extend(past::deleted(collection));
-    json!({
-        "get": {
-            "operationId": format!("list_{name}"),
-            "description": description,
-            "parameters": parameters,
-            "responses": responses(&[("200", "A page.", Some(listing))]),
-        },
-        "post": {
-            "operationId": format!("create_{name}"),
-            "requestBody": body(name, "request", &["application/json"]),
-            "responses": responses(&[("201", "The new record.", Some(reference(name, "record")))]),
-        },
-    })
+    listed.extend(parameters::deleted(collection));
+    listed.extend(parameters::filters(collection, declaration));
+    let mut get = json!({
+        "operationId": format!("list_{name}"),
+        "description": if declaration.scan { "Fields without an index can be filtered by, too." } else { "" },
+        "parameters": listed,
+        "responses": responses(&[("200", "A page.", Some(listing))]),
+    });
+    get["responses"]["200"]["links"] = json!({ "next": {
+        "operationId": format!("list_{name}"),
+        "parameters": { "cursor": "$response.body#/next" },
+    } });
+    bulk::add_export(&mut get);
+    let mut post = json!({
+        "operationId": format!("create_{name}"),
+        "requestBody": body(name, &[("application/json", "request")]),
+        "responses": responses(&[("201", "The new record.", Some(reference(name, "record")))]),
+    });
+    let linked = |operation: &str| {
+        json!({
+            "operationId": format!("{operation}_{name}"), "parameters": { "id": "$response.body#/id" },
+        })
+    };
+    post["responses"]["201"]["links"] =
+        json!({ "read": linked("read"), "change": linked("change"), "delete": linked("delete") });
+    bulk::add_import(&mut post);
+    json!({ "get": get, "post": post })
 }
 
 /// Describes the resource of one record.
 fn single(collection: &Collection) -> Value {
     let name = &collection.name;
-    let deleted = past::deleted(collection);
+    let deleted = parameters::deleted(collection);
+    let if_match: Vec<Value> = parameters::if_match(collection).into_iter().collect();
     let some = json!({ "type": "object", "required": ["id"], "description": "Those that `fields` names." });
     let shown = json!({ "anyOf": [reference(name, "record"), some] });
     let record = || Some(reference(name, "record"));
-    let patches = body(name, "patch", &["application/merge-patch+json"]);
+    let patches = [("application/merge-patch+json", "patch"), ("application/json-patch+json", "json-patch")];
     json!({
-        "parameters": [id()],
+        "parameters": [parameters::id()],
         "get": {
             "operationId": format!("read_{name}"),
-            "parameters": std::iter::once(fields()).chain(deleted.clone()).collect::<Vec<_>>(),
+            "parameters": std::iter::once(parameters::fields()).chain(deleted.clone()).collect::<Vec<_>>(),
             "responses": responses(&[("200", "The record.", Some(shown)), ("304", "The client has it.", None)]),
         },
         "put": {
             "operationId": format!("replace_{name}"),
             "description": "With `If-None-Match: *` it makes a record; without, it replaces one.",
-            "requestBody": body(name, "request", &["application/json"]),
+            "parameters": if_match,
+            "requestBody": body(name, &[("application/json", "replacement")]),
             "responses": responses(&[("200", "The record.", record()), ("201", "The new record.", record())]),
         },
         "patch": {
             "operationId": format!("change_{name}"),
-            "description": "Also takes `application/json-patch+json` (RFC 6902).",
-            "requestBody": patches,
+            "parameters": if_match,
+            "requestBody": body(name, &patches),
             "responses": responses(&[("200", "The record.", record())]),
         },
         "delete": {
             "operationId": format!("delete_{name}"),
-            "parameters": deleted.into_iter().collect::<Vec<_>>(),
+            "parameters": if_match.iter().cloned().chain(deleted).collect::<Vec<_>>(),
             "responses": responses(&[("204", "It is gone.", None)]),
         },
-    })
-}
-
-/// Describes the name of a record in a path.
-fn id() -> Value {
-    json!({
-        "name": "id", "in": "path", "required": true,
-        "schema": { "type": "string", "pattern": "^[A-Za-z0-9._~-]{1,255}$" },
-    })
-}
-
-/// Describes the parameter that names the fields of an answer.
-fn fields() -> Value {
-    json!({
-        "name": "fields", "in": "query",
-        "description": "Only these fields, and sensitive ones if the caller may read them.",
-        "schema": { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,30}(\\.[A-Za-z0-9_-]{1,30})?(,[A-Za-z0-9_-]{1,30}){0,3}$" },
     })
 }
 
@@ -158,9 +161,11 @@ fn reference(name: &str, form: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}.{form}") })
 }
 
-fn body(name: &str, form: &str, media_types: &[&str]) -> Value {
-    let content =
-        media_types.iter().map(|taken| ((*taken).to_owned(), json!({ "schema": reference(name, form) })));
+/// Describes a body: its media types, each with the form of what is sent as it.
+fn body(name: &str, taken: &[(&str, &str)]) -> Value {
+    let content = taken
+        .iter()
+        .map(|(media_type, form)| ((*media_type).to_owned(), json!({ "schema": reference(name, form) })));
     json!({ "required": true, "content": content.collect::<Map<_, _>>() })
 }
 

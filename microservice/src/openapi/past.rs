@@ -2,27 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::{fields, id, reference, responses};
+use super::{parameters, reference, responses};
 use crate::collection::Collection;
-
-/// Describes the parameter that asks about deleted records; none where deletions are not soft.
-pub(super) fn deleted(collection: &Collection) -> Option<Value> {
-    collection.settings.soft_delete.then(|| {
-        json!({
-            "name": "deleted", "in": "query",
-            "description": "Deleted records too, or alone. A DELETE with `only` is for good.",
-            "schema": { "type": "string", "enum": ["include", "only"] },
-        })
-    })
-}
 
 /// Describes the resource that restores a deleted record.
 pub(super) fn restore(name: &str) -> Value {
     let record = Some(reference(name, "record"));
     json!({
-        "parameters": [id()],
+        "parameters": [parameters::id()],
         "post": {
             "operationId": format!("restore_{name}"),
+            "description": "Brings a deleted record back as it was; 409 when its name or a unique field is taken.",
             "responses": responses(&[("201", "It is back.", record)]),
         },
     })
@@ -48,17 +38,19 @@ pub(super) fn history(collection: &Collection) -> Value {
             "next": { "type": ["string", "null"], "description": "The `cursor` of the next page." },
         },
     });
-    let limit = json!({
-        "name": "limit", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": u32::MAX },
-    });
-    let parameters: Vec<Value> = [limit, fields()].into_iter().chain(deleted(collection)).collect();
+    let listed = [parameters::limit(), parameters::cursor(), parameters::fields()];
+    let mut responses = responses(&[("200", "A page.", Some(body))]);
+    responses["200"]["links"] = json!({ "next": {
+        "operationId": format!("history_{name}"),
+        "parameters": { "id": "$request.path.id", "cursor": "$response.body#/next" },
+    } });
     json!({
-        "parameters": [id()],
+        "parameters": [parameters::id()],
         "get": {
             "operationId": format!("history_{name}"),
-            "description": "The latest first; `cursor` goes on where a page ended.",
-            "parameters": parameters,
-            "responses": responses(&[("200", "A page.", Some(body))]),
+            "description": "The earlier versions of a record, the latest first.",
+            "parameters": listed.into_iter().chain(parameters::deleted(collection)).collect::<Vec<_>>(),
+            "responses": responses,
         },
     })
 }

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use crate::schema::{RESERVED, Schema};
 
 /// Describes what a client sends as a record: no field that only the server sets.
-pub(super) fn of_requests(name: &str, schema: &Schema) -> Value {
-    let mut document = rebased(schema.of_requests(), &format!("{name}.request"));
-    forbid_server_s(&mut document, schema);
+pub(super) fn of_requests(name: &str, form: &str, schema: &Schema) -> Value {
+    let mut document = rebased(schema.of_requests(), &format!("{name}.{form}"));
+    forbid(&mut document, schema.unsendable());
     document
 }
 
@@ -40,27 +40,6 @@ pub(super) fn of_records(name: &str, schema: &Schema) -> Value {
     document
 }
 
-/// Describes a merge patch: any of the fields; null removes one that is not required.
-pub(super) fn of_patches(name: &str, schema: &Schema) -> Value {
-    let whole = rebased(schema.document().clone(), &format!("{name}.request"));
-    let mut document = json!({ "type": "object" });
-    for kept in ["properties", "additionalProperties", "patternProperties"] {
-        if let Some(value) = whole.get(kept) {
-            document[kept] = value.clone();
-        }
-    }
-    let required = whole.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
-    if let Some(properties) = document.get_mut("properties").and_then(Value::as_object_mut) {
-        for (_, form) in
-            properties.iter_mut().filter(|(field, _)| !required.iter().any(|name| name == *field))
-        {
-            *form = json!({ "anyOf": [form.take(), { "type": "null" }] });
-        }
-    }
-    forbid_server_s(&mut document, schema);
-    document
-}
-
 /// Describes a problem document.
 pub(super) fn problem() -> Value {
     let fault = json!({
@@ -82,10 +61,11 @@ pub(super) fn problem() -> Value {
     })
 }
 
-fn forbid_server_s(document: &mut Value, schema: &Schema) {
+/// Says of fields that they are not sent.
+pub(super) fn forbid<'a>(document: &mut Value, fields: impl Iterator<Item = &'a str>) {
     let Some(object) = document.as_object_mut() else { return };
     let properties = properties(object);
-    for field in RESERVED.into_iter().chain(schema.server_fields()) {
+    for field in fields {
         properties.insert(field.to_owned(), Value::Bool(false));
     }
 }
@@ -103,7 +83,7 @@ fn properties(object: &mut Map<String, Value>) -> &mut Map<String, Value> {
 }
 
 /// Has references within a schema point to where it lies among the components.
-fn rebased(mut schema: Value, component: &str) -> Value {
+pub(super) fn rebased(mut schema: Value, component: &str) -> Value {
     fn rebase(schema: &mut Value, base: &str) {
         match schema {
             Value::Object(members) => {
@@ -145,16 +125,12 @@ mod tests {
     fn what_only_the_server_sets_is_answered_and_not_sent() {
         let orders = config::Config::default().services["orders"].collections["orders"].clone();
         let schema = Schema::load(&orders).unwrap();
-        let (sent, answered) = (of_requests("orders", &schema), of_records("orders", &schema));
+        let (sent, answered) = (of_requests("orders", "request", &schema), of_records("orders", &schema));
         assert_eq!(
             (&sent["properties"]["status"], &sent["properties"]["id"]),
             (&json!(false), &json!(false))
         );
         assert_eq!(answered["properties"]["status"], json!({}));
         assert_eq!(answered["required"], json!(["product_id", "quantity", "id", "created_at", "updated_at"]));
-        let patch = of_patches("orders", &schema);
-        assert_eq!(patch.get("required"), None);
-        let takes_null = |field: &str| patch["properties"][field].get("anyOf").is_some();
-        assert!(takes_null("note") && !takes_null("quantity"));
     }
 }

@@ -13,9 +13,14 @@ const OPERATORS: [&str; 9] = ["eq", "neq", "gt", "gte", "lt", "lte", "in", "like
 
 /// Reads the condition of a parameter named like a field.
 pub(crate) fn read_condition(field: &Field, text: &str, kind_of: KindOf<'_>) -> Result<Filter, String> {
-    if let Some(rest) = text.strip_prefix("not.") {
-        return Ok(Filter::Not(Box::new(read_condition(field, rest, kind_of)?)));
+    match text.strip_prefix("not.") {
+        Some(rest) => Ok(Filter::Not(Box::new(read_plain(field, rest, kind_of)?))),
+        None => read_plain(field, text, kind_of),
     }
+}
+
+/// Reads a condition that is not negated.
+fn read_plain(field: &Field, text: &str, kind_of: KindOf<'_>) -> Result<Filter, String> {
     let unknown = || format!("begins with one of {}, each followed by `.`", OPERATORS.join(", "));
     let (operator, rest) = text.split_once('.').ok_or_else(unknown)?;
     match operator {
@@ -72,7 +77,12 @@ pub(super) fn build(
         "gte" => Comparison::Gte,
         "lt" => Comparison::Lt,
         "lte" => Comparison::Lte,
-        "like" => return Ok(Filter::Like { field, pattern: item.text }),
+        "like" => {
+            return match kind_of(&field).filter(|_| field.as_str() != ID) {
+                None | Some(Kind::Text) => Ok(Filter::Like { field, pattern: item.text }),
+                Some(_) => Err(format!("`{field}` is no text, and `like` is for texts")),
+            };
+        }
         "is" => {
             let state = match item.text.as_str() {
                 "null" => State::Null,

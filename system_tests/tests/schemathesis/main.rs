@@ -1,0 +1,89 @@
+//! The services as Schemathesis sees them: what their OpenAPI documents say is what they do, and no request, however
+//! odd, is answered with 5xx. Its checks are the default ones, but for one where deletions are soft.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use system_tests::postgres::Server;
+use system_tests::{House, Layout, free_port};
+
+/// How long each service is tried, in seconds, unless `SIXFOLD_SCHEMATHESIS_SECONDS` says otherwise.
+const TIME: &str = "8";
+
+/// The seed, so that a fault that is found is found again, unless `SIXFOLD_SCHEMATHESIS_SEED` says otherwise.
+const SEED: &str = "7";
+
+/// A stream of changes has no end; what was deleted softly is still there for whoever asks for it by `deleted=only`.
+const SETTINGS: &str = r#"
+[[operations]]
+include-path-regex = "/changes$"
+request-timeout = 0.2
+
+[[operations]]
+include-operation-id-regex = "^(read|history)_(loans|notes)$"
+checks.use_after_free.enabled = false
+"#;
+
+/// A service whose collections declare what the built-in ones do not.
+const LIBRARY: &str = include_str!("library.toml");
+
+fn setting(name: &str, default: &str) -> String {
+    std::env::var(format!("SIXFOLD_SCHEMATHESIS_{name}")).unwrap_or_else(|_| default.to_owned())
+}
+
+/// Has Schemathesis try a service out, as somebody whom a gateway calls `ada`.
+async fn try_out(port: u16, operations: usize) {
+    let python = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/test-clients/python/bin/python");
+    let scratch = tempfile::tempdir().unwrap();
+    std::fs::write(scratch.path().join("schemathesis.toml"), SETTINGS).unwrap();
+    let mut command = Command::new(&python);
+    command.args(["-m", "schemathesis.cli", "run", &format!("http://127.0.0.1:{port}/openapi.json")]);
+    command.args(["--no-color", "--seed", &setting("SEED", SEED), "--max-time", &setting("SECONDS", TIME)]);
+    command.args(["--header", "Sixfold-Subject: ada", "--header", "Sixfold-Roles: user"]);
+    command.current_dir(scratch.path());
+    let run = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+    let output = run.unwrap_or_else(|error| {
+        panic!("{}: {error}; system_tests/install.sh (make test) installs it", python.display())
+    });
+    let text = String::from_utf8_lossy(&output.stdout);
+    let shown: String = text.chars().take(20_000).collect();
+    assert!(output.status.success(), "{shown}\n{}", String::from_utf8_lossy(&output.stderr));
+    let all = format!("Operations:       {operations} selected / {operations} total");
+    assert!(
+        text.contains(&all) && text.contains(&format!("Tested: {operations}")),
+        "all were tried: {shown}"
+    );
+}
+
+/// Writes what the library needs beside its settings, and gives those.
+fn library(folder: &Path, port: u16) -> String {
+    std::fs::write(folder.join("loans.json"), include_str!("loans.json")).unwrap();
+    let key = folder.join("sensitive.key");
+    std::fs::write(&key, "c2l4Zm9sZCBzY2hlbWF0aGVzaXMgdGVzdCBrZXkgMzI=\n").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    LIBRARY.replace("FOLDER", &folder.display().to_string()).replace("LIBRARY", &port.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schemathesis_finds_no_fault_in_the_services() {
+    let house = House::start(Layout::Folded).await;
+    for port in [house.ports.catalog, house.ports.orders] {
+        try_out(port, 8).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schemathesis_finds_no_fault_in_a_service_that_declares_everything() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let _house = House::start_with(Layout::Folded, &library(folder.path(), port)).await;
+    try_out(port, 19).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schemathesis_finds_no_fault_in_it_on_postgres() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let server = Server::start();
+    let _house = House::start_on_postgres(Layout::Folded, &library(folder.path(), port), &server).await;
+    try_out(port, 19).await;
+}

@@ -40,7 +40,8 @@ impl Settings {
             })
             .collect();
         let folder = file.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
-        let loaded = config::load(&Sources { flags, environment, file });
+        let sources = Sources { flags, environment, file };
+        let loaded = config::load(&sources);
         let mut settings: Self = loaded.map_err(|error| match error {
             // The name the person set, not the key it stands for.
             ConfigError::InSetting { name, message } if name == ADMIN_PASSWORD_KEY => {
@@ -49,7 +50,7 @@ impl Settings {
             other => other,
         })?;
         settings.microservice.resolve_paths(&folder);
-        settings.validate()?;
+        settings.validate().map_err(|error| error.placed(&sources))?;
         Ok(settings)
     }
 

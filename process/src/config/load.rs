@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::ConfigError;
 
 /// The prefix of an environment variable that sets a key: `SIXFOLD__SECTION__KEY`.
-const ENVIRONMENT_PREFIX: &str = "SIXFOLD__";
+pub(super) const ENVIRONMENT_PREFIX: &str = "SIXFOLD__";
 
 /// How alike a misspelt name and a valid one must be to be offered (Jaro–Winkler, 0 to 1).
 const LIKENESS: f64 = 0.75;
@@ -59,7 +59,8 @@ fn read_file<T: DeserializeOwned>(path: &Path) -> Result<toml::Table, ConfigErro
     toml::from_str::<toml::Table>(&text).map_err(fault)
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+/// Gives the line of a place in a text, from 1.
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 

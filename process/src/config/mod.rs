@@ -4,6 +4,7 @@
 //! sections together and calls [`load()`].
 
 mod load;
+mod place;
 
 use std::path::PathBuf;
 use std::time::Duration;

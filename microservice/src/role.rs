@@ -203,7 +203,10 @@ fn collection_routes(
         .route("/openapi.json", describe.clone())
         .route(&format!("/{namespace}/openapi.json"), describe);
     let batch = any(batch::serve).with_state(Arc::new(collections));
-    let router = router.route(&format!("/{namespace}/_batch"), batch);
+    // The name with a colon is a sibling of the collections' paths, which their routes do not reach.
+    let router = router
+        .route(&format!("/{namespace}/_batch"), batch.clone())
+        .route(&format!("/{namespace}:batch"), batch);
     let schemas = Json(json!({ "collections": schemas }));
     Ok(router.route(SCHEMAS_PATH, get(move || std::future::ready(schemas.clone()))))
 }

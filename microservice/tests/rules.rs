@@ -27,7 +27,7 @@ fn notes(config: &mut Config) {
     let service = json!({ "listen": "127.0.0.1:0", "collections": { "notes": {
         "owner": "by",
         "indexes": ["by:text", "public:boolean"],
-        "defaults": { "code": "uuid", "at": "now", "author": "caller" },
+        "defaults": { "code": "uuid", "at": "now", "author": "caller", "of": "owner" },
         "readonly": ["code"],
         "on_update": [{ "queue": "q", "kind": "updated" }],
         "on_delete": [{ "queue": "q", "kind": "deleted" }],
@@ -120,7 +120,7 @@ async fn what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays(eng
     let house = house(engine).await;
     let made = send(&house, "ada", Method::POST, NOTES, r#"{"author": "x"}"#).await;
     let (path, record) = (made.field("location").to_owned(), made.json());
-    assert_eq!(record["author"], "x");
+    assert_eq!((&record["author"], &record["of"]), (&json!("x"), &json!("ada")));
     record["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let code = record["code"].as_str().unwrap();
     assert_eq!(code.len(), 36);

@@ -2,7 +2,7 @@
 //!
 //! Page after page is read as the client takes it, so the memory is that of one page. An export that cannot go on
 //! breaks its connection off; what ends properly is whole. It is no snapshot: a record is as it was when
-//! its page was read.
+//! its page was read. Who asks for a count is told it ahead, so that the lines that came can be held against it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,20 +11,24 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use database::{Find, Query};
+use database::find::{Count, Total};
+use database::{Find, Page, Query};
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use process::{Identity, Problem};
 
 use super::Collection;
 use super::deleted::Sources;
-use super::list::{malformed, read};
+use super::list::{count_elsewhere, malformed, read};
 use super::representation::Representation;
 use super::shown::Shown;
 use crate::fault::problem_of_read;
 
 /// The media type of records one a line.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
+
+/// The field that tells how many lines there will be: `1234`, or `1200; margin=40` for an estimate (RFC 9651).
+const COUNT: HeaderName = HeaderName::from_static("sixfold-count");
 
 /// How many records a page of an export has.
 const PAGE: u32 = 200;
@@ -60,11 +64,18 @@ pub(super) async fn export(
         filter: collection.rules.narrow(caller.as_ref(), grant, asked.filter),
         order: asked.order,
         fields: shown.needed(collection),
+        count: asked.count,
         ..Find::all(places.pop_front().unwrap_or_default(), PAGE)
     };
     let mut export = Export { collection: Arc::clone(collection), find, places, shown, is_over: false };
     // The first page is read before the head is sent, so that what is wrong with the question is a problem.
-    let first = export.next_page().await?;
+    let mut page = export.read_page().await?;
+    if let Some(total) = &mut page.total {
+        count_elsewhere(collection, &export.find, total, export.places.iter()).await?;
+    }
+    let total = page.total;
+    export.find.count = Count::None;
+    let first = export.lines(page)?;
     let rest = futures_util::stream::unfold(export, |mut export| async move {
         let page = export.next().await?;
         Some((page, export))
@@ -72,7 +83,15 @@ pub(super) async fn export(
     let pages = futures_util::StreamExt::chain(futures_util::stream::iter([Ok(first)]), rest);
     let mut response = Response::new(Body::from_stream(pages));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON));
+    if let Some(told) = total.and_then(tell) {
+        response.headers_mut().insert(COUNT, told);
+    }
     Ok(response)
+}
+
+fn tell(total: Total) -> Option<HeaderValue> {
+    let margin = if total.is_exact { String::new() } else { format!("; margin={}", total.margin) };
+    HeaderValue::try_from(format!("{}{margin}", total.counted)).ok()
 }
 
 /// An export could not go on; what its client sees is a connection that ends early.
@@ -114,9 +133,18 @@ impl Export {
     }
 
     async fn next_page(&mut self) -> Result<Bytes, Problem> {
+        let page = self.read_page().await?;
+        self.lines(page)
+    }
+
+    async fn read_page(&self) -> Result<Page, Problem> {
         let query = Query::Find(self.find.clone());
         let page = self.collection.database.query(&self.collection.namespace, &query).await;
-        let mut page = page.map_err(|error| problem_of_read(&error))?;
+        page.map_err(|error| problem_of_read(&error))
+    }
+
+    /// Writes the lines of a page, and goes on to the next.
+    fn lines(&mut self, mut page: Page) -> Result<Bytes, Problem> {
         let mut lines = Vec::new();
         for record in &mut page.records {
             self.shown.apply(&self.collection, record)?;

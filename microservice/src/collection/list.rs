@@ -3,7 +3,7 @@
 use aws_lc_rs::hmac;
 use axum::body::Body;
 use axum::response::Response;
-use database::find::{Filter, Order, Position};
+use database::find::{Filter, Order, Position, Total};
 use database::{Error, Find, Page, Query};
 use http::header::{CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderValue};
@@ -83,13 +83,8 @@ pub(super) async fn list(
         error => problem_of_read(&error),
     })?;
     if let Some(total) = &mut page.total {
-        for other in places.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, name)| name) {
-            let find = Find { collection: other.clone(), after: None, limit: 1, ..find.clone() };
-            let page = collection.database.query(&collection.namespace, &Query::Find(find)).await;
-            if let Some(more) = page.map_err(|error| problem_of_read(&error))?.total {
-                total.add(more);
-            }
-        }
+        let others = places.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, name)| name);
+        count_elsewhere(collection, &find, total, others).await?;
     }
     let next = match &page.position {
         Some(position) => Some(walk.write(key, place, position)),
@@ -99,6 +94,23 @@ pub(super) async fn list(
     page.records.iter_mut().try_for_each(|record| shown.apply(collection, record))?;
     let items = page.records.iter().map(|record| Representation::of(record, shown.fields())).collect();
     write(&collection.path, query, items, next.as_deref(), &page)
+}
+
+/// Adds to a count how many records match in other places.
+pub(super) async fn count_elsewhere(
+    collection: &Collection,
+    find: &Find,
+    total: &mut Total,
+    others: impl Iterator<Item = &String>,
+) -> Result<(), Problem> {
+    for other in others {
+        let find = Find { collection: other.clone(), after: None, limit: 1, ..find.clone() };
+        let page = collection.database.query(&collection.namespace, &Query::Find(find)).await;
+        if let Some(more) = page.map_err(|error| problem_of_read(&error))?.total {
+            total.add(more);
+        }
+    }
+    Ok(())
 }
 
 /// A walk through the places of records, one after the other, as cursors tell it.

@@ -28,7 +28,7 @@ pub(super) fn create(
     if let Value::Object(fields) = &mut body {
         for (name, computed) in &collection.settings.defaults {
             if !fields.contains_key(name)
-                && let Some(value) = compute(*computed, caller)
+                && let Some(value) = compute(collection, *computed, caller)
             {
                 fields.insert(name.clone(), value);
             }
@@ -206,11 +206,12 @@ fn check_rows(
     }
 }
 
-fn compute(computed: Computed, caller: Option<&Identity>) -> Option<Value> {
+fn compute(collection: &Collection, computed: Computed, caller: Option<&Identity>) -> Option<Value> {
     match computed {
         Computed::Now => Some(Value::from(Timestamp::now().to_string())),
         Computed::Uuid => Some(Value::from(Uuid::now_v7().to_string())),
         Computed::Caller => caller.map(|caller| Value::from(caller.subject.as_str())),
+        Computed::Owner => collection.rules.owner_name(caller),
     }
 }
 

@@ -127,6 +127,8 @@ pub enum Computed {
     Uuid,
     /// The caller's name; nothing where there is none.
     Caller,
+    /// Whom a record of the caller's belongs to: its name, or what its token has in `owner_claim`.
+    Owner,
 }
 
 /// A job that a change causes; its payload names the record: `{"namespace","collection","id"}`.

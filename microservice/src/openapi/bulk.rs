@@ -8,7 +8,7 @@ use crate::collection::NDJSON;
 pub(super) fn add_export(listing: &mut Value) {
     listing["responses"]["200"]["content"][NDJSON] = json!({ "schema": {
         "type": "string",
-        "description": "Every record that matches, one a line, for `Accept: application/x-ndjson`; `limit` and `count` do not count here.",
+        "description": "Every record that matches, one a line, for `Accept: application/x-ndjson`; `limit` does not count here, and `count` is told in the field `Sixfold-Count`.",
     } });
 }
 

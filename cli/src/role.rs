@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cache::Cache;
-use database::Database;
+use database::{Database, Engine};
 use microservice::FirstAdmin;
 use process::reload::Reloader;
 use process::{Bound, RoleError};
@@ -23,16 +23,21 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// Binds the role's listeners; nothing is served yet. The accounts service takes the sender, through
-    /// which it tells the password of an administrator it had to make.
+    /// Binds the role's listeners; nothing is served yet. With an engine, the process has the database role: the
+    /// others call it directly. The accounts service takes the sender, through which it tells the password of an
+    /// administrator it had to make.
     pub(crate) fn bind(
         &self,
         reloader: &Reloader<Settings>,
+        engine: Option<&Engine>,
         first_admin: &mut Option<oneshot::Sender<FirstAdmin>>,
     ) -> Result<Bound, RoleError> {
         let settings = &*reloader.current();
         let token = settings.token();
-        let database = || Database::connect(&settings.database, token.secret().cloned());
+        let database = |credential| match engine {
+            Some(engine) => Database::Local(engine.clone()),
+            None => Database::connect(&settings.database, credential),
+        };
         let cache = || Cache::connect(&settings.cache, &token);
         match self {
             Self::LoadBalancer => {
@@ -46,22 +51,27 @@ impl Role {
                 api_gateway::bind(reloader.part(part), listen, &token)
             }
             Self::Service { name, listen } => {
-                // A service is given its own namespace and nothing else.
-                let credential = token.namespace_credential(name);
                 microservice::bind(
                     name,
                     listen.as_deref(),
                     &settings.microservice,
                     &settings.services,
-                    Database::connect(&settings.database, credential),
+                    // A service of its own process is given its own namespace and nothing else.
+                    database(token.namespace_credential(name)),
                     cache(),
                     &token,
                     first_admin.take_if(|_| settings.has_accounts(name)),
                 )
             }
-            Self::Worker => worker::bind(&settings.worker, &settings.services, database(), cache(), &token),
+            Self::Worker => {
+                let database = database(token.secret().cloned());
+                worker::bind(&settings.worker, &settings.services, database, cache(), &token)
+            }
             Self::Cache => cache::bind(&settings.cache, &token),
-            Self::Database => database::bind(&settings.database, &settings.process.data, &token),
+            Self::Database => match engine {
+                Some(engine) => database::bind_engine(engine.clone(), &settings.database, &token),
+                None => database::bind(&settings.database, &settings.process.data, &token),
+            },
         }
     }
 

@@ -90,10 +90,15 @@ pub(crate) async fn serve(
     let settings = reloader.current();
     let (sender, first_admin) = oneshot::channel();
     let mut sender = Some(sender);
+    let engine = roles
+        .contains(&Role::Database)
+        .then(|| database::open(&settings.database, &settings.process.data))
+        .transpose()?;
     let mut bound = Vec::new();
     for role in roles {
-        bound.push(role.bind(&reloader, &mut sender)?);
+        bound.push(role.bind(&reloader, engine.as_ref(), &mut sender)?);
     }
+    drop(engine);
     let admin = admin::bind(&admin_address(&settings, roles, &bound), &settings.token(), &bound)?;
     let turns = roles.iter().map(Role::stop_turn).chain([LAST_STOP_TURN]);
     let bound: Vec<Bound> = bound.into_iter().chain([admin]).collect();

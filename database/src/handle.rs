@@ -10,12 +10,19 @@ use crate::{
     Change, Committed, Config, Declaration, Error, Job, JobCommand, Page, Query, Remote, Transaction,
 };
 
+/// How long a call may take; longer than any commit on a healthy disk.
+pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a declaration may take; it reads every record of the collection for a new index.
+pub(crate) const DECLARE_DEADLINE: Duration = Duration::from_secs(600);
+
 /// The database as a role sees it; clones share connections.
 #[derive(Debug, Clone)]
 pub enum Database {
     /// The database role, over HTTP.
     Remote(Remote),
-    /// An engine in this process.
+    /// An engine in this process, with the deadlines of a call over HTTP. It trusts its holder: credentials of
+    /// namespaces are for callers from outside.
     Local(Engine),
 }
 
@@ -29,7 +36,7 @@ impl Database {
     pub async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
         match self {
             Self::Remote(remote) => remote.transact(transaction).await,
-            Self::Local(engine) => engine.transact(transaction).await,
+            Self::Local(engine) => in_time(CALL_DEADLINE, lost, engine.transact(transaction)).await,
         }
     }
 
@@ -37,7 +44,7 @@ impl Database {
     pub async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
         match self {
             Self::Remote(remote) => remote.query(namespace, query).await,
-            Self::Local(engine) => engine.query(namespace, query).await,
+            Self::Local(engine) => in_time(CALL_DEADLINE, late, engine.query(namespace, query)).await,
         }
     }
 
@@ -45,7 +52,9 @@ impl Database {
     pub async fn declare(&self, namespace: &str, declaration: &Declaration) -> Result<(), Error> {
         match self {
             Self::Remote(remote) => remote.declare(namespace, declaration).await,
-            Self::Local(engine) => engine.declare(namespace, declaration).await,
+            Self::Local(engine) => {
+                in_time(DECLARE_DEADLINE, lost, engine.declare(namespace, declaration)).await
+            }
         }
     }
 
@@ -60,7 +69,14 @@ impl Database {
     ) -> Result<Vec<Change>, Error> {
         match self {
             Self::Remote(remote) => remote.changes(namespace, after, limit, wait).await,
-            Self::Local(engine) => engine.changes(namespace, after, limit, wait).await,
+            Self::Local(engine) => {
+                in_time(
+                    CALL_DEADLINE.saturating_add(wait),
+                    late,
+                    engine.changes(namespace, after, limit, wait),
+                )
+                .await
+            }
         }
     }
 
@@ -70,7 +86,9 @@ impl Database {
     pub async fn command(&self, command: &JobCommand) -> Result<Vec<Job>, Error> {
         match self {
             Self::Remote(remote) => remote.command(command).await,
-            Self::Local(engine) => engine.command(command).await,
+            Self::Local(engine) => {
+                in_time(CALL_DEADLINE.saturating_add(command.wait()), lost, engine.command(command)).await
+            }
         }
     }
 
@@ -83,7 +101,9 @@ impl Database {
     pub async fn job_when_final(&self, id: &str, wait: Duration) -> Result<Job, Error> {
         match self {
             Self::Remote(remote) => remote.job_when_final(id, wait).await,
-            Self::Local(engine) => engine.job_when_final(id, wait).await,
+            Self::Local(engine) => {
+                in_time(CALL_DEADLINE.saturating_add(wait), late, engine.job_when_final(id, wait)).await
+            }
         }
     }
 
@@ -91,7 +111,7 @@ impl Database {
     pub async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, Error> {
         match self {
             Self::Remote(remote) => remote.jobs(filter).await,
-            Self::Local(engine) => engine.jobs(filter).await,
+            Self::Local(engine) => in_time(CALL_DEADLINE, late, engine.jobs(filter)).await,
         }
     }
 
@@ -99,7 +119,29 @@ impl Database {
     pub async fn queues(&self) -> Result<Vec<QueueFigures>, Error> {
         match self {
             Self::Remote(remote) => remote.queues().await,
-            Self::Local(engine) => engine.queues().await,
+            Self::Local(engine) => in_time(CALL_DEADLINE, late, engine.queues()).await,
         }
     }
+}
+
+/// Waits for the engine as long as for the role's answer over HTTP, and then says what is known of the call.
+async fn in_time<T>(
+    deadline: Duration,
+    unknown: fn(String) -> Error,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(deadline, call).await {
+        Ok(result) => result,
+        Err(_) => Err(unknown(format!("it did not answer within {deadline:?}"))),
+    }
+}
+
+/// Of a change that has no answer in time it is not known whether it was made.
+fn lost(reason: String) -> Error {
+    Error::Unknown { reason }
+}
+
+/// A question may be asked again.
+fn late(reason: String) -> Error {
+    Error::Unavailable { reason }
 }

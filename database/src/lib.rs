@@ -1,8 +1,8 @@
 //! Records, jobs and changes, durable: a positive answer means that an fsync has happened.
 //!
 //! A [`Transaction`] enters through [`Database::transact`]. With [`Database::Remote`] it travels to the
-//! database role as `POST /v1/transact` (`routes`); there, and with [`Database::Local`], it joins the
-//! channel of the one writer thread (`engine::sqlite::writer`), which gives each caller a savepoint,
+//! database role as `POST /v1/transact` (`routes`); there, and with [`Database::Local`] in the role's own process, it
+//! joins the channel of the one writer thread (`engine::sqlite::writer`), which gives each caller a savepoint,
 //! commits all of them with one fsync and answers. Jobs are rows beside the records, so a record and the
 //! job it causes commit together; how a job moves is decided in `job::lease`.
 
@@ -37,6 +37,6 @@ pub use handle::Database;
 pub use job::{Job, JobCommand, JobState, NewJob};
 pub use record::{Earlier, Page, Query, Record};
 pub use remote::Remote;
-pub use role::{bind, run};
+pub use role::{bind, bind_engine, open, run};
 pub use transaction::{Committed, Operation, Outcome, Precondition, Transaction};
 pub use url::Url;

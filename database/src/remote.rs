@@ -11,17 +11,12 @@ use process::{CallError, HttpClient, Secret};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::handle::{CALL_DEADLINE, DECLARE_DEADLINE};
 use crate::job::{JobFilter, JobPage, QueueFigures, WAIT_LIMIT_MS};
 use crate::{Change, Committed, Declaration, Error, Job, JobCommand, Page, Query, Transaction, limits};
 
-/// How long a call to the database role may take; longer than any commit on a healthy disk.
-const CALL_DEADLINE: Duration = Duration::from_secs(5);
-
 /// How long a backup may take; it reads and writes the whole database.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(3600);
-
-/// How long a declaration may take; it reads every record of the collection for a new index.
-const DECLARE_DEADLINE: Duration = Duration::from_secs(600);
 
 /// The database role, over HTTP.
 #[derive(Debug, Clone)]
@@ -74,11 +69,7 @@ impl Remote {
     }
 
     pub(crate) async fn command(&self, command: &JobCommand) -> Result<Vec<Job>, Error> {
-        let wait_ms = match command {
-            JobCommand::Claim { wait_ms, .. } => *wait_ms,
-            _ => 0,
-        };
-        self.post("/v1/jobs/command", command, Duration::from_millis(wait_ms)).await
+        self.post("/v1/jobs/command", command, command.wait()).await
     }
 
     pub(crate) async fn job_when_final(&self, id: &str, wait: Duration) -> Result<Job, Error> {

@@ -14,11 +14,20 @@ use crate::routes::{self, Served};
 /// The role's name.
 const ROLE: &str = "database";
 
+/// Opens the engine for [`bind_engine`]; other roles of the same process may hold it too.
+pub fn open(config: &Config, data: &Path) -> Result<Engine, RoleError> {
+    Engine::open(config, data).map_err(|error| RoleError::start(ROLE, error))
+}
+
 /// Opens the data directory and binds the role's listener; nothing is served yet.
 pub fn bind(config: &Config, data: &Path, token: &ClusterToken) -> Result<Bound, RoleError> {
+    bind_engine(open(config, data)?, config, token)
+}
+
+/// Binds the role's listener for an open engine, which the role closes when it stops; nothing is served yet.
+pub fn bind_engine(engine: Engine, config: &Config, token: &ClusterToken) -> Result<Bound, RoleError> {
     let listener = listen::bind_internal(ROLE, &config.listen, token)?;
     let address = listener.local_addr().map_err(|error| RoleError::start(ROLE, error))?;
-    let engine = Engine::open(config, data).map_err(|error| RoleError::start(ROLE, error))?;
     let health = Health::new(ROLE);
     let router = routes::router(Served { engine: engine.clone(), token: token.clone() }, &health, config);
     let own_health = health.clone();

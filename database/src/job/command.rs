@@ -1,5 +1,7 @@
 //! The commands that move jobs on.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -61,6 +63,16 @@ pub enum JobCommand {
         /// The job.
         id: String,
     },
+}
+
+impl JobCommand {
+    /// How long it may be kept waiting for a job.
+    pub(crate) fn wait(&self) -> Duration {
+        match self {
+            Self::Claim { wait_ms, .. } => Duration::from_millis(*wait_ms),
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 /// Whether and when a failed job runs again.

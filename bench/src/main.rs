@@ -1,7 +1,8 @@
 //! Side by side with the peers a user would pick instead: alternating rounds, medians, raw output kept.
 //!
 //! `balancer` measures CPU per request and latency of the load balancer beside HAProxy, nginx and Envoy, `tail`
-//! what an odd backend does to the slowest answers, `memory` what bodies and idle connections cost, `flow` a
+//! what an odd backend does to the slowest answers, `memory` what bodies and idle connections cost, `records` creates,
+//! reads and lists beside PocketBase, `commits` durable creates beside a bare loop over SQLite, `flow` a
 //! cached read through load balancer, gateway and service, `idle` a house nobody asks. Everything runs on this
 //! machine's loopback, bounded in time.
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
@@ -15,6 +16,7 @@ mod memory;
 mod peers;
 mod poll;
 mod processes;
+mod records;
 mod report;
 mod tail;
 
@@ -75,12 +77,19 @@ enum What {
     },
     /// Resident memory of large bodies passing through, and of idle connections (about 3 minutes)
     Memory,
+    /// Creates, reads and lists of records beside PocketBase (about 6 minutes)
+    Records,
+    /// Durable creates of 64 callers beside a bare loop over SQLite, and flushes a create
+    Commits,
     /// A cached read through load balancer, gateway and service
     Flow,
     /// What `up` costs while nobody asks: start, memory, CPU
     Idle,
     /// All of them
     All,
+    /// The callers of `commits` alone, whose flushes are counted
+    #[command(hide = true)]
+    Callers,
     /// The backends of `tail`, in a process of their own
     #[command(hide = true)]
     Backends { scenario: Scenario, ports: Vec<u16> },
@@ -103,6 +112,14 @@ impl Args {
         peers
     }
 
+    /// Gives those who are measured in the turn of a round: each is first as often as the others.
+    fn turns<T>(&self, round: usize, of: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+        let mut turn: Vec<T> = of.collect();
+        let first = round.saturating_sub(1) % turn.len().max(1);
+        turn.rotate_left(first);
+        turn.into_iter()
+    }
+
     fn seconds(&self, usual: u64) -> u64 {
         self.seconds.unwrap_or(if self.quick { 1 } else { usual })
     }
@@ -116,15 +133,20 @@ fn main() -> anyhow::Result<()> {
         What::Balancer { only, rate } => balancer::run(&args, only, *rate),
         What::Tail { only, loads } => tail::run(&args, only, loads),
         What::Memory => memory::run(&args),
+        What::Records => records::run(&args),
+        What::Commits => records::run_commits(&args),
         What::Flow => runtime.block_on(flow::run(&args)),
         What::Idle => runtime.block_on(idle::run(&args)),
         What::All => {
             balancer::run(&args, &[], None)?;
             tail::run(&args, &[], &[])?;
             memory::run(&args)?;
+            records::run(&args)?;
+            records::run_commits(&args)?;
             runtime.block_on(flow::run(&args))?;
             runtime.block_on(idle::run(&args))
         }
+        What::Callers => records::run_callers(),
         What::Backends { scenario, ports } => tail::backends::run(*scenario, ports),
     }
 }

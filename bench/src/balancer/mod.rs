@@ -83,7 +83,7 @@ fn measure(
     // In the round before the first the machine's caches warm up.
     let first = usize::from(!case.is_main || args.quick);
     for round in first..=rounds {
-        for (peer, figures) in peers.iter().zip(&mut figures) {
+        for (peer, figures) in args.turns(round, peers.iter().zip(&mut figures)) {
             let what = format!("{}, round {round}, {}", case.name, peer.name());
             match one_run(case, *peer, &setup, certificate, seconds) {
                 Ok((cpu_us, run)) => {

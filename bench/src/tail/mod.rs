@@ -93,7 +93,7 @@ fn measure(
     let peers = args.peers_of(&peers);
     let mut figures: Vec<Figures> = peers.iter().map(|_| Figures::default()).collect();
     for round in 1..=rounds {
-        for (peer, figures) in peers.iter().zip(&mut figures) {
+        for (peer, figures) in args.turns(round, peers.iter().zip(&mut figures)) {
             let duration = Duration::from_secs(seconds);
             let raw = one_run(args, *peer, scenario, rate, duration, round as u64, figures)?;
             report.keep(&format!("{}, {load} %, round {round}, {}", scenario.name(), peer.name()), &raw);

@@ -26,6 +26,10 @@ use clap::{Parser, Subcommand};
 use peers::Peer;
 use tail::scenario::Scenario;
 
+/// What the product has: `commits` runs its engine in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures sixfold beside its peers and keeps the raw output.
 #[derive(Debug, Parser)]
 struct Args {

@@ -2,7 +2,7 @@
 //!
 //! A [`Transaction`] enters through [`Database::transact`]. With [`Database::Remote`] it travels to the
 //! database role as `POST /v1/transact` (`routes`); there, and with [`Database::Local`] in the role's own process, it
-//! joins the channel of the one writer thread (`engine::sqlite::writer`), which gives each caller a savepoint,
+//! joins the channel of the one writer thread (`engine::sqlite::writer`), which lets one caller's refusal leave the others,
 //! commits all of them with one fsync and answers. Jobs are rows beside the records, so a record and the
 //! job it causes commit together; how a job moves is decided in `job::lease`.
 

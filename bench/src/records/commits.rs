@@ -45,14 +45,16 @@ impl Writer {
     /// Gives how many creates became durable, and the CPU time of all of them.
     fn run(self, folder: &Path, duration: Duration) -> anyhow::Result<(u64, Duration)> {
         let engine = Engine::open(&Config::default(), folder)?;
-        let before = own_cpu()?;
         if self == Self::Engine {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let before = own_cpu()?;
             let written = runtime.block_on(call(&engine, duration))?;
+            let used = own_cpu()? - before; // of threads that are still there
             engine.close();
-            return Ok((written, own_cpu()? - before));
+            return Ok((written, used));
         }
         engine.close(); // It made the schema.
+        let before = own_cpu()?;
         let written = write_bare(&folder.join("sixfold.db"), duration, self == Self::SameRows)?;
         Ok((written, own_cpu()? - before))
     }

@@ -1,6 +1,6 @@
-//! The one writer: it drains its channel, gives each caller a savepoint, commits once and answers everyone.
+//! The one writer: it drains its channel, writes what every caller wants, commits once and answers everyone.
 //!
-//! So many callers share one fsync, and one caller's refusal leaves the others. Nothing is answered before
+//! So many callers share one fsync, and one caller's refusal leaves the others ([`Undo`]). Nothing is answered before
 //! the commit: also a refusal may rest on what another caller of the same batch wrote.
 
 use std::path::PathBuf;
@@ -71,6 +71,19 @@ pub(super) enum Work {
     Probe,
     /// A step of what is to be done besides.
     Tend,
+}
+
+/// How one caller's refusal leaves the others what they wrote.
+///
+/// A savepoint a caller costs a quarter of a create: SQLite copies every page that is written first within it. Nearly
+/// all refusals come before anything was written and leave nothing to undo, so a batch is tried without savepoints
+/// and, if it must undo one caller's part, undone as a whole and done again with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    /// The whole batch.
+    Batch,
+    /// What the caller wrote since its savepoint.
+    Caller,
 }
 
 /// How one caller's work ended.
@@ -238,8 +251,27 @@ impl Writer {
         work: &[Work],
         now: Timestamp,
         effects: &mut Effects,
-    ) -> Result<Vec<Result<Done, Error>>, Failed> {
+    ) -> Result<Vec<Outcome>, Failed> {
         self.open()?;
+        // What these change is not all counted in rows.
+        if !work.iter().any(|one| matches!(one, Work::Declare(..) | Work::Tend))
+            && let Some(results) = self.try_commit(work, now, effects, Undo::Batch)?
+        {
+            return Ok(results);
+        }
+        *effects = Effects::default();
+        let results = self.try_commit(work, now, effects, Undo::Caller)?;
+        results.ok_or_else(|| rusqlite::Error::InvalidQuery.into())
+    }
+
+    /// Commits the batch; `None` if one caller's part would have to be undone and cannot be, then nothing is done.
+    fn try_commit(
+        &mut self,
+        work: &[Work],
+        now: Timestamp,
+        effects: &mut Effects,
+        undo: Undo,
+    ) -> Result<Option<Vec<Outcome>>, Failed> {
         let Self { connection: Some(connection), backoff, rng, next_expiry, .. } = self else {
             return Err(rusqlite::Error::InvalidQuery.into());
         };
@@ -257,16 +289,25 @@ impl Writer {
         }
         let mut results = Vec::with_capacity(work.len());
         for one in work {
-            results.push(within_savepoint(&mut moment, |moment| match one {
-                Work::Transact(transaction) => records::transact(moment, transaction).map(Done::Committed),
-                Work::Command(command) => job_moves::perform(moment, command).map(Done::Jobs),
-                Work::Declare(namespace, declaration) => {
-                    declared::declare(moment.connection, namespace, declaration, Making::Online)
-                        .map(|()| Done::Declared)
+            let result = match undo {
+                Undo::Caller => within_savepoint(&mut moment, |moment| perform(moment, one))?,
+                Undo::Batch => {
+                    let written = connection.total_changes();
+                    let result = perform(&mut moment, one);
+                    let is_clean = connection.total_changes() == written
+                        && !matches!(result, Err(Error::Storage { .. }));
+                    if result.is_err() && !is_clean {
+                        // A failing disk may have made SQLite undo it already.
+                        if !connection.is_autocommit() {
+                            connection.prepare_cached("ROLLBACK")?.execute(())?;
+                        }
+                        return Ok(None);
+                    }
+                    moment.counts.end_caller(result.is_ok());
+                    result
                 }
-                Work::Probe => schema::write_again(moment.connection).map(|()| Done::Probed),
-                Work::Tend => chores::tend(moment).map(Done::Tended),
-            })?);
+            };
+            results.push(result);
         }
         moment.counts.write(connection)?;
         if effects.leases {
@@ -277,7 +318,7 @@ impl Writer {
         if connection.total_changes() != changes_before {
             figures::FSYNC_SECONDS.with_label_values::<&str>(&[]).observe(started.elapsed().as_secs_f64());
         }
-        Ok(results)
+        Ok(Some(results))
     }
 
     /// Opens the database unless it is open.
@@ -316,6 +357,20 @@ pub(super) fn open_counted(
         Ok(())
     }))?;
     Ok(connection)
+}
+
+/// Does what one caller wants.
+fn perform(moment: &mut Moment<'_>, work: &Work) -> Result<Done, Error> {
+    match work {
+        Work::Transact(transaction) => records::transact(moment, transaction).map(Done::Committed),
+        Work::Command(command) => job_moves::perform(moment, command).map(Done::Jobs),
+        Work::Declare(namespace, declaration) => {
+            declared::declare(moment.connection, namespace, declaration, Making::Online)
+                .map(|()| Done::Declared)
+        }
+        Work::Probe => schema::write_again(moment.connection).map(|()| Done::Probed),
+        Work::Tend => chores::tend(moment).map(Done::Tended),
+    }
 }
 
 /// Does one caller's work in a savepoint: an inner error undoes just that, an outer one the whole batch.

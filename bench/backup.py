@@ -4,7 +4,8 @@
 Both sides take the same rows at the same fixed rate, back up to a folder on the same disk, are killed at the same moment, lose
 their data folder, and are restored. Ours is the whole database role, asked over HTTP; theirs is a bare SQLite connection
 in Python (WAL, synchronous=FULL) with `litestream replicate` beside it, whose CPU and bytes are its own alone: for ours the same run
-without a destination is subtracted. Rounds alternate.
+without a destination is subtracted. Bytes are those given to write(2), whether they reached the disk or not, since Litestream
+does not flush what it stores. Rounds alternate.
 
     bench/backup.py --sixfold target/release/sixfold --litestream LITESTREAM [--rounds 3] [--seconds 10] [--rate 200]
 """
@@ -24,7 +25,7 @@ def usage(pid):
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     io = dict(line.split(": ") for line in pathlib.Path(f"/proc/{pid}/io").read_text().splitlines())
-    return cpu, int(io["write_bytes"])
+    return cpu, int(io["wchar"])
 
 
 class Sixfold:
@@ -173,9 +174,14 @@ def one_round(make, seconds, rate):
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as text:
         side = make(pathlib.Path(text))
         ledger, killed, cpu, written = load(side, seconds, rate)
+        stored = size_of(side.folder / "destination")
         took, found = side.restore()
         lost = [killed - at for number, at in ledger.items() if number not in found]
-        return {"acknowledged": len(ledger), "lost": len(lost), "window_s": max(lost, default=0.0), "cpu_s": cpu, "written_mib": written / 2**20, "restore_s": took}
+        return {"acknowledged": len(ledger), "lost": len(lost), "window_s": max(lost, default=0.0), "cpu_s": cpu, "written_mib": written / 2**20, "stored_mib": stored / 2**20, "restore_s": took}
+
+
+def size_of(folder):
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def big_restore(make, mib):
@@ -186,8 +192,9 @@ def big_restore(make, mib):
             side.write(commit * 500, 500)
         time.sleep(5)
         side.kill()
+        stored, size = size_of(side.folder / "destination"), size_of(side.folder / "data")
         took, found = side.restore()
-        return {"rows": len(found), "restore_s": took}
+        return {"rows": len(found), "data_mib": size / 2**20, "stored_mib": stored / 2**20, "restore_s": took}
 
 
 def main():
@@ -219,15 +226,15 @@ def main():
             print("sixfold without a backup", json.dumps({"cpu_s": round_(cpu), "written_mib": round_(written / 2**20)}), flush=True)
     cpu0, written0 = (statistics.median(column) for column in zip(*bare))
     print("\nmedians of", options.rounds)
-    print("| side | lost of acknowledged | loss window s | CPU s for the backup | MiB written for the backup | restore s |")
-    print("|---|---|---|---|---|---|")
+    print("| side | lost of acknowledged | loss window s | CPU s for the backup | MiB written for the backup | MiB at the destination | restore s |")
+    print("|---|---|---|---|---|---|---|")
     for name, rows in results.items():
         mid = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
         ours = name.startswith("sixfold")
         cpu, written = mid["cpu_s"] - (cpu0 if ours else 0), mid["written_mib"] - (written0 if ours else 0)
-        print(f"| {name} | {mid['lost']:.0f} of {mid['acknowledged']:.0f} | {mid['window_s']:.3f} | {cpu:.2f} | {written:.1f} | {mid['restore_s']:.2f} |")
+        print(f"| {name} | {mid['lost']:.0f} of {mid['acknowledged']:.0f} | {mid['window_s']:.3f} | {cpu:.2f} | {written:.1f} | {mid['stored_mib']:.1f} | {mid['restore_s']:.2f} |")
     print()
-    for name in ["sixfold async", "litestream"]:
+    for name in ["sixfold async", "litestream"] * min(options.rounds, 3):
         print("filled at once:", name, json.dumps({k: round_(v) for k, v in big_restore(sides[name], options.mib).items()}), flush=True)
 
 

@@ -33,7 +33,7 @@ pub(super) fn start(binary: &Path, data: &Path) -> anyhow::Result<House> {
          [services]\nworker = {{ instances = [\"{}\"], internal = true }}\nshop = {{ instances = [\"{}\"], internal = true }}\n\
          [load_balancer]\nlisten = \"{}\"\nbackends = [\"{}\"]\n\
          [api_gateway]\nlisten = [\"{}\"]\ndefault_routes = false\nrate = {{ per_second = 1000000, burst = 1000000 }}\n\
-         [[api_gateway.routes]]\npath = \"/shop/{{*rest}}\"\nservice = \"shop\"\n\
+         [[api_gateway.routes]]\npath = \"/shop/{{*rest}}\"\nservice = \"shop\"\npublic = true\n\
          [database]\nlisten = \"{}\"\n[cache]\nlisten = \"{}\"\nresp_listen = \"{}\"\n[worker]\nlisten = \"{}\"\n\
          [microservice.services.shop.collections.products]\nschema = \"products.json\"\n\
          indexes = [\"price\", \"category,price\"]\n",

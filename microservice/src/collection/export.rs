@@ -61,7 +61,7 @@ pub(super) async fn export(
     let mut places = VecDeque::from(sources.places(collection));
     let shown = Shown::decide(collection, caller.as_ref(), asked.fields)?;
     let find = Find {
-        filter: collection.rules.narrow(caller.as_ref(), grant, asked.filter),
+        filter: collection.rules.narrow(caller.as_ref(), grant, asked.filter)?,
         order: asked.order,
         fields: shown.needed(collection),
         count: asked.count,

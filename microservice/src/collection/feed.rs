@@ -97,10 +97,10 @@ pub(super) async fn follow(collection: &Arc<Collection>, request: Request) -> Re
     };
     let place = Arc::clone(&collection.feeds.places).try_acquire_owned();
     let place = place.map_err(|_| Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER))?;
-    let visible = collection.rules.narrow(caller.as_ref(), grant, None);
+    let visible = collection.rules.narrow(caller.as_ref(), grant, None)?;
     let feed = Feed {
         tells_deletions: visible.is_none(),
-        filter: collection.rules.narrow(caller.as_ref(), grant, asked.filter),
+        filter: collection.rules.narrow(caller.as_ref(), grant, asked.filter)?,
         shown: Shown::decide(collection, caller.as_ref(), asked.fields)?,
         collection: Arc::clone(collection),
         cursor,

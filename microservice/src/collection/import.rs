@@ -29,6 +29,9 @@ use crate::schema::RESERVED;
 /// How many records are committed together.
 const BATCH: usize = 100;
 
+/// After how many bytes of lines a batch ends early; with one more line it is what an import holds in memory.
+const BATCH_BYTES: usize = 4 << 20;
+
 /// Answers POST of NDJSON.
 pub(super) async fn import(collection: &Arc<Collection>, request: Request) -> Result<Response, Problem> {
     let caller = Identity::read(request.headers());
@@ -72,12 +75,13 @@ impl Import {
             return None;
         }
         let mut told = Vec::new();
-        let mut changes = Vec::new();
-        while changes.len() < BATCH {
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        while changes.len() < BATCH && bytes < BATCH_BYTES {
             match self.next_line().await {
                 Ok(Some(line)) if line.trim_ascii().is_empty() => self.line += 1,
                 Ok(Some(line)) => {
                     self.line += 1;
+                    bytes += line.len();
                     match self.prepare(&line) {
                         Ok(change) => changes.push((self.line, change)),
                         Err(problem) => self.refuse(&mut told, self.line, &problem),

@@ -56,7 +56,7 @@ pub(super) async fn list(
     let grant = sources.grant(collection, caller.as_ref(), grant)?;
     let shown = Shown::decide(collection, caller.as_ref(), fields)?;
     // A cursor is bound to what the caller may see, too.
-    let filter = collection.rules.narrow(caller.as_ref(), grant, filter);
+    let filter = collection.rules.narrow(caller.as_ref(), grant, filter)?;
     let walk = Walk { collection, sources, filter: filter.as_ref(), order: &order };
     let key = collection.keys.key().await.map_err(|error| problem_of_read(&error))?;
     let (place, after) = match &cursor {

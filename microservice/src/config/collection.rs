@@ -18,6 +18,9 @@ use crate::schema::Schema;
 /// The largest `max_body`: what the database takes as one record, less room for the fields of the server.
 pub(crate) const MAX_BODY_LIMIT: u64 = DOCUMENT_LIMIT as u64 - (24 << 10);
 
+/// The most jobs of one change: a batch of changes with theirs is one transaction.
+const EFFECT_LIMIT: usize = 8;
+
 /// One collection of records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -185,6 +188,10 @@ impl Collection {
         }
         let effects =
             [("on_create", &self.on_create), ("on_update", &self.on_update), ("on_delete", &self.on_delete)];
+        if let Some((event, _)) = effects.iter().find(|(_, jobs)| jobs.len() > EFFECT_LIMIT) {
+            let message = format!("at most {EFFECT_LIMIT} jobs");
+            return Err(ConfigError::inconsistent(format!("{key}.{event}"), message));
+        }
         for (event, enqueue) in
             effects.iter().flat_map(|(event, jobs)| jobs.iter().map(move |job| (event, job)))
         {

@@ -260,6 +260,9 @@ mod tests {
             let text = fault(&|products| products.on_create = enqueue(queue, kind)).unwrap_err();
             assert!(text.contains("products.on_create: ") && text.contains(named), "{text}");
         }
+        let text =
+            fault(&|products| products.on_update = vec![enqueue("q", "report").remove(0); 9]).unwrap_err();
+        assert!(text.contains("products.on_update: at most 8"), "{text}");
         let mut config = Config::default();
         let catalog = config.services.get_mut("catalog").unwrap();
         catalog.collections.insert("x".repeat(NAME_LIMIT + 1), Collection::default());

@@ -68,7 +68,7 @@ async fn library(engine: Engine) -> House {
             "sensitive": ["card"],
             "soft_delete": true,
             "history": 5,
-            "rules": { "deleted": ["public"] },
+            "rules": { "deleted": ["public"], "rows": "or=(public.is.null,public.is.not_null)" },
         },
         "notes": { "scan": true, "history": 3 },
     } });

@@ -12,6 +12,9 @@ pub(crate) async fn a_question_that_makes_no_sense_is_refused(engine: Engine) {
     let deep = format!("{groups})");
     let many = format!("due=in.({})", vec!["1"; 70].join(","));
     let long = format!("title=eq.{}", "x".repeat(1100));
+    // What a rule adds is too much: it is the question that is refused.
+    let almost_deep = format!("or=({})", nested(7, "and(", "due.eq.1", ")"));
+    let almost_many = format!("or=({})", vec!["due.eq.1"; 63].join(","));
     let conditions = vec!["due=eq.1"; 60].join("&");
     let fields = format!("fields={}", vec!["a"; 70].join(","));
     let queries = [
@@ -90,6 +93,8 @@ pub(crate) async fn a_question_that_makes_no_sense_is_refused(engine: Engine) {
         &many,
         &long,
         &conditions,
+        &almost_deep,
+        &almost_many,
         &fields,
     ];
     for query in queries {

@@ -4,12 +4,15 @@
 //! whoever the gateway lets pass may. `rows` is a filter on top, in which `$subject` stands for the caller's name and
 //! `$claims.NAME` for another claim of its token: to a caller, records outside it do not exist. A caller is who a gateway says it is (`process::Identity`).
 
+mod placeholders;
+
 use database::Record;
 use database::find::{Comparison, Field, Filter};
 use process::problem::kinds;
 use process::{Identity, Problem};
 use serde_json::Value;
 
+use self::placeholders::{EVERYTHING, NOTHING, find_fault, for_caller};
 use crate::config;
 use crate::query::Reader;
 use crate::schema::Schema;
@@ -19,12 +22,6 @@ const PUBLIC: &str = "public";
 
 /// What it says of whom a record belongs to.
 const OWNER: &str = "owner";
-
-/// What stands for the caller's name in `rows`.
-const SUBJECT: &str = "$subject";
-
-/// What stands for a claim of the caller's token, before the claim's name.
-const CLAIMS: &str = "$claims.";
 
 /// The rules of one collection, ready to decide.
 #[derive(Debug, Default)]
@@ -102,6 +99,9 @@ impl Rules {
         if let Some(fault) = rows.as_ref().and_then(find_fault) {
             return Err(("rules.rows", fault));
         }
+        // A caller's question and the owner's condition must find room beside them.
+        let beside = Filter::And(rows.iter().cloned().chain([EVERYTHING, EVERYTHING]).collect());
+        beside.check().map_err(|error| ("rules.rows", error.to_string()))?;
         Ok(Self { settings: rules.clone(), owner, owner_claim, rows })
     }
 
@@ -189,21 +189,26 @@ impl Rules {
         }
     }
 
-    /// Narrows what a caller asks for to what it may see.
+    /// Narrows what a caller asks for to what it may see; refused when the two together are more than the database takes.
     pub(crate) fn narrow(
         &self,
         caller: Option<&Identity>,
         grant: Grant,
         asked: Option<Filter>,
-    ) -> Option<Filter> {
+    ) -> Result<Option<Filter>, Problem> {
         // Who can own nothing sees nothing of its own.
         let own = || self.owner_is(caller).unwrap_or(NOTHING);
         let own = (grant == Grant::Own).then(own);
         let mut all: Vec<Filter> = [asked, self.rows_of(caller), own].into_iter().flatten().collect();
-        match all.len() {
+        let narrowed = match all.len() {
             0 | 1 => all.pop(),
             _ => Some(Filter::And(all)),
-        }
+        };
+        narrowed.as_ref().map_or(Ok(()), Filter::check).map_err(|error| {
+            let detail = format!("{error}, with the conditions on what you may see");
+            Problem::new(kinds::MALFORMED_REQUEST).detail(detail)
+        })?;
+        Ok(narrowed)
     }
 
     fn owner_is(&self, caller: Option<&Identity>) -> Option<Filter> {
@@ -216,61 +221,6 @@ impl Rules {
         let all = &self.settings.all_rows;
         let sees_all = caller.is_some_and(|caller| caller.roles.iter().any(|role| all.contains(role)));
         (!sees_all).then(|| for_caller(rows, caller, true))
-    }
-}
-
-/// No record.
-const NOTHING: Filter = Filter::Or(Vec::new());
-
-/// Every record.
-const EVERYTHING: Filter = Filter::And(Vec::new());
-
-/// Puts a caller in the place of `$subject`, and its claims in theirs. A condition about what is not known of the caller
-/// lets no record through, also where it is negated: `counts` is false within a negation.
-fn for_caller(filter: &Filter, caller: Option<&Identity>, counts: bool) -> Filter {
-    let each = |parts: &[Filter]| parts.iter().map(|part| for_caller(part, caller, counts)).collect();
-    match filter {
-        Filter::And(parts) => Filter::And(each(parts)),
-        Filter::Or(parts) => Filter::Or(each(parts)),
-        Filter::Not(part) => Filter::Not(Box::new(for_caller(part, caller, !counts))),
-        Filter::Compare { field, comparison, value: Value::String(text) } if text.starts_with('$') => {
-            match known_of(caller, text) {
-                Some(value) => Filter::Compare { field: field.clone(), comparison: *comparison, value },
-                None if counts => NOTHING,
-                None => EVERYTHING,
-            }
-        }
-        other => other.clone(),
-    }
-}
-
-/// Gives what stands in the place of a text that begins with `$`.
-fn known_of(caller: Option<&Identity>, text: &str) -> Option<Value> {
-    let caller = caller?;
-    match text.strip_prefix(CLAIMS) {
-        Some(claim) => caller.claims.get(claim).cloned(),
-        None => Some(Value::from(caller.subject.as_str())),
-    }
-}
-
-/// Finds what in `rows` stands for nothing, or where it cannot stand.
-fn find_fault(filter: &Filter) -> Option<String> {
-    let is_known =
-        |text: &str| text == SUBJECT || text.strip_prefix(CLAIMS).is_some_and(|claim| !claim.is_empty());
-    match filter {
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().find_map(find_fault),
-        Filter::Not(part) => find_fault(part),
-        Filter::Compare { value: Value::String(text), .. } if text.starts_with('$') && !is_known(text) => {
-            Some(format!("`{text}` stands for nothing; there are {SUBJECT} and {CLAIMS}NAME"))
-        }
-        Filter::In { values, .. } => {
-            let text = values.iter().filter_map(Value::as_str).find(|text| text.starts_with('$'))?;
-            Some(format!("`{text}` stands for one value: compare with it, by `eq` for one"))
-        }
-        Filter::Like { pattern, .. } if is_known(pattern) => {
-            Some(format!("`{pattern}` stands for a value, and `like` takes a form"))
-        }
-        _ => None,
     }
 }
 
@@ -290,125 +240,4 @@ fn grant(rule: Option<&[String]>, caller: Option<&Identity>) -> Result<Grant, Pr
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use serde_json::json;
-
-    use super::*;
-
-    fn person(name: &str, roles: &[&str]) -> Identity {
-        let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-        Identity { subject: name.into(), roles, claims: BTreeMap::new() }
-    }
-
-    fn rule(roles: &[&str]) -> Option<Vec<String>> {
-        Some(roles.iter().map(|role| (*role).to_owned()).collect())
-    }
-
-    fn record(data: Value) -> Record {
-        let Value::Object(data) = data else { panic!("an object") };
-        let at = jiff::Timestamp::UNIX_EPOCH;
-        Record { collection: "c".into(), id: "r".into(), version: 1, created_at: at, updated_at: at, data }
-    }
-
-    fn rules(change: impl FnOnce(&mut config::Collection)) -> Rules {
-        let mut settings = config::Collection::default();
-        change(&mut settings);
-        Rules::read(&settings, &Schema::load(&settings).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_rule_is_for_roles_for_owners_or_for_everybody() {
-        let (ada, admin) = (person("ada", &["user"]), person("root", &["user", "admin"]));
-        let status = |rule: Option<Vec<String>>, caller| {
-            grant(rule.as_deref(), caller).map_err(|problem| problem.status().as_u16())
-        };
-        assert_eq!(status(None, None), Ok(Grant::All));
-        assert_eq!(status(rule(&["public"]), None), Ok(Grant::All));
-        assert_eq!(status(rule(&["admin", "owner"]), Some(&admin)), Ok(Grant::All));
-        assert_eq!(status(rule(&["admin", "owner"]), Some(&ada)), Ok(Grant::Own));
-        assert_eq!(status(rule(&["admin"]), Some(&ada)), Err(403));
-        assert_eq!(status(rule(&["owner"]), None), Err(401));
-        assert_eq!(status(rule(&[]), Some(&admin)), Err(403), "nobody");
-    }
-
-    #[test]
-    fn rows_narrow_what_a_caller_sees() {
-        let rules = rules(|settings| {
-            settings.rules.rows = Some("or=(public.is.true,by.eq.$subject)".into());
-            settings.rules.all_rows = vec!["admin".into()];
-        });
-        let (ada, admin) = (person("ada", &[]), person("root", &["admin"]));
-        let (hers, shown, other) = (
-            record(json!({"by": "ada"})),
-            record(json!({"public": true})),
-            record(json!({"by": "$subject"})),
-        );
-        let sees =
-            |caller: Option<&Identity>| [&hers, &shown, &other].map(|record| rules.sees(caller, record));
-        assert_eq!(sees(Some(&ada)), [true, true, false]);
-        assert_eq!(sees(None), [false, true, false]);
-        assert_eq!(sees(Some(&admin)), [true, true, true]);
-        assert_eq!(rules.narrow(Some(&admin), Grant::All, None), None);
-        assert!(rules.narrow(None, Grant::All, None).unwrap().matches(&shown));
-    }
-
-    #[test]
-    fn claims_narrow_what_a_caller_sees_and_without_them_it_sees_nothing() {
-        let of = |tenant: Option<Value>| {
-            let mut person = person("ada", &[]);
-            person.claims.extend(tenant.map(|tenant| ("tenant".to_owned(), tenant)));
-            person
-        };
-        let (acme, other) = (record(json!({"tenant": "acme"})), record(json!({"tenant": "$claims.tenant"})));
-        for (rows, expected) in [
-            ("tenant=eq.$claims.tenant", [true, false]),
-            ("tenant=not.eq.$claims.tenant", [false, true]),
-            ("not.or=(tenant.eq.$claims.tenant)", [false, true]),
-            ("tenant=neq.$claims.tenant", [false, true]),
-        ] {
-            let rules = rules(|settings| settings.rules.rows = Some(rows.into()));
-            let sees = |caller: Option<&Identity>| [&acme, &other].map(|record| rules.sees(caller, record));
-            assert_eq!(sees(Some(&of(Some(json!("acme"))))), expected, "{rows}");
-            assert_eq!(sees(Some(&of(None))), [false, false], "{rows}");
-            assert_eq!(sees(None), [false, false], "{rows}");
-        }
-        let rules = rules(|settings| {
-            (settings.owner, settings.owner_claim) = (Some("tenant".into()), Some("tenant".into()));
-            settings.rules.list = rule(&["owner"]);
-        });
-        assert!(rules.owns(Some(&of(Some(json!("acme")))), &acme));
-        assert!(!rules.owns(Some(&of(None)), &acme) && !rules.owns(Some(&of(Some(json!("x")))), &acme));
-        let narrowed = rules.narrow(Some(&of(None)), Grant::Own, None).unwrap();
-        assert!(!narrowed.matches(&acme) && !narrowed.matches(&record(json!({}))));
-        assert_eq!(rules.grant_create(Some(&of(None))).unwrap_err().status(), 403);
-        assert_eq!(rules.owner_name(Some(&of(Some(json!("acme"))))), Some(json!("acme")));
-    }
-
-    #[test]
-    fn an_owner_has_its_own_records_and_nobody_has_those_of_nobody() {
-        let rules = rules(|settings| settings.owner = Some("by".into()));
-        let ada = person("ada", &[]);
-        assert!(rules.owns(Some(&ada), &record(json!({"by": "ada"}))));
-        for data in [json!({"by": "bob"}), json!({}), json!({"by": ["ada"]})] {
-            assert!(!rules.owns(Some(&ada), &record(data.clone())) && !rules.owns(None, &record(data)));
-        }
-    }
-
-    #[test]
-    fn rules_that_cannot_hold_are_named() {
-        let refuse = |change: &dyn Fn(&mut config::Collection)| {
-            let mut settings = config::Collection::default();
-            change(&mut settings);
-            Rules::read(&settings, &Schema::load(&settings).unwrap()).unwrap_err().0
-        };
-        assert_eq!(refuse(&|settings| settings.rules.list = rule(&["owner"])), "rules");
-        assert_eq!(refuse(&|settings| settings.owner = Some("a.b".into())), "owner");
-        assert_eq!(refuse(&|settings| settings.rules.rows = Some("a=1".into())), "rules.rows");
-        for rows in ["limit=1", "a=eq.$tenant", "a=eq.$claims.", "a=in.($subject,b)", "a=like.$subject"] {
-            assert_eq!(refuse(&|settings| settings.rules.rows = Some(rows.into())), "rules.rows", "{rows}");
-        }
-        assert_eq!(refuse(&|settings| settings.owner_claim = Some("tenant".into())), "owner_claim");
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use process::ConfigError;
 use serde::{Deserialize, Serialize};
 
-use crate::{Url, backup};
+use crate::{Retention, Url, backup};
 
 /// The section `[database]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,8 @@ pub struct Config {
     /// The longest pause between two attempts of a job.
     #[serde(with = "process::duration")]
     pub backoff_limit: Duration,
+    /// The section `[database.retention]`.
+    pub retention: Retention,
     /// The section `[database.backup]`.
     pub backup: backup::Config,
 }
@@ -58,6 +60,7 @@ impl Default for Config {
             checkpoint: 32 << 20,
             backoff_base: Duration::from_secs(1),
             backoff_limit: Duration::from_secs(15 * 60),
+            retention: Retention::default(),
             backup: backup::Config::default(),
         }
     }
@@ -102,6 +105,7 @@ impl Config {
         if self.backoff_base > self.backoff_limit {
             return Err(fault("backoff_base", "it must not be longer than backoff_limit"));
         }
+        self.retention.validate()?;
         if self.url.is_postgres() {
             self.backup.validate_postgres()?;
         }

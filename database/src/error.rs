@@ -45,6 +45,12 @@ pub enum Error {
         /// The fields of the unique index.
         fields: Vec<String>,
     },
+    /// Changes after the asked place are not kept any more: list what there is, then follow from `from`.
+    #[error("changes were removed, or a backup restored, since: list again, then follow from {from}")]
+    ChangesGone {
+        /// After which sequence one may follow, once what was there then is known.
+        from: u64,
+    },
     /// The question would have to look at every record: declare an index, or ask otherwise.
     #[error("`{field}`: {reason}")]
     NotIndexed {
@@ -103,6 +109,7 @@ impl Error {
             | Self::KeyReused
             | Self::NotUnique { .. }
             | Self::NotIndexed { .. }
+            | Self::ChangesGone { .. }
             | Self::WrongState { .. } => "the database refuses the request",
             Self::Storage { .. } => "the database failed",
         }

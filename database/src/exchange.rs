@@ -70,6 +70,7 @@ fn document_of(error: &Error) -> Response {
         Error::KeyReused => kinds::KEY_REUSED,
         Error::NotUnique { .. } => kinds::NOT_UNIQUE,
         Error::NotIndexed { .. } => kinds::NOT_INDEXED,
+        Error::ChangesGone { .. } => kinds::CHANGES_GONE,
         Error::Invalid { .. } => kinds::INVALID_BODY,
         Error::Forbidden => kinds::FORBIDDEN,
         Error::Overloaded => kinds::OVERLOADED,

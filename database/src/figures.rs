@@ -34,6 +34,11 @@ pub(crate) static FAILED_COMMITS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     metrics::counter("sixfold_database_failed_commits_total", "Batches that the storage did not take.", &[])
 });
 
+/// Rows that were removed because they were too old or too many.
+pub(crate) static TRIMMED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::counter("sixfold_database_trimmed_total", "Changes and ended jobs that were removed.", &["what"])
+});
+
 static WRITABLE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     metrics::gauge("sixfold_database_writable", "1 while the last write to the storage succeeded.", &[])
 });

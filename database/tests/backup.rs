@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use database::backup::{self, BackupError};
 use database::{
-    Committed, Config, Database, Engine, JobCommand, NewJob, OpenError, Operation, Outcome, Precondition,
-    Query, Record, Transaction,
+    Committed, Config, Database, Engine, Error, JobCommand, NewJob, OpenError, Operation, Outcome,
+    Precondition, Query, Record, Transaction,
 };
 use process::{ClusterToken, Secret, Shutdown};
 use serde_json::{Map, json};
@@ -42,6 +42,15 @@ async fn get(database: &Database, id: &str) -> Option<Record> {
     database.query("shop", &query).await.unwrap().records.pop()
 }
 
+/// Whoever followed changes that a restore took back is told to list again.
+async fn check_followers(database: &Database, lost: Option<u64>) {
+    let Some(lost) = lost else { return };
+    let changes = database.changes(Some("shop"), lost, 10, Duration::ZERO).await;
+    let latest = database.query("shop", &Query::Latest).await.unwrap().sequence.unwrap();
+    assert_eq!(changes, Err(Error::ChangesGone { from: latest }));
+    assert_eq!(database.changes(Some("shop"), latest, 10, Duration::ZERO).await, Ok(vec![]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_database_holds_what_was_backed_up_and_repeats_no_version() {
     let (data, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -61,6 +70,7 @@ async fn a_restored_database_holds_what_was_backed_up_and_repeats_no_version() {
         let database = open(data.path());
         assert_eq!(get(&database, "a").await.unwrap().data["number"], 1);
         assert_eq!(get(&database, "late").await, None, "round {round}");
+        check_followers(&database, versions.last().copied()).await;
         versions.push(put(&database, "late", 2).await.version);
         tokens.push(database.command(&claim).await.unwrap()[0].lease_token);
         close(database);

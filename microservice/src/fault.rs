@@ -28,6 +28,7 @@ pub(crate) fn problem_of(error: &Error) -> Problem {
         Error::NotIndexed { field, reason } => {
             Problem::new(kinds::NOT_INDEXED).detail(format!("`{field}`: {reason}"))
         }
+        Error::ChangesGone { .. } => Problem::new(kinds::CHANGES_GONE),
         Error::Overloaded => Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER),
         // Logged once by the health check or by the database, instead of here for each request.
         Error::Unavailable { reason } => {

@@ -2,7 +2,8 @@
 //!
 //! A worker, another instance or an operator writes records without passing through this process. Each
 //! instance follows its namespace's changes from a cursor kept in the database, in the collection
-//! [`CURSORS`], and invalidates what they name. Replaying a change twice only costs a miss.
+//! [`CURSORS`], and invalidates what they name. Replaying a change twice only costs a miss. When the log does not go
+//! back to the cursor, what changed is not known: then nothing cached is believed until it has expired ([`Doubt`]).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,8 @@ use cache::Cache;
 use database::{Change, Database, Error, Operation, Precondition, Query, Transaction};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
+
+use crate::doubt::Doubt;
 
 /// The collection of a namespace that holds its cursors; no declared collection begins with `_`.
 const CURSORS: &str = "_cursors";
@@ -37,6 +40,9 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long to pause when the database does not answer.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How much longer a cached record may live than its collection says: the cache's jitter, and the fill's own way.
+const EXTRA_LIFE: Duration = Duration::from_secs(3);
 
 /// How many own writes are remembered; far more than are under way between commit and invalidation.
 const REMEMBERED: usize = 4096;
@@ -68,6 +74,10 @@ pub(crate) struct Follower {
     pub(crate) namespace: String,
     /// The collections that are cached.
     pub(crate) collections: BTreeSet<String>,
+    /// How long one of their records is cached at most.
+    pub(crate) longest_ttl: Duration,
+    /// Whether the cache is not to be believed.
+    pub(crate) doubt: Arc<Doubt>,
     /// Where the changes are.
     pub(crate) database: Database,
     /// What is invalidated.
@@ -92,6 +102,17 @@ impl Follower {
         loop {
             let asked = Instant::now();
             match self.database.changes(Some(&self.namespace), cursor, BATCH, WAIT).await {
+                Err(Error::ChangesGone { from }) => {
+                    tracing::warn!(
+                        namespace = self.namespace,
+                        "changes are gone that were not followed: the cache is not believed until it has expired"
+                    );
+                    self.doubt.rise(self.longest_ttl + self.longest_ttl / 8 + EXTRA_LIFE);
+                    cursor = from;
+                    if let Err(error) = self.save_cursor(cursor).await {
+                        tracing::debug!(%error, "the cursor is not saved; a restart doubts again");
+                    }
+                }
                 Err(error) => self.pause(&error).await,
                 Ok(changes) if changes.is_empty() => {
                     if asked.elapsed() < WAIT / 2 {

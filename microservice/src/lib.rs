@@ -15,6 +15,7 @@ mod condition;
 mod config;
 mod cursor;
 mod declare;
+mod doubt;
 mod fault;
 mod follower;
 mod json_patch;

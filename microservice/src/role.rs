@@ -25,6 +25,7 @@ use crate::collection::{self, Collection, batch};
 use crate::config::{Config, Service};
 use crate::cursor::Keys;
 use crate::declare;
+use crate::doubt::Doubt;
 use crate::follower::{Follower, OwnWrites};
 use crate::openapi;
 use crate::purge::Purge;
@@ -62,7 +63,7 @@ pub fn bind(
     let Some(address) = listen.or_else(|| service.listen_address(name, services)) else {
         return Err(RoleError::start(role, format!("neither it nor [services.{name}] has an address")));
     };
-    let own_writes = Arc::new(OwnWrites::default());
+    let known = Known::default();
     let (end_feeds, ending) = watch::channel(false);
     let accounts = service.accounts.then(|| {
         Arc::new(accounts::Accounts::new(name, config.accounts.clone(), database.clone(), token.clone()))
@@ -82,16 +83,23 @@ pub fn bind(
     let purge = Purge::new(name, service, database.clone());
     let resources = match &accounts {
         Some(accounts) => accounts::routes(Arc::clone(accounts)),
-        None => collection_routes(name, service, &database, &cache, &own_writes, Feeds::new(ending), keys)
+        None => collection_routes(name, service, &database, &cache, &known, Feeds::new(ending), keys)
             .map_err(|reason| RoleError::start(&role, reason))?,
     };
     let declarations = declare::declarations(service).map_err(|reason| RoleError::start(&role, reason))?;
     let follower = Follower {
         namespace: name.to_owned(),
         collections: cached_collections(service),
+        longest_ttl: service
+            .collections
+            .values()
+            .map(|settings| settings.cache_ttl)
+            .max()
+            .unwrap_or_default(),
+        doubt: known.doubt,
         database: database.clone(),
         cache,
-        own_writes,
+        own_writes: known.own_writes,
     };
     let listener = listen::bind_internal(&role, address, token)?;
     let address = listener.local_addr().map_err(|error| RoleError::start(&role, error))?;
@@ -149,12 +157,19 @@ fn router(resources: Router, health: &Health, token: &ClusterToken) -> Router {
         .layer(middleware::from_fn_with_state(ROLE, observe))
 }
 
+/// What a service's reads, writes and follower know together of what is cached.
+#[derive(Default)]
+struct Known {
+    own_writes: Arc<OwnWrites>,
+    doubt: Arc<Doubt>,
+}
+
 fn collection_routes(
     namespace: &str,
     service: &Service,
     database: &Database,
     cache: &Cache,
-    own_writes: &Arc<OwnWrites>,
+    known: &Known,
     feeds: Feeds,
     sealing: Option<Arc<sensitive::Keys>>,
 ) -> Result<Router, String> {
@@ -184,7 +199,8 @@ fn collection_routes(
             in_flight: Arc::clone(&in_flight),
             keys: Arc::clone(&keys),
             cache: cache.clone(),
-            own_writes: Arc::clone(own_writes),
+            own_writes: Arc::clone(&known.own_writes),
+            doubt: Arc::clone(&known.doubt),
         };
         schemas.insert(collection.path.clone(), json!({ "schema": collection.schema.of_requests() }));
         let collection = Arc::new(collection);

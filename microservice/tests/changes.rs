@@ -19,6 +19,7 @@ on_both_engines! {
     every_change_is_told_with_the_record_and_can_be_gone_on_from
     one_of_ten_followers_stalls_and_resumes_without_gap_or_repeat
     a_filter_tells_only_what_it_names_and_a_stop_ends_the_stream
+    who_comes_from_before_what_is_kept_is_told_to_list_again
 }
 
 const PRODUCTS: &str = "/catalog/products";
@@ -169,4 +170,31 @@ async fn a_filter_tells_only_what_it_names_and_a_stop_ends_the_stream(engine: En
     }
     let end = tokio::join!(house.stop(), follower.next()).1;
     assert_eq!(end, None);
+}
+
+async fn who_comes_from_before_what_is_kept_is_told_to_list_again(engine: Engine) {
+    let mut house = House::without_database(engine, |_| {});
+    house.keep_few_changes();
+    house.start_database().await;
+    house.start_service("catalog").await;
+    write(&house, "a", 1).await;
+    let seen = house.database().changes(Some("catalog"), 0, 1, PATIENCE).await.unwrap()[0].sequence;
+    write(&house, "b", 1100).await;
+    let from = loop {
+        match house.database().changes(Some("catalog"), seen, 1, Duration::ZERO).await {
+            Err(database::Error::ChangesGone { from }) => break from,
+            Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    for (query, last) in [("", Some(seen)), ("?after=0", None)] {
+        let mut follower = Follower::start(house.address("catalog"), query, last).await;
+        let told = follower.next().await.unwrap();
+        assert_eq!((told.kind.as_str(), &told.data), ("reset", &json!({})));
+        assert!(told.id >= from, "{} before {from}", told.id);
+        let made = house.post("catalog", PRODUCTS, &json!({"name": "Lamp", "price": 1})).await;
+        let next = follower.next().await.unwrap();
+        assert_eq!((next.kind.as_str(), &next.data["record"]), ("create", &made.json()));
+    }
+    house.stop().await;
 }

@@ -5,6 +5,8 @@
 #[macro_use]
 mod house;
 
+use std::time::Duration;
+
 use database::job::JobFilter;
 use database::{Operation, Precondition, Transaction};
 use house::{Answer, Engine, House};
@@ -21,6 +23,7 @@ on_both_engines! {
     a_listing_is_walked_page_by_page
     what_is_wrong_with_a_request_is_said
     an_order_and_the_job_that_confirms_it_come_together
+    who_missed_changes_does_not_believe_the_cache
     what_a_worker_writes_leaves_the_cache_and_survives_a_client_s_change
     a_collection_may_demand_the_version_and_go_without_a_cache
     the_schemas_are_published_for_the_gateways
@@ -381,5 +384,34 @@ async fn with_a_cluster_token_only_health_answers_without_it(engine: Engine) {
         let read = house.send("catalog", Method::GET, &path, &with[1..], "").await;
         assert_eq!(read.field("cache-status"), expected);
     }
+    house.stop().await;
+}
+
+async fn who_missed_changes_does_not_believe_the_cache(engine: Engine) {
+    let mut house = House::without_database(engine, |_| {});
+    house.keep_few_changes();
+    house.start_database().await;
+    house.start_service("catalog").await;
+    let path = create_lamp(&house).await.field("location").to_owned();
+    let cached = |answer: &Answer| answer.field("cache-status").ends_with("; hit");
+    house.get_until("catalog", &path, cached).await;
+    for batch in 0..3 {
+        let put = |number| Operation::Put {
+            collection: "others".into(),
+            id: format!("{batch} {number}"),
+            data: Map::new(),
+            precondition: Precondition::None,
+        };
+        let operations = (0..500).map(put).collect();
+        let transaction = Transaction { namespace: "catalog".into(), operations };
+        house.database().transact(&transaction).await.unwrap();
+    }
+    while house.database().changes(Some("catalog"), 0, 1, Duration::ZERO).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // An instance that comes late: nobody tells it what changed before.
+    house.start_service("catalog").await;
+    let doubted = |answer: &Answer| answer.field("cache-status") == "sixfold; fwd=bypass";
+    house.get_until("catalog", &path, doubted).await;
     house.stop().await;
 }

@@ -54,6 +54,7 @@ pub mod kinds {
         STALE_CURSOR = "stale-cursor", 409, "The cursor is not of this question, or not any more";
         KEY_IN_USE = "key-in-use", 409, "A request with this idempotency key is under way";
         LEASE_LOST = "lease-lost", 409, "The lease belongs to somebody else now";
+        CHANGES_GONE = "changes-gone", 410, "Changes are not kept that long: list again";
         PRECONDITION_FAILED = "precondition-failed", 412, "The record has changed since it was read";
         BODY_TOO_LARGE = "body-too-large", 413, "The body is too large";
         TARGET_TOO_LONG = "target-too-long", 414, "The request's target is too long";

@@ -66,6 +66,15 @@ fn begin_anew(file: &Path, now: Timestamp) -> rusqlite::Result<()> {
     )?;
     connection.execute("UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'changes'", [from])?;
     connection.execute("UPDATE jobs SET lease_token = max(lease_token, ?1)", [from])?;
+    // Followers may have seen changes that are lost: all of them are to list again. A backup of an earlier release has no
+    // place for that.
+    if connection.table_exists(None, "trimmed")? {
+        connection.execute(
+            "INSERT INTO trimmed (namespace, sequence) SELECT '', seq FROM sqlite_sequence WHERE name = 'changes' \
+             ON CONFLICT (namespace) DO UPDATE SET sequence = excluded.sequence",
+            (),
+        )?;
+    }
     connection.close().map_err(|(_, error)| error)
 }
 

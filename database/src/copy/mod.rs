@@ -116,8 +116,19 @@ impl Item {
 pub(crate) enum Part {
     /// Some items.
     Items(Vec<Item>),
-    /// All were sent; this is the last sequence, and what collections declare in their namespaces.
-    End { sequence: u64, declarations: Vec<(String, Declaration)> },
+    /// All were sent.
+    End(End),
+}
+
+/// What is sent after all items.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// The last sequence.
+    pub(crate) sequence: u64,
+    /// What collections declare in their namespaces.
+    pub(crate) declarations: Vec<(String, Declaration)>,
+    /// Up to which sequence changes are gone, as every engine keeps it.
+    pub(crate) trimmed: Vec<(String, u64)>,
 }
 
 /// The source's end of the way to the destination.

@@ -2,7 +2,8 @@
 //!
 //! Each follower has a loop of its own, which looks into the change log only when the client has taken what came
 //! before. So one that stalls holds one batch and nobody up, and goes on where it was: in the log, by
-//! `Last-Event-ID`. An event's id is the sequence of its change.
+//! `Last-Event-ID`. An event's id is the sequence of its change. Where the log does not go back that far, one event
+//! `reset` says to list again, and has the id from which the changes then go on.
 //!
 //! An event carries the record as it is now, which may be later than its change. With a filter, and for callers
 //! who do not see every record, only changes of records that match now are told; deletions are told unless the
@@ -190,6 +191,10 @@ impl Feed {
                     self.cursor = changes.last().map_or(self.cursor, |change| change.sequence);
                 }
                 made
+            }
+            Err(Error::ChangesGone { from }) => {
+                self.cursor = from;
+                Ok(VecDeque::from([Bytes::from(format!("id: {from}\nevent: reset\ndata: {{}}\n\n"))]))
             }
             Err(error) => Err(error),
         };

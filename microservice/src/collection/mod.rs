@@ -41,6 +41,7 @@ pub(crate) use self::export::NDJSON;
 use crate::body;
 use crate::config;
 use crate::cursor::Keys;
+use crate::doubt::Doubt;
 use crate::follower::OwnWrites;
 use crate::rules::Rules;
 use crate::schema::Schema;
@@ -92,6 +93,8 @@ pub(crate) struct Collection {
     pub(crate) cache: Cache,
     /// The writes of this instance, which it invalidated itself.
     pub(crate) own_writes: Arc<OwnWrites>,
+    /// Whether the cache is not to be believed.
+    pub(crate) doubt: Arc<Doubt>,
 }
 
 impl Collection {

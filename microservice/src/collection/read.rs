@@ -167,7 +167,7 @@ async fn find(collection: &Collection, id: &str) -> Result<(Prepared, CacheUse),
         collection.sensitive.strip(&mut record.data);
         Ok::<_, Problem>(Prepared::new(&record))
     };
-    if ttl.is_zero() {
+    if ttl.is_zero() || collection.doubt.is_there() {
         return Ok((load().await?, CacheUse::Bypass));
     }
     let prepare = async || Ok(load().await?.to_cached());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cache::Cache;
-use database::{Database, Url};
+use database::{Database, Retention, Url};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use microservice::{Config, FirstAdmin};
 use process::listen::Reserved;
@@ -143,6 +143,12 @@ impl House {
         house.cache.timeout = Duration::from_millis(500);
         house.run(cache);
         house
+    }
+
+    /// Has the database keep as few changes as it may, from its start on.
+    pub(crate) fn keep_few_changes(&mut self) {
+        let every = Duration::from_millis(50);
+        self.database.retention = Retention { most_changes: 1000, every, ..Retention::default() };
     }
 
     pub(crate) async fn start_database(&mut self) {

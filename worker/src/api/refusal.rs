@@ -22,6 +22,7 @@ pub(super) fn refuse(error: Error) -> Problem {
             Problem::new(kinds::CONFLICT)
         }
         Error::NotIndexed { .. } => Problem::new(kinds::INVALID_BODY),
+        Error::ChangesGone { .. } => Problem::new(kinds::CHANGES_GONE),
         Error::Invalid { reason } => Problem::new(kinds::INVALID_BODY).detail(reason),
         Error::Overloaded => Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER),
         Error::Unavailable { .. } => {

@@ -26,6 +26,7 @@ mod signal;
 mod start;
 mod tls;
 pub(crate) mod transfer;
+mod trim;
 mod versions;
 mod wanted;
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use system_tests::postgres::Scratch;
 
 use super::session::{Server, Session};
-use super::{columns, find, jobs, readers, records, sample, versions};
+use super::{columns, find, jobs, readers, records, sample, trim, versions};
 use crate::find::plan::plan;
 use crate::find::segment::segments;
 use crate::find::{Column, Comparison, Declaration, Field, Filter, Find, Index, Kind, Order};
@@ -58,6 +58,9 @@ async fn no_hot_statement_scans() {
         (readers::CHANGES, "changes_pkey"),
         (readers::CHANGES_OF_NAMESPACE, "changes_by_namespace"),
         (readers::LATEST, "changes_by_namespace"),
+        (trim::TRIM_CHANGES, "changes_pkey"),
+        (trim::TRIM_JOBS, "jobs_ended"),
+        (trim::NTH_ENDED, "jobs_ended"),
         (readers::ANSWER, "answers_pkey"),
         (sample::COUNT, "counts_pkey"),
         (sample::INDEXED, "records_sampled"),

@@ -143,8 +143,7 @@ impl Readers {
             }
             Query::Latest => {
                 let rows = self.ask(LATEST, &[&namespace]).await?;
-                let read = |row: &Row| row.try_get(0).map(number).map_err(unreadable);
-                Ok(Page { sequence: rows.first().map(read).transpose()?, ..Page::default() })
+                Ok(Page { sequence: read_latest(&rows)?, ..Page::default() })
             }
             Query::Answer { key } => {
                 let rows = self.ask(ANSWER, &[&namespace, key]).await?;
@@ -227,7 +226,18 @@ impl Readers {
             None => self.ask(CHANGES, &[&after, &limit]).await?,
             Some(namespace) => self.ask(CHANGES_OF_NAMESPACE, &[&after, &limit, &namespace]).await?,
         };
-        rows.iter().map(|row| read_change(row).map_err(unreadable)).collect()
+        let gone: i64 = rows.first().map_or(Ok(0), |row| row.try_get(6)).map_err(unreadable)?;
+        if gone > after {
+            let latest = match namespace {
+                None => None,
+                Some(namespace) => read_latest(&self.ask(LATEST, &[&namespace]).await?)?,
+            };
+            return Err(Error::ChangesGone { from: latest.unwrap_or_else(|| number(gone)) });
+        }
+        // Without a change there is a row of nulls.
+        let is_change =
+            |row: &&Row| row.try_get::<_, Option<i64>>(0).is_ok_and(|sequence| sequence.is_some());
+        rows.iter().filter(is_change).map(|row| read_change(row).map_err(unreadable)).collect()
     }
 
     pub(super) async fn job(&self, id: &str) -> Result<Job, Error> {
@@ -330,6 +340,13 @@ fn read_history(rows: &[Row], collection: &str, limit: usize) -> Result<Page, Er
         page.earlier.push(Earlier { record, until });
     }
     Ok(page)
+}
+
+/// Reads the sequence of a namespace's latest change.
+fn read_latest(rows: &[Row]) -> Result<Option<u64>, Error> {
+    let latest: Option<i64> =
+        rows.first().map(|row| row.try_get(0)).transpose().map_err(unreadable)?.flatten();
+    Ok(latest.map(number))
 }
 
 /// Reads the two columns of a kept answer.

@@ -5,12 +5,13 @@ use super::session::Session;
 use crate::engine::OpenError;
 
 /// The steps in order; a released one is never changed, only followed by another.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_collections.sql"),
     include_str!("migrations/0003_answers.sql"),
     include_str!("migrations/0004_versions.sql"),
     include_str!("migrations/0005_counts.sql"),
+    include_str!("migrations/0006_retention.sql"),
 ];
 
 /// The version of the schema this program reads and writes.

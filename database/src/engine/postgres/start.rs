@@ -19,11 +19,12 @@ use super::records::{self, Records};
 use super::schema;
 use super::session::{self, Server};
 use super::signal::{self, Signal};
+use super::trim;
 use crate::engine::OpenError;
 use crate::engine::failures::FailureLog;
 use crate::engine::wakes::Wakes;
 use crate::job::backoff::Backoff;
-use crate::{Committed, Config, Job, JobCommand, Transaction, figures};
+use crate::{Committed, Config, Job, JobCommand, Retention, Transaction, figures};
 
 /// How long a start waits for a server that is not there yet.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -54,6 +55,8 @@ pub(super) struct Running {
     jobs: Lane<Jobs>,
     signal: Arc<Signal>,
     teller: Link,
+    trimmer: Link,
+    retention: Retention,
     server: Server,
     readers: Arc<Readers>,
     stop: CancellationToken,
@@ -101,7 +104,9 @@ pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Run
         failures: FailureLog::default(),
     };
     let teller = Link::new(server.clone(), signal::STATEMENTS);
-    Ok((parts, Running { records, jobs, signal, teller, server, readers, stop }))
+    let trimmer = Link::new(server.clone(), trim::STATEMENTS);
+    let retention = config.retention;
+    Ok((parts, Running { records, jobs, signal, teller, trimmer, retention, server, readers, stop }))
 }
 
 /// Connects; waits a while for a server that is just starting.
@@ -122,7 +127,7 @@ async fn connect(server: &Server) -> Result<session::Session, OpenError> {
 impl Running {
     /// Runs until the lanes end: asked to, or by a fault.
     pub(super) async fn run(self) {
-        let Self { records, jobs, signal, teller, server, readers, stop } = self;
+        let Self { records, jobs, signal, teller, trimmer, retention, server, readers, stop } = self;
         let mut lanes = JoinSet::new();
         lanes.spawn(records.run(stop.clone()));
         lanes.spawn(jobs.run(stop.clone()));
@@ -147,6 +152,7 @@ impl Running {
             () = signal.tell_others(&teller) => {}
             () = signal.listen(&server) => {}
             () = showing => {}
+            () = trim::keep_trimmed(&trimmer, &retention) => {}
         }
     }
 }

@@ -10,21 +10,26 @@ use super::fault::Fault;
 use super::session::{Server, Session};
 use super::{declared, job_rows, readers, schema};
 use crate::backup::postgres::Lsn;
-use crate::copy::{CHUNK, CopyError, Digest, Inbox, Item, Outbox, Part, Summary, nobody_listens};
+use crate::copy::{CHUNK, CopyError, Digest, End, Inbox, Item, Outbox, Part, Summary, nobody_listens};
 use crate::engine::OpenError;
 use crate::engine::numbers::{number, stored};
 use crate::{Declaration, Earlier, Error, Record, time};
 
 const RECORDS: &str = include_str!("sql/copy_records.sql");
 const VERSIONS: &str = include_str!("sql/copy_versions.sql");
-const CHANGES: &str = include_str!("sql/list_changes.sql");
 const JOBS: &str = include_str!("sql/copy_jobs.sql");
 const ANSWERS: &str = include_str!("sql/copy_answers.sql");
 const COLLECTIONS: &str = "SELECT namespace, name FROM collections ORDER BY namespace, name";
 const SEQUENCE: &str = "SELECT sequence FROM counter";
 const LOCK: &str = "SELECT sequence FROM counter FOR UPDATE";
+const CHANGES: &str = "SELECT sequence, namespace, collection, id, kind, at FROM changes \
+    WHERE sequence > $1 ORDER BY sequence LIMIT $2";
+const TRIMMED: &str = "SELECT namespace, sequence FROM trimmed";
+const PUT_TRIMMED: &str = "INSERT INTO trimmed (namespace, sequence) VALUES ($1, $2) \
+    ON CONFLICT (namespace) DO UPDATE SET sequence = excluded.sequence";
 /// Writers of jobs, which do not lock the counter.
-const HOLD: &str = "LOCK TABLE jobs IN SHARE MODE";
+/// Also whoever removes old changes.
+const HOLD: &str = "LOCK TABLE jobs, changes IN SHARE MODE";
 /// A record in the log that changes nothing.
 pub(super) const MARK: &str = "SELECT pg_logical_emit_message(true, 'sixfold', '')";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM records) AND NOT EXISTS (SELECT FROM changes) \
@@ -60,7 +65,9 @@ pub(crate) async fn send_all(url: &Secret, outbox: &Outbox) -> Result<(), CopyEr
     }
     let sequence = number(session.query_one(SEQUENCE, &[]).await.map_err(failed)?.get(0));
     let declarations = declarations(&session).await?;
-    outbox.send(Part::End { sequence, declarations }).await.map_err(|_| nobody_listens())
+    let marks = session.query(TRIMMED, &[]).await.map_err(failed)?;
+    let trimmed = marks.iter().map(|row| (row.get(0), number(row.get(1)))).collect();
+    outbox.send(Part::End(End { sequence, declarations, trimmed })).await.map_err(|_| nobody_listens())
 }
 
 /// Takes everything into an empty database, and makes the indexes.
@@ -73,16 +80,19 @@ pub(crate) async fn receive_all(url: &Secret, place: &str, inbox: &mut Inbox) ->
         return Err(CopyError::NotEmpty { place: place.to_owned() });
     }
     let mut digest = Digest::new();
-    let (sequence, declarations) = loop {
+    let End { sequence, declarations, trimmed } = loop {
         match inbox.recv().await.ok_or(CopyError::Unfinished)? {
             Part::Items(items) => {
                 items.iter().try_for_each(|item| digest.take(item))?;
                 paste(&session, &items).await?;
             }
-            Part::End { sequence, declarations } => break (sequence, declarations),
+            Part::End(end) => break end,
         }
     };
     session.execute(SET_SEQUENCE, &[&stored(sequence)]).await.map_err(failed)?;
+    for (namespace, sequence) in trimmed {
+        session.execute(PUT_TRIMMED, &[&namespace, &stored(sequence)]).await.map_err(failed)?;
+    }
     let sent = digest.finish(sequence);
     if content(&session).await? != sent {
         return Err(CopyError::Differs);

@@ -17,6 +17,10 @@ pub(super) const CHANGES_OF_NAMESPACE: &str = "SELECT sequence, namespace, colle
 
 pub(super) const LATEST: &str =
     "SELECT sequence FROM changes WHERE namespace = ?1 ORDER BY sequence DESC LIMIT 1";
+pub(super) const GONE: &str = "SELECT max(sequence) FROM trimmed WHERE namespace IN (?1, '')";
+
+/// What the mark of all namespaces together is called.
+const ANY: &str = "*";
 
 /// Appends a change; its sequence is the record's new version.
 pub(super) fn append(moment: &mut Moment<'_>, place: &Place<'_>, kind: ChangeKind) -> Result<u64, Error> {
@@ -40,7 +44,7 @@ pub(super) fn list(
     limit: u32,
 ) -> Result<Vec<Change>, Error> {
     let after = stored(after);
-    match namespace {
+    let changes = match namespace {
         None => {
             let mut statement = connection.prepare_cached(CHANGES)?;
             statement.query_map(params![after, limit], read_change)?.collect::<Result<_, _>>()
@@ -49,15 +53,28 @@ pub(super) fn list(
             let mut statement = connection.prepare_cached(CHANGES_OF_NAMESPACE)?;
             statement.query_map(params![after, limit, namespace], read_change)?.collect()
         }
+    };
+    // After the changes: what is not gone now was there when they were read.
+    let gone = gone(connection, namespace.unwrap_or(ANY))?;
+    if gone > after {
+        let latest = namespace.map(|namespace| latest(connection, namespace)).transpose()?.flatten();
+        return Err(Error::ChangesGone { from: latest.unwrap_or_else(|| number(gone)) });
     }
-    .map_err(Error::from)
+    Ok(changes?)
 }
 
-/// Gives the sequence of a namespace's latest change.
+/// Gives the sequence up to which changes are gone.
+fn gone(connection: &Connection, namespace: &str) -> rusqlite::Result<i64> {
+    let found: Option<i64> = connection.prepare_cached(GONE)?.query_row([namespace], |row| row.get(0))?;
+    Ok(found.unwrap_or(0))
+}
+
+/// Gives the sequence of a namespace's latest change, also when that is gone.
 pub(super) fn latest(connection: &Connection, namespace: &str) -> Result<Option<u64>, Error> {
     let mut statement = connection.prepare_cached(LATEST)?;
     let found: Option<i64> = statement.query_row([namespace], |row| row.get(0)).optional()?;
-    Ok(found.map(number))
+    let gone = Some(gone(connection, namespace)?).filter(|gone| *gone > 0);
+    Ok(found.max(gone).map(number))
 }
 
 pub(super) fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {

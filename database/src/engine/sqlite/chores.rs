@@ -1,4 +1,5 @@
-//! What the writer does besides, in small steps between its callers: indexes of what was there already.
+//! What the writer does besides, in small steps between its callers: indexes of what was there already, and removing
+//! what is too old.
 //!
 //! A thread asks the writer for one step after the other, as any caller would, so that a step shares its commit with
 //! whoever writes at the time, and the next one is asked for only when that is durable. A step is short
@@ -7,22 +8,20 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::declared::Declarations;
 use super::index_table::{self, Step};
+use super::trim::{self, Excess};
 use super::writer::{self, Done, Moment, Task, Work};
-use crate::Error;
 use crate::engine::OpenError;
+use crate::{Error, Retention, time};
 
 /// The pause when the writer does not take a step: it has too much to do, or cannot write.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// How often it is looked whether there is something to do that nobody told of.
-const LOOK: Duration = Duration::from_secs(60);
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -45,10 +44,11 @@ impl Chores {
         writer: SyncSender<writer::Message>,
         reader: Connection,
         declarations: Arc<Declarations>,
+        retention: Retention,
     ) -> Result<(Self, JoinHandle<()>), OpenError> {
         let (outbox, inbox) = sync_channel(1);
         let (turns, turned) = watch::channel(0);
-        let worker = Worker { writer, reader, declarations, inbox, turns };
+        let worker = Worker { writer, reader, declarations, retention, inbox, turns };
         let thread = std::thread::Builder::new().name("db-chores".to_owned()).spawn(move || worker.run())?;
         Ok((Self { outbox, turned }, thread))
     }
@@ -70,11 +70,21 @@ impl Chores {
     }
 }
 
+/// What the writer is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Chore {
+    /// A step of the oldest index that is not finished.
+    Index,
+    /// To remove some of what is too old or too much.
+    Trim(Excess),
+}
+
 /// The thread's state.
 struct Worker {
     writer: SyncSender<writer::Message>,
     reader: Connection,
     declarations: Arc<Declarations>,
+    retention: Retention,
     inbox: Receiver<Message>,
     turns: watch::Sender<u64>,
 }
@@ -82,18 +92,28 @@ struct Worker {
 impl Worker {
     fn run(self) {
         // At the start it is not known whether there is something.
-        let mut patience = Duration::ZERO;
+        let (mut patience, mut excess, mut look_at) = (Duration::ZERO, None, Instant::now());
         loop {
             match self.inbox.recv_timeout(patience) {
                 Ok(Message::Look) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
-            patience = match self.step() {
-                Ok(Step::Idle) => LOOK,
+            if Instant::now() >= look_at {
+                excess = trim::find(&self.reader, &self.retention, time::now()).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "it is not known what is too old");
+                    None
+                });
+                look_at = Instant::now() + self.retention.every;
+            }
+            patience = match self.step(excess) {
                 Ok(Step::Goes) => Duration::ZERO,
                 Ok(Step::Turned) => {
                     self.tell();
                     Duration::ZERO
+                }
+                Ok(Step::Idle) => {
+                    excess = None;
+                    look_at.saturating_duration_since(Instant::now())
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a chore waits");
@@ -103,10 +123,15 @@ impl Worker {
         }
     }
 
-    /// Has the writer do one step, and waits until it is durable.
-    fn step(&self) -> Result<Step, Error> {
+    /// Has the writer do one step, if there is one to do, and waits until it is durable.
+    fn step(&self, excess: Option<Excess>) -> Result<Step, Error> {
+        let chore = match (index_table::is_any(&self.reader)?, excess) {
+            (true, _) => Chore::Index,
+            (false, Some(excess)) => Chore::Trim(excess),
+            (false, None) => return Ok(Step::Idle),
+        };
         let (answer, answered) = oneshot::channel();
-        let task = Task { work: Work::Tend, answer };
+        let task = Task { work: Work::Tend(chore), answer };
         self.writer.try_send(writer::Message::Write(task)).map_err(|error| match error {
             TrySendError::Full(_) => Error::Overloaded,
             TrySendError::Disconnected(_) => Error::Unavailable { reason: "it is stopped".into() },
@@ -129,6 +154,12 @@ impl Worker {
 }
 
 /// Does one step; within a savepoint of the writer's.
-pub(super) fn tend(moment: &Moment<'_>) -> Result<Step, Error> {
-    index_table::advance(moment.connection)
+pub(super) fn tend(moment: &Moment<'_>, chore: Chore) -> Result<Step, Error> {
+    match chore {
+        Chore::Index => index_table::advance(moment.connection),
+        Chore::Trim(excess) => {
+            let is_more = trim::remove(moment.connection, &excess)?;
+            Ok(if is_more { Step::Goes } else { Step::Idle })
+        }
+    }
 }

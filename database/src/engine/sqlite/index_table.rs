@@ -19,7 +19,7 @@ use crate::find::Index;
 pub(super) const LARGE: i64 = 2000;
 
 /// How long one step works; everybody who writes meanwhile waits for it.
-const STEP: Duration = Duration::from_millis(3);
+pub(super) const STEP: Duration = Duration::from_millis(3);
 
 /// How many records are looked at between two looks at the time; each may have a document of 1 MiB.
 const BITE: i64 = 16;
@@ -139,6 +139,11 @@ struct Unfinished {
     definition: String,
     form: Form,
     filled_to: String,
+}
+
+/// Tells whether an index is being filled or emptied.
+pub(super) fn is_any(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.prepare_cached(UNFINISHED)?.exists(())
 }
 
 /// Does the next step of the oldest index that is being filled or emptied, if there is one.

@@ -19,6 +19,7 @@ mod records;
 mod sample;
 pub(crate) mod schema;
 pub(crate) mod transfer;
+mod trim;
 mod upkeep;
 mod versions;
 mod waits;
@@ -146,7 +147,8 @@ impl Sqlite {
             .transpose()?
             .unwrap_or_default();
         let reader = connection::open_reader(&file)?;
-        let (chores, chores_thread) = Chores::start(outbox.clone(), reader, Arc::clone(&declarations))?;
+        let (chores, chores_thread) =
+            Chores::start(outbox.clone(), reader, Arc::clone(&declarations), config.retention)?;
         let threads = Threads {
             chores: chores_thread,
             writer: writer_thread,

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, ToSql};
 
-use super::{answers, changes, counts, job_moves, job_rows, records, sample, schema, versions};
+use super::{answers, changes, counts, job_moves, job_rows, records, sample, schema, trim, versions};
 
 /// Gives SQLite's plan of a statement, one line a step.
 fn plan(connection: &Connection, sql: &str) -> String {
@@ -39,6 +39,11 @@ fn no_hot_statement_scans_or_sorts() {
         (changes::CHANGES, "INTEGER PRIMARY KEY"),
         (changes::CHANGES_OF_NAMESPACE, "INDEX changes_by_namespace"),
         (changes::LATEST, "INDEX changes_by_namespace"),
+        (changes::GONE, "USING PRIMARY KEY"),
+        (trim::REMOVE, "INTEGER PRIMARY KEY"),
+        (trim::REMOVE_JOBS, "INDEX jobs_ended"),
+        (trim::NTH_JOB, "INDEX jobs_ended"),
+        (trim::FIRST_JOB, "INDEX jobs_ended"),
         (job_rows::GET, "INDEX sqlite_autoindex_jobs_1"),
         (job_rows::UPDATE, "INDEX sqlite_autoindex_jobs_1"),
         (job_moves::CLAIMABLE, "INDEX jobs_waiting"),

@@ -5,13 +5,14 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::engine::OpenError;
 
 /// The steps in order; a released one is never changed, only followed by another.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_collections.sql"),
     include_str!("migrations/0003_answers.sql"),
     include_str!("migrations/0004_versions.sql"),
     include_str!("migrations/0005_index_tables.sql"),
     include_str!("migrations/0006_counts.sql"),
+    include_str!("migrations/0007_retention.sql"),
 ];
 
 /// The version of the schema this program reads and writes.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::declared::Making;
 use super::{Owner, changes, connection, counts, declared, job_rows, records, schema};
-use crate::copy::{CHUNK, CopyError, Digest, Inbox, Item, Outbox, Part, Summary, nobody_listens};
+use crate::copy::{CHUNK, CopyError, Digest, End, Inbox, Item, Outbox, Part, Summary, nobody_listens};
 use crate::engine::OpenError;
 use crate::engine::numbers::{number, stored};
 use crate::{Declaration, Earlier, Error, Record, time};
@@ -32,6 +32,9 @@ const PUT_CHANGE: &str =
     "INSERT INTO changes (sequence, namespace, collection, id, kind, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const PUT_ANSWER: &str = "INSERT INTO answers (namespace, key, fingerprint, committed, expires_at) \
     VALUES (?1, ?2, ?3, ?4, ?5)";
+const TRIMMED: &str = "SELECT namespace, sequence FROM trimmed";
+const PUT_TRIMMED: &str = "INSERT INTO trimmed (namespace, sequence) VALUES (?1, ?2) \
+    ON CONFLICT (namespace) DO UPDATE SET sequence = excluded.sequence";
 const FORGET_SEQUENCE: &str = "DELETE FROM sqlite_sequence WHERE name = 'changes'";
 const SET_SEQUENCE: &str = "INSERT INTO sqlite_sequence (name, seq) VALUES ('changes', ?1)";
 
@@ -72,8 +75,12 @@ pub(crate) fn send_all(folder: &Path, outbox: &Outbox) -> Result<(), CopyError> 
             _ => Ok(()),
         }
     })?;
-    let (sequence, declarations) = (last_sequence(connection)?, declarations(connection)?);
-    for part in [Part::Items(chunk), Part::End { sequence, declarations }] {
+    let end = End {
+        sequence: last_sequence(connection)?,
+        declarations: declarations(connection)?,
+        trimmed: trimmed(connection)?,
+    };
+    for part in [Part::Items(chunk), Part::End(end)] {
         outbox.blocking_send(part).map_err(|_| nobody_listens())?;
     }
     Ok(())
@@ -88,7 +95,7 @@ pub(crate) fn receive_all(folder: &Path, inbox: &mut Inbox) -> Result<Summary, C
         return Err(CopyError::NotEmpty { place: folder.display().to_string() });
     }
     let mut digest = Digest::new();
-    let (sequence, declarations) = loop {
+    let End { sequence, declarations, trimmed } = loop {
         match inbox.blocking_recv().ok_or(CopyError::Unfinished)? {
             Part::Items(items) => {
                 for item in &items {
@@ -96,11 +103,14 @@ pub(crate) fn receive_all(folder: &Path, inbox: &mut Inbox) -> Result<Summary, C
                     put(connection, item)?;
                 }
             }
-            Part::End { sequence, declarations } => break (sequence, declarations),
+            Part::End(end) => break end,
         }
     };
     connection.execute(FORGET_SEQUENCE, ()).map_err(Error::from)?;
     connection.execute(SET_SEQUENCE, [stored(sequence)]).map_err(Error::from)?;
+    for (namespace, sequence) in trimmed {
+        connection.execute(PUT_TRIMMED, params![namespace, stored(sequence)]).map_err(Error::from)?;
+    }
     let sent = digest.finish(sequence);
     let mut content = Digest::new();
     each(connection, |item| Ok(content.take(&item)?))?;
@@ -217,6 +227,12 @@ fn text(value: &impl serde::Serialize) -> Result<String, Error> {
 fn last_sequence(connection: &Connection) -> Result<u64, Error> {
     let found: Option<i64> = connection.query_row(SEQUENCE, (), |row| row.get(0)).optional()?;
     Ok(found.map_or(0, number))
+}
+
+fn trimmed(connection: &Connection) -> Result<Vec<(String, u64)>, Error> {
+    let mut statement = connection.prepare(TRIMMED)?;
+    let marks = statement.query_map((), |row| Ok((row.get(0)?, number(row.get(1)?))))?;
+    Ok(marks.collect::<Result<_, _>>()?)
 }
 
 fn declarations(connection: &Connection) -> Result<Vec<(String, Declaration)>, Error> {

@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::between::Errand;
+use super::chores::Chore;
 use super::counts::Counts;
 use super::declared::Making;
 use super::failure::Failed;
@@ -70,7 +71,7 @@ pub(super) enum Work {
     /// Nothing new, durably: to see whether it goes.
     Probe,
     /// A step of what is to be done besides.
-    Tend,
+    Tend(Chore),
 }
 
 /// How one caller's refusal leaves the others what they wrote.
@@ -254,7 +255,7 @@ impl Writer {
     ) -> Result<Vec<Outcome>, Failed> {
         self.open()?;
         // What these change is not all counted in rows.
-        if !work.iter().any(|one| matches!(one, Work::Declare(..) | Work::Tend))
+        if !work.iter().any(|one| matches!(one, Work::Declare(..) | Work::Tend(_)))
             && let Some(results) = self.try_commit(work, now, effects, Undo::Batch)?
         {
             return Ok(results);
@@ -369,7 +370,7 @@ fn perform(moment: &mut Moment<'_>, work: &Work) -> Result<Done, Error> {
                 .map(|()| Done::Declared)
         }
         Work::Probe => schema::write_again(moment.connection).map(|()| Done::Probed),
-        Work::Tend => chores::tend(moment).map(Done::Tended),
+        Work::Tend(chore) => chores::tend(moment, *chore).map(Done::Tended),
     }
 }
 

@@ -1,5 +1,10 @@
-SELECT sequence, namespace, collection, id, kind, at
-FROM changes
-WHERE sequence > $1
-ORDER BY sequence
-LIMIT $2
+-- One row at least, which tells up to where changes are gone.
+SELECT kept.sequence, kept.namespace, kept.collection, kept.id, kept.kind, kept.at, marks.gone
+FROM (SELECT coalesce(max(sequence), 0) AS gone FROM trimmed WHERE namespace IN ('*', '')) AS marks
+LEFT JOIN LATERAL (
+    SELECT sequence, namespace, collection, id, kind, at
+    FROM changes
+    WHERE sequence > $1
+    ORDER BY sequence
+    LIMIT $2
+) AS kept ON true

@@ -8,12 +8,8 @@ use rusqlite::Connection;
 
 use super::copy::{copy_pages, sync, verify};
 use super::{BackupError, Report, beside, check, fault};
+use crate::engine::numbers::beyond_all;
 use crate::engine::sqlite::{Owner, database_file, open_reader};
-
-/// By how many bits the seconds since 1970 are shifted to make the sequence a restored database goes on
-/// from: more than any that was given out before, at up to 2^20 writes a second ever since, however often
-/// a backup is restored; and under JSON's 2^53 until the year 2242.
-const SEQUENCE_SHIFT: u32 = 20;
 
 /// Puts a backup into a data directory that nobody has open; replaces a database there only with `force`,
 /// and then keeps the old one beside it.
@@ -55,7 +51,7 @@ pub(super) fn put_in_place(partial: &Path, data: &Path) -> Result<Report, Backup
 /// Makes sure that no version and no fencing token given out after the backup is given out again with
 /// another meaning: what was written since is lost, but it was seen.
 fn begin_anew(file: &Path, now: Timestamp) -> rusqlite::Result<()> {
-    let from = now.as_second() << SEQUENCE_SHIFT;
+    let from = beyond_all(now);
     let connection = Connection::open(file)?;
     // What a plan gathered says that it has a log; this is one file, until it is opened as a database again.
     connection.pragma_update(None, "journal_mode", "delete")?;

@@ -2,7 +2,7 @@
 
 mod error;
 mod failures;
-mod numbers;
+pub(crate) mod numbers;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 mod waits;

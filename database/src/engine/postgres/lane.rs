@@ -223,7 +223,7 @@ impl<B: Batch> Lane<B> {
             }
             Err(Failed::InDoubt { transaction, written, fault }) => {
                 self.link.discard(&session).await;
-                match self.ask_after(&transaction, &session.timeline, deadline).await {
+                match self.ask_after(&transaction, &session.history, deadline).await {
                     Some(true) => Ok(written),
                     Some(false) => Err(Unsettled::not_done(&fault)),
                     None => Err(Unsettled::unknown(&fault)),
@@ -234,13 +234,13 @@ impl<B: Batch> Lane<B> {
 
     /// Asks whether a transaction was committed; `None` if that cannot be learned in time.
     ///
-    /// On another timeline the same name may belong to another transaction.
-    async fn ask_after(&self, transaction: &str, timeline: &str, deadline: Instant) -> Option<bool> {
+    /// In another history the same name may belong to another transaction.
+    async fn ask_after(&self, transaction: &str, history: &str, deadline: Instant) -> Option<bool> {
         while Instant::now() + PAUSE < deadline {
             tokio::time::sleep(PAUSE).await;
             let asking = async {
                 let session = self.link.session().await.ok()?;
-                if session.timeline != timeline {
+                if session.history != history {
                     return Some(None);
                 }
                 let row = match session.query_one(TRANSACTION_STATUS, &[&transaction]).await {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
+use super::anew;
 use super::fault::Fault;
 use super::session::{Server, Session};
 
@@ -16,6 +17,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Link {
     server: Server,
     statements: &'static [&'static str],
+    /// Whether it writes, and so first makes sure that the database goes on.
+    writes: bool,
     state: Mutex<State>,
 }
 
@@ -28,7 +31,12 @@ struct State {
 impl Link {
     /// Makes a link that connects with its first use; the statements are prepared with the connection.
     pub(super) fn new(server: Server, statements: &'static [&'static str]) -> Self {
-        Self { server, statements, state: Mutex::default() }
+        Self { server, statements, writes: false, state: Mutex::default() }
+    }
+
+    /// Makes one that writes: on a restored server the database goes on before anything else is done ([`anew`]).
+    pub(super) fn writing(server: Server, statements: &'static [&'static str]) -> Self {
+        Self { writes: true, ..Self::new(server, statements) }
     }
 
     /// Gives the connection, a new one if there is none that works.
@@ -45,7 +53,14 @@ impl Link {
             return Err(Arc::clone(fault));
         }
         state.session = None;
-        match self.server.connect(self.statements, None).await {
+        let connecting = async {
+            let session = self.server.connect(self.statements, None).await?;
+            if self.writes {
+                anew::go_on(&session).await?;
+            }
+            Ok::<_, Fault>(session)
+        };
+        match connecting.await {
             Ok(session) => {
                 let session = Arc::new(session);
                 *state = State { session: Some(Arc::clone(&session)), failed: None };

@@ -6,6 +6,7 @@
 //! runtime of its own, so that opening and closing block just as SQLite's do, and no caller's runtime has to
 //! outlive a connection.
 
+mod anew;
 mod columns;
 mod declared;
 mod document;

@@ -34,8 +34,9 @@ const SCHEMA: &str = "sixfold";
 /// What holds for every connection.
 const SETTINGS: &str = include_str!("sql/session.sql");
 
-/// Which history of the server we write to; another one after a standby took over.
-const TIMELINE: &str = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+/// Which server we write to, and which of its histories; another one after a restore, or when a standby took over.
+const HISTORY: &str = "SELECT system_identifier::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
+    FROM pg_control_system()";
 
 /// What a connection's notifications go to.
 pub(crate) type Listener = Box<dyn Fn(tokio_postgres::Notification) + Send>;
@@ -61,14 +62,14 @@ impl std::fmt::Debug for Server {
 pub(crate) struct Session {
     client: Client,
     statements: Mutex<HashMap<Arc<str>, Statement>>,
-    /// The server's history when it was opened.
-    pub(crate) timeline: String,
+    /// The server and its history when it was opened.
+    pub(crate) history: String,
     _driver: AbortOnDropHandle<()>,
 }
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("timeline", &self.timeline).finish_non_exhaustive()
+        f.debug_struct("Session").field("history", &self.history).finish_non_exhaustive()
     }
 }
 
@@ -142,8 +143,8 @@ impl Server {
             }
         };
         client.batch_execute(&SETTINGS.replace("{schema}", &self.schema)).await?;
-        let timeline = client.query_typed_one(TIMELINE, &[]).await?.get(0);
-        let session = Session { client, statements: Mutex::default(), timeline, _driver: driver };
+        let history = client.query_typed_one(HISTORY, &[]).await?.get(0);
+        let session = Session { client, statements: Mutex::default(), history, _driver: driver };
         futures_util::future::try_join_all(statements.iter().map(|sql| session.prepare(sql))).await?;
         Ok(session)
     }

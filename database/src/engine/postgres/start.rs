@@ -87,7 +87,7 @@ pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Run
     let backoff = Backoff { base: config.backoff_base, limit: config.backoff_limit };
     let records = Lane {
         batch: Records::new(declarations),
-        link: Arc::new(Link::new(server.clone(), records::STATEMENTS)),
+        link: Arc::new(Link::writing(server.clone(), records::STATEMENTS)),
         inbox: transaction_inbox,
         most: config.batch,
         signal: Arc::clone(&signal),
@@ -96,7 +96,7 @@ pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Run
     };
     let jobs = Lane {
         batch: Jobs::new(backoff, StdRng::from_os_rng()),
-        link: Arc::new(Link::new(server.clone(), jobs::STATEMENTS)),
+        link: Arc::new(Link::writing(server.clone(), jobs::STATEMENTS)),
         inbox: command_inbox,
         most: config.batch,
         signal: Arc::clone(&signal),
@@ -104,7 +104,8 @@ pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Run
         failures: FailureLog::default(),
     };
     let teller = Link::new(server.clone(), signal::STATEMENTS);
-    let trimmer = Link::new(server.clone(), trim::STATEMENTS);
+    // Connects at once, so that a restored database goes on before anybody writes.
+    let trimmer = Link::writing(server.clone(), trim::STATEMENTS);
     let retention = config.retention;
     Ok((parts, Running { records, jobs, signal, teller, trimmer, retention, server, readers, stop }))
 }

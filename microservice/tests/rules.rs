@@ -126,6 +126,12 @@ async fn what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays(eng
     assert_eq!(code.len(), 36);
     let changed = send(&house, "ada", Method::PATCH, &path, r#"{"code": "other"}"#).await;
     assert_eq!((changed.status.as_u16(), changed.pointers()), (422, vec!["/code".to_owned()]));
+    for (patch, pointer) in
+        [(r#"{"code": null}"#, "/code"), (r#"{"by": null}"#, "/by"), (r#"{"id": null}"#, "/id")]
+    {
+        let refused = send(&house, "ada", Method::PATCH, &path, patch).await;
+        assert_eq!((refused.status.as_u16(), refused.pointers()), (422, vec![pointer.to_owned()]), "{patch}");
+    }
     let replaced = send(&house, "ada", Method::PUT, &path, r#"{"text": "t"}"#).await.json();
     assert_eq!(
         (&replaced["code"], &replaced["by"], &replaced["author"]),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use database::{Error, Outcome, merge_patch};
+use database::{Error, Outcome};
 use http::{HeaderMap, HeaderValue, Method, header};
 use process::problem::{Fault, kinds};
 use process::{Identity, Problem};
@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::commit::{self, Change, commit};
 use super::once::{Once, happen};
+use super::patch;
 use super::prepare::{self, check_grant};
 use super::read::load_open;
 use super::representation::Representation;
@@ -232,9 +233,7 @@ async fn prepare(
     match operation.op {
         Verb::Delete => Ok(prepare::remove(collection, &current)),
         Verb::Patch => {
-            let mut patched = current.data.clone();
-            patched.retain(|name, _| !collection.schema.is_server_s(name));
-            merge_patch::apply(&mut patched, &data);
+            let patched = patch::merge(collection, &current, &data)?;
             prepare::change(collection, caller, &current, patched)
         }
         _ => {

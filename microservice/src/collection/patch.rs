@@ -10,7 +10,7 @@ use super::prepare::with_unseen;
 use super::representation::Representation;
 use crate::body::{self, JSON_PATCH};
 use crate::json_patch::{JsonPatch, Unfit};
-use crate::schema::RESERVED;
+use crate::schema::{RESERVED, escape};
 
 /// A patch that was read.
 #[derive(Debug)]
@@ -37,12 +37,7 @@ impl Patch {
         record: &Record,
     ) -> Result<Map<String, Value>, Problem> {
         match self {
-            Self::Merge(patch) => {
-                let mut data = record.data.clone();
-                data.retain(|name, _| !collection.schema.is_server_s(name));
-                merge_patch::apply(&mut data, patch);
-                Ok(data)
-            }
+            Self::Merge(patch) => merge(collection, record, patch),
             Self::Json(patch) => {
                 // Nor can what is sensitive be tested, or copied to where it is seen.
                 let mut seen = record.clone();
@@ -65,6 +60,35 @@ impl Patch {
             }
         }
     }
+}
+
+/// Makes the changed data of a record by a merge patch, without what only the server sets. Null for that, or for what is set once, is
+/// refused: it would remove nothing.
+pub(super) fn merge(
+    collection: &Collection,
+    record: &Record,
+    patch: &Map<String, Value>,
+) -> Result<Map<String, Value>, Problem> {
+    let fault = |name: &String, detail: &str| Fault {
+        pointer: format!("/{}", escape(name)),
+        detail: detail.to_owned(),
+    };
+    let removed = patch.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name);
+    let faults = removed.filter_map(|name| {
+        if collection.schema.unsendable().any(|own| own == name) {
+            return Some(fault(name, "only the server sets this field"));
+        }
+        let is_set_once = collection.settings.readonly.contains(name);
+        is_set_once.then(|| fault(name, "this field is set once, when the record is made"))
+    });
+    let faults: Vec<Fault> = faults.collect();
+    if !faults.is_empty() {
+        return Err(body::invalid(faults));
+    }
+    let mut data = record.data.clone();
+    data.retain(|name, _| !collection.schema.is_server_s(name));
+    merge_patch::apply(&mut data, patch);
+    Ok(data)
 }
 
 fn apply(patch: &JsonPatch, document: &Value, limit: u64) -> Result<Value, Problem> {

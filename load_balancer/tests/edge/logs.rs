@@ -15,7 +15,7 @@ use tracing::{Event, Metadata, Subscriber};
 use load_balancer::access_log::Mode;
 use proxy::connect::Protocol;
 
-use crate::support::{Backend, PATIENCE, config, start};
+use crate::support::{Backend, Client, PATIENCE, Running, config, start};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -73,6 +73,17 @@ async fn line_with(words: &[&str]) -> String {
         }
     };
     tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("no line has {words:?}"))
+}
+
+/// Has two clients under way at the one backend: one whose answer never begins, and one whose answer never ends.
+async fn ask_and_wait(balancer: &Running) -> (Client, Client) {
+    let mut silent = balancer.connect().await;
+    silent.send("GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut begun = balancer.connect().await;
+    begun.send("GET /begun HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    begun.read_past("beg").await.unwrap();
+    balancer.wait_until(|backends| backends[0].in_flight == 2).await;
+    (silent, begun)
 }
 
 #[tokio::test]
@@ -171,13 +182,8 @@ async fn a_client_that_leaves_has_a_line_that_says_so() {
     (config.access_log.mode, config.access_log.path) = (Mode::All, file.clone());
     let balancer = start(&config);
     assert_eq!(balancer.exchange("GET /whole HTTP/1.1\r\nHost: a\r\n\r\n").await.status(), 200);
-    let mut silent = balancer.connect().await;
-    silent.send("GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut begun = balancer.connect().await;
-    begun.send("GET /begun HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    begun.read_past("beg").await.unwrap();
-    balancer.wait_until(|backends| backends[0].in_flight == 2).await;
-    drop((silent, begun));
+    let under_way = ask_and_wait(&balancer).await;
+    drop(under_way);
 
     let line = logged(&file, "/whole").await;
     assert_eq!((&line["status"], line.get("client_gone")), (&200.into(), None), "{line}");
@@ -237,15 +243,10 @@ async fn with_backends_of_http_2_a_line_is_written_at_the_end_and_says_how_it_en
     let mut breaks = balancer.connect().await;
     breaks.send("GET /breaks HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(breaks.is_closed_whatever_was_sent().await);
-    let mut silent = balancer.connect().await;
-    silent.send("GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut begun = balancer.connect().await;
-    begun.send("GET /begun HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    begun.read_past("beg").await.unwrap();
-    balancer.wait_until(|backends| backends[0].in_flight == 2).await;
+    let under_way = ask_and_wait(&balancer).await;
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(!text.contains("/begun"), "its exchange has not ended: {text}");
-    drop((silent, begun));
+    drop(under_way);
 
     let line = logged(&file, "/whole").await;
     assert_eq!((&line["status"], line.get("client_gone")), (&200.into(), None), "{line}");

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::writer::Moment;
+use super::group::Moment;
 use crate::record::Answer;
 use crate::{Committed, Error, Outcome, time};
 

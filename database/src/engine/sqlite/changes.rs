@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::group::Moment;
 use super::records::Place;
-use super::writer::Moment;
 use crate::change::ChangeKind;
 use crate::engine::numbers::{number, stored};
 use crate::{Change, Error, time};

@@ -14,9 +14,10 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::declared::Declarations;
+use super::group::Moment;
 use super::index_table::{self, Step};
 use super::trim::{self, Excess};
-use super::writer::{self, Done, Moment, Task, Work};
+use super::writer::{self, Done, Task, Work};
 use crate::engine::OpenError;
 use crate::{Error, Retention, time};
 

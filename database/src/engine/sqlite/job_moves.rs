@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::group::Moment;
 use super::job_rows;
-use super::writer::Moment;
 use crate::job::lease;
 use crate::limits::ANSWER_BYTES;
 use crate::{Error, Job, JobCommand, figures, time};

@@ -5,7 +5,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use serde::de::DeserializeOwned;
 
-use super::writer::Moment;
+use super::group::Moment;
 use crate::engine::numbers::{number, stored};
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::limits::ANSWER_BYTES;

@@ -9,6 +9,7 @@ mod counts;
 mod declared;
 mod failure;
 mod find;
+mod group;
 mod index_table;
 mod job_moves;
 mod job_rows;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
-use super::writer::Moment;
+use super::group::Moment;
 use super::{answers, changes, declared, versions};
 use crate::change::ChangeKind;
 use crate::engine::numbers::{number, stored};

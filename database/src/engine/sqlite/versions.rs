@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::group::Moment;
 use super::records::{self, Place};
-use super::writer::Moment;
 use crate::engine::numbers::stored;
 use crate::limits::ANSWER_BYTES;
 use crate::transaction::TRIM_LIMIT;

@@ -5,7 +5,7 @@ use rusqlite::OptionalExtension;
 use serde_json::{Map, json};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use super::super::schema;
+use super::super::{records, schema};
 use super::*;
 use crate::engine::wakes;
 use crate::{NewJob, Operation, Precondition};

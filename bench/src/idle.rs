@@ -60,14 +60,9 @@ impl House {
         Ok(Self { running, entry: ports[1], admin: ports[0], _folder: folder })
     }
 
-    /// Waits until every role says that it is ready.
-    pub(crate) async fn wait_until_ready(&self) -> anyhow::Result<()> {
-        wait_until_ready(self.admin).await
-    }
-
     /// Creates one product as the administrator and gives its path.
     pub(crate) async fn create_product(&self) -> anyhow::Result<String> {
-        self.wait_until_ready().await?;
+        wait_until_ready(self.admin).await?;
         let client = HttpClient::with_credential(None, Duration::from_secs(10));
         let base = format!("http://127.0.0.1:{}", self.entry);
         let url = format!("{base}/auth/login");
@@ -110,7 +105,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     for round in 1..=args.rounds(3).min(3) {
         let began = Instant::now();
         let house = House::start(&args.binary)?;
-        house.wait_until_ready().await?;
+        wait_until_ready(house.admin).await?;
         start.push(began.elapsed().as_secs_f64() * 1e3);
         tokio::time::sleep(Duration::from_secs(2)).await;
         let before = house.running.cpu()?;

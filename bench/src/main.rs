@@ -116,17 +116,17 @@ impl Args {
         peers
     }
 
-    /// Gives those who are measured in the turn of a round: each is first as often as the others.
-    fn turns<T>(&self, round: usize, of: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
-        let mut turn: Vec<T> = of.collect();
-        let first = round.saturating_sub(1) % turn.len().max(1);
-        turn.rotate_left(first);
-        turn.into_iter()
-    }
-
     fn seconds(&self, usual: u64) -> u64 {
         self.seconds.unwrap_or(if self.quick { 1 } else { usual })
     }
+}
+
+/// Gives those who are measured in the turn of a round: each is first as often as the others.
+fn turns<T>(round: usize, of: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    let mut turn: Vec<T> = of.collect();
+    let first = round.saturating_sub(1) % turn.len().max(1);
+    turn.rotate_left(first);
+    turn.into_iter()
 }
 
 fn main() -> anyhow::Result<()> {

@@ -3,11 +3,11 @@
 mod cases;
 mod latency;
 
-use crate::Args;
 use crate::certificate::Certificate;
 use crate::peers::{Peer, Setup, start_backend};
 use crate::processes::Place;
 use crate::report::{Report, Samples};
+use crate::{Args, turns};
 use cases::{Case, Load};
 
 /// Characters of a failure that the table shows; all of it is below.
@@ -83,7 +83,7 @@ fn measure(
     // In the round before the first the machine's caches warm up.
     let first = usize::from(!case.is_main || args.quick);
     for round in first..=rounds {
-        for (peer, figures) in args.turns(round, peers.iter().zip(&mut figures)) {
+        for (peer, figures) in turns(round, peers.iter().zip(&mut figures)) {
             let what = format!("{}, round {round}, {}", case.name, peer.name());
             match one_run(case, *peer, &setup, certificate, seconds) {
                 Ok((cpu_us, run)) => {

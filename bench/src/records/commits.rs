@@ -13,9 +13,9 @@ use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::Args;
 use crate::processes::own_cpu;
 use crate::report::{Report, Samples};
+use crate::{Args, turns};
 
 /// Callers at a time, and rows of one commit of the bare loop.
 const CALLERS: usize = 64;
@@ -72,9 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut rates: [Samples; 3] = Default::default();
     let mut costs: [Samples; 3] = Default::default();
     for round in 1..=rounds {
-        for (writer, (rate, cost)) in
-            args.turns(round, Writer::ALL.iter().zip(rates.iter_mut().zip(&mut costs)))
-        {
+        for (writer, (rate, cost)) in turns(round, Writer::ALL.iter().zip(rates.iter_mut().zip(&mut costs))) {
             let folder = scratch()?;
             let (written, cpu) = writer.run(folder.path(), Duration::from_secs(seconds))?;
             report.keep(

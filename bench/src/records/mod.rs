@@ -15,10 +15,10 @@ use std::process::Command;
 use anyhow::Context;
 
 pub(crate) use self::commits::{run as run_commits, run_callers};
-use crate::Args;
 use crate::load::wrk;
 use crate::processes::{Running, write};
 use crate::report::{Report, Samples};
+use crate::{Args, turns};
 
 /// How many records there are: the figures of the second shall be those of the first.
 const SIZES: [usize; 2] = [10_000, 1_000_000];
@@ -174,7 +174,7 @@ fn measure(
 ) -> anyhow::Result<[[Figures; 3]; 3]> {
     let mut figures: [[Figures; 3]; 3] = Default::default();
     for round in 1..=rounds {
-        for (store, figures) in args.turns(round, Store::ALL.iter().zip(&mut figures)) {
+        for (store, figures) in turns(round, Store::ALL.iter().zip(&mut figures)) {
             let folder = tempfile::tempdir()?;
             let data = folder.path().join("data");
             copy(&fill::of(filled, *store), &data)?;

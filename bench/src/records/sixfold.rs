@@ -27,33 +27,27 @@ pub(super) fn start(binary: &Path, data: &Path) -> anyhow::Result<House> {
     std::fs::create_dir_all(data)?;
     let ports = free_ports(22_000, 8)?;
     let at = |index: usize| format!("127.0.0.1:{}", ports[index]);
+    let (entry, gateway, service, worker) = (at(0), at(1), at(2), at(3));
+    let (database, cache, resp, admin) = (at(4), at(5), at(6), at(7));
     write(data, "products.json", SCHEMA)?;
     let text = format!(
-        "[process]\ndata = \"{data}\"\nadmin = \"{}\"\nlog = \"warn\"\n\
-         [services]\nworker = {{ instances = [\"{}\"], internal = true }}\nshop = {{ instances = [\"{}\"], internal = true }}\n\
-         [load_balancer]\nlisten = \"{}\"\nbackends = [\"{}\"]\n\
-         [api_gateway]\nlisten = [\"{}\"]\ndefault_routes = false\nrate = {{ per_second = 1000000, burst = 1000000 }}\n\
+        "[process]\ndata = \"{data}\"\nadmin = \"{admin}\"\nlog = \"warn\"\n\
+         [services]\nworker = {{ instances = [\"{worker}\"], internal = true }}\n\
+         shop = {{ instances = [\"{service}\"], internal = true }}\n\
+         [load_balancer]\nlisten = \"{entry}\"\nbackends = [\"{gateway}\"]\n\
+         [api_gateway]\nlisten = [\"{gateway}\"]\ndefault_routes = false\nrate = {{ per_second = 1000000, burst = 1000000 }}\n\
          [[api_gateway.routes]]\npath = \"/shop/{{*rest}}\"\nservice = \"shop\"\npublic = true\n\
-         [database]\nlisten = \"{}\"\n[cache]\nlisten = \"{}\"\nresp_listen = \"{}\"\n[worker]\nlisten = \"{}\"\n\
+         [database]\nlisten = \"{database}\"\n[cache]\nlisten = \"{cache}\"\nresp_listen = \"{resp}\"\n\
+         [worker]\nlisten = \"{worker}\"\n\
          [microservice.services.shop.collections.products]\nschema = \"products.json\"\n\
          indexes = [\"price\", \"category,price\"]\n",
-        at(0),
-        at(1),
-        at(2),
-        at(3),
-        at(4),
-        at(4),
-        at(5),
-        at(6),
-        at(7),
-        at(1),
         data = data.display(),
     );
     let config = write(data, "sixfold.toml", &text)?;
     let mut command = Command::new(binary);
     command.args(["up", "--config", &config]);
-    let running = Running::start(command, ports[3], Place::Anywhere, Some(&data.join("log")))?;
+    let running = Running::start(command, ports[0], Place::Anywhere, Some(&data.join("log")))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(wait_until_ready(ports[0]))?;
-    Ok(House { running, entry: at(3), service: at(2) })
+    runtime.block_on(wait_until_ready(ports[7]))?;
+    Ok(House { running, entry, service })
 }

@@ -9,12 +9,12 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::Args;
 use crate::load::open_loop::{self, OpenLoop, Outcome};
 use crate::load::quantile;
 use crate::peers::{Peer, Setup};
 use crate::processes::{LOAD_CORE, PROXY_CORE, Place, Running, free_ports, on_core, own_cpu};
 use crate::report::{Report, Samples};
+use crate::{Args, turns};
 use scenario::{BACKENDS, Scenario};
 
 /// Shares of the capacity that are offered, in percent.
@@ -93,7 +93,7 @@ fn measure(
     let peers = args.peers_of(&peers);
     let mut figures: Vec<Figures> = peers.iter().map(|_| Figures::default()).collect();
     for round in 1..=rounds {
-        for (peer, figures) in args.turns(round, peers.iter().zip(&mut figures)) {
+        for (peer, figures) in turns(round, peers.iter().zip(&mut figures)) {
             let duration = Duration::from_secs(seconds);
             let raw = one_run(args, *peer, scenario, rate, duration, round as u64, figures)?;
             report.keep(&format!("{}, {load} %, round {round}, {}", scenario.name(), peer.name()), &raw);

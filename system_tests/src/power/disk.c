@@ -24,17 +24,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define DESCRIPTORS 65536
+#define FAILURES 65536
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *root, *faults;
 static size_t root_length;
 static int record_fd = -1, lies;
 static char *paths[DESCRIPTORS]; /* by descriptor: the path of each that is observed */
+
+/* Failed fsyncs. A fault of a file is told to each of its descriptors that was open then, by its next fsync, as Linux
+ * does since 4.13 (errseq_t): a checkpoint's descriptor must not take the writer's fault away. */
+static struct { uint64_t inode; int error; } failures[FAILURES];
+static size_t failed, told[DESCRIPTORS]; /* by descriptor: how many of them it was told of, or came before it */
 
 #define REAL(name) static __typeof__(name) *real; if (!real) real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 
@@ -57,7 +64,7 @@ static void die(const char *what) {
     abort();
 }
 
-__attribute__((constructor)) static void begin(void) {
+__attribute__((constructor)) static void load(void) {
     root = getenv("SIXFOLD_DISK_ROOT");
     faults = getenv("SIXFOLD_DISK_FAULTS");
     lies = getenv("SIXFOLD_DISK_LIES") != NULL;
@@ -80,6 +87,18 @@ static uint64_t inode_of(int fd) {
     struct stat found;
     if (fstat(fd, &found) != 0) die("fstat");
     return found.st_ino;
+}
+
+/* Begins a change and its record. Whoever kills the process holds the recording's lock: no change is without a record. */
+static void begin(void) {
+    pthread_mutex_lock(&lock);
+    while (record_fd >= 0 && flock(record_fd, LOCK_EX) != 0)
+        if (errno != EINTR) die("the recording");
+}
+
+static void end(void) {
+    if (record_fd >= 0 && flock(record_fd, LOCK_UN) != 0) die("the recording");
+    pthread_mutex_unlock(&lock);
 }
 
 /* Appends one record; gives where it begins. The lock is held. */
@@ -133,6 +152,7 @@ static int opened(int fd, const char *path, int flags) {
     if (fstat(fd, &found) != 0) die("fstat");
     free(paths[fd]);
     paths[fd] = strdup(path);
+    told[fd] = failed;
     uint64_t kind = S_ISDIR(found.st_mode) ? 2 : (flags & O_TRUNC) != 0;
     record('O', found.st_ino, kind, path, strlen(path));
     return fd;
@@ -140,9 +160,9 @@ static int opened(int fd, const char *path, int flags) {
 
 static int open_any(const char *path, int flags, mode_t mode) {
     if (!is_observed(path)) return real_open(path, flags, mode);
-    pthread_mutex_lock(&lock);
+    begin();
     int fd = opened(real_open(path, flags, mode), path, flags), error = errno;
-    pthread_mutex_unlock(&lock);
+    end();
     errno = error;
     return fd;
 }
@@ -177,10 +197,10 @@ static int openat_any(int folder, const char *name, int flags, mode_t mode) {
     static int (*real)(int, const char *, int, ...);
     if (!real) real = (int (*)(int, const char *, int, ...))dlsym(RTLD_NEXT, "openat");
     char path[PATH_MAX];
-    pthread_mutex_lock(&lock);
+    begin();
     int fd = real(folder, name, flags, mode), error = errno;
     if (fd >= 0 && join(folder, name, path) && is_observed(path)) opened(fd, path, flags);
-    pthread_mutex_unlock(&lock);
+    end();
     errno = error;
     return fd;
 }
@@ -201,11 +221,11 @@ int openat64(int folder, const char *name, int flags, ...) {
 
 int close(int fd) {
     if (!path_of(fd)) return real_close(fd);
-    pthread_mutex_lock(&lock);
+    begin();
     free(paths[fd]);
     paths[fd] = NULL;
     int done = real_close(fd), error = errno;
-    pthread_mutex_unlock(&lock);
+    end();
     errno = error;
     return done;
 }
@@ -214,13 +234,13 @@ int close(int fd) {
 int closedir(DIR *folder) {
     REAL(closedir);
     int fd = dirfd(folder);
-    pthread_mutex_lock(&lock);
+    begin();
     if (path_of(fd)) {
         free(paths[fd]);
         paths[fd] = NULL;
     }
     int done = real(folder), error = errno;
-    pthread_mutex_unlock(&lock);
+    end();
     errno = error;
     return done;
 }
@@ -233,7 +253,7 @@ static ssize_t fail(int error) {
 static ssize_t wrote(int fd, ssize_t done, off_t offset, const void *data) {
     int error = errno;
     if (done > 0) record('W', inode_of(fd), (uint64_t)offset, data, (size_t)done);
-    pthread_mutex_unlock(&lock);
+    end();
     errno = error;
     return done;
 }
@@ -243,7 +263,7 @@ ssize_t write(int fd, const void *data, size_t length) {
     if (!path) return real_write(fd, data, length);
     int error = fault_of("write", path);
     if (error) return fail(error);
-    pthread_mutex_lock(&lock);
+    begin();
     off_t offset = lseek(fd, 0, SEEK_CUR);
     return wrote(fd, real_write(fd, data, length), offset, data);
 }
@@ -264,7 +284,7 @@ static ssize_t pwrite_any(int fd, const void *data, size_t length, off_t offset)
     if (!path) return real(fd, data, length, offset);
     int error = fault_of("write", path);
     if (error) return fail(error);
-    pthread_mutex_lock(&lock);
+    begin();
     return wrote(fd, real(fd, data, length, offset), offset, data);
 }
 ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) { return pwrite_any(fd, data, length, offset); }
@@ -288,31 +308,44 @@ static int ftruncate_any(int fd, off_t length) {
     static int (*real)(int, off_t);
     if (!real) real = (int (*)(int, off_t))dlsym(RTLD_NEXT, "ftruncate");
     if (!path_of(fd)) return real(fd, length);
-    pthread_mutex_lock(&lock);
+    begin();
     int done = real(fd, length), error = errno;
     if (done == 0) record('T', inode_of(fd), (uint64_t)length, NULL, 0);
-    pthread_mutex_unlock(&lock);
+    end();
     errno = error;
     return done;
 }
 int ftruncate(int fd, off_t length) { return ftruncate_any(fd, length); }
 int ftruncate64(int fd, off64_t length) { return ftruncate_any(fd, length); }
 
+/* Notes the fault of an fsync, if it had one, and gives the error that the descriptor is to be told. The lock is held. */
+static int note_failure(int fd, uint64_t inode, int error) {
+    if (error) {
+        if (failed == FAILURES) die("more failed fsyncs than are kept");
+        failures[failed].inode = inode;
+        failures[failed++].error = error;
+    }
+    for (; told[fd] < failed; told[fd]++)
+        if (failures[told[fd]].inode == inode) error = failures[told[fd]].error;
+    return error;
+}
+
 static int sync_any(int fd, int (*real)(int)) {
     const char *path = path_of(fd);
     if (!path) return real(fd);
     if (lies) return 0;
     uint64_t inode = inode_of(fd);
-    pthread_mutex_lock(&lock);
+    begin();
     uint64_t from = record('S', inode, 0, NULL, 0);
-    pthread_mutex_unlock(&lock);
+    end();
     /* A fault is a fault of the medium: what was to be flushed counts as clean afterwards, as Linux has it. */
     int fault = fault_of("fsync", path), done = fault ? -1 : real(fd), error = fault ? fault : errno;
-    pthread_mutex_lock(&lock);
+    begin();
     record(done == 0 ? 'E' : 'F', inode, from, NULL, 0);
-    pthread_mutex_unlock(&lock);
+    error = note_failure(fd, inode, done == 0 ? 0 : error);
+    end();
     errno = error;
-    return done;
+    return error ? -1 : 0;
 }
 int fsync(int fd) {
     REAL(fsync);
@@ -328,10 +361,10 @@ int rename(const char *from, const char *to) {
     if (!is_observed(from) && !is_observed(to)) return real(from, to);
     char both[2 * PATH_MAX];
     int length = snprintf(both, sizeof both, "%s%c%s", from, 0, to);
-    pthread_mutex_lock(&lock);
+    begin();
     int done = real(from, to), error = errno;
     if (done == 0) record('R', 0, 0, both, (size_t)length);
-    pthread_mutex_unlock(&lock);
+    end();
     errno = error;
     return done;
 }
@@ -339,33 +372,33 @@ int rename(const char *from, const char *to) {
 static int removed(int done, char kind, const char *path) {
     int error = errno;
     if (done == 0) record(kind, 0, 0, path, strlen(path));
-    pthread_mutex_unlock(&lock);
+    end();
     errno = error;
     return done;
 }
 int unlink(const char *path) {
     REAL(unlink);
     if (!is_observed(path)) return real(path);
-    pthread_mutex_lock(&lock);
+    begin();
     return removed(real(path), 'U', path);
 }
 int rmdir(const char *path) {
     REAL(rmdir);
     if (!is_observed(path)) return real(path);
-    pthread_mutex_lock(&lock);
+    begin();
     return removed(real(path), 'U', path);
 }
 int unlinkat(int folder, const char *name, int flags) {
     REAL(unlinkat);
     char path[PATH_MAX];
     if (!join(folder, name, path) || !is_observed(path)) return real(folder, name, flags);
-    pthread_mutex_lock(&lock);
+    begin();
     return removed(real(folder, name, flags), 'U', path);
 }
 int mkdir(const char *path, mode_t mode) {
     REAL(mkdir);
     if (!is_observed(path)) return real(path, mode);
-    pthread_mutex_lock(&lock);
+    begin();
     return removed(real(path, mode), 'M', path);
 }
 

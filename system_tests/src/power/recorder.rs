@@ -1,9 +1,14 @@
 //! The observer of a process: the library that is loaded into it, what it recorded, and the faults it causes.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::FlockOperation;
+use rustix::process::Signal;
+
 use super::Recording;
+use crate::Process;
 
 /// The library's source.
 const SOURCE: &str = include_str!("disk.c");
@@ -58,6 +63,15 @@ impl Recorder {
         let beside = self.faults.with_extension("new");
         std::fs::write(&beside, lines).expect("the faults");
         std::fs::rename(beside, &self.faults).expect("the faults");
+    }
+
+    /// Kills a process between two changes: what it did without a record of it, the next process would find and no loss
+    /// of power could take away.
+    pub async fn kill(&self, process: &mut Process) {
+        let record = File::open(&self.record).expect("the recording");
+        rustix::fs::flock(&record, FlockOperation::LockExclusive).expect("its lock");
+        process.signal(Signal::KILL);
+        process.end().await;
     }
 
     /// Gives a witness for a ledger: how long the recording is now.

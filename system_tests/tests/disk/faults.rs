@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-use rustix::process::Signal;
 use system_tests::promises::{Contents, Told, judge};
 use system_tests::{Process, wait_until};
 
@@ -73,11 +72,6 @@ impl Machine {
     }
 }
 
-async fn kill(mut process: Process) {
-    process.signal(Signal::KILL);
-    process.end().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_takes_nothing_is_said_and_writing_goes_on_by_itself_once_it_does() {
     for (fault, told) in [
@@ -104,7 +98,7 @@ async fn a_disk_that_takes_nothing_is_said_and_writing_goes_on_by_itself_once_it
         machine.wait_until_told(Told::Done).await;
         writers.stop().await;
         machine.assert_kept(&fault).await;
-        kill(process).await;
+        machine.kill(process).await;
         machine.lose_power(&fault, LOSSES, 0.5).await.iter().for_each(Loss::assert_kept);
     }
 }
@@ -125,7 +119,7 @@ async fn a_disk_that_gives_nothing_back_breaks_no_promise_and_all_goes_on_once_i
             machine.wait_until_told(Told::Done).await;
             writers.stop().await;
             machine.assert_kept(part).await;
-            kill(process).await;
+            machine.kill(process).await;
             machine.lose_power(part, LOSSES, 0.5).await.iter().for_each(Loss::assert_kept);
         }
     }
@@ -145,7 +139,7 @@ async fn what_a_failed_fsync_left_in_memory_is_not_built_upon_by_the_next_proces
         machine.wait_until_told(Told::Done).await;
         machine.recorder.set_faults(&format!("fsync {EIO} sixfold.db-wal"));
         machine.wait_until_told(Told::Unknown).await;
-        kill(process).await;
+        machine.kill(process).await;
         writers.stop().await;
     }
     machine.recorder.set_faults("");
@@ -155,7 +149,7 @@ async fn what_a_failed_fsync_left_in_memory_is_not_built_upon_by_the_next_proces
     machine.wait_until_told(Told::Done).await;
     writers.stop().await;
     machine.assert_kept("in memory").await;
-    kill(process).await;
+    machine.kill(process).await;
     machine.lose_power("failed fsync", LOSSES, 0.1).await.iter().for_each(Loss::assert_kept);
 }
 
@@ -179,7 +173,7 @@ async fn a_destination_that_fails_promises_nothing_and_takes_everything_up_once_
         assert_eq!(machine.figure("sixfold_backup_reachable").await, Some(0.0), "{fault}");
         // What was stored and could not be flushed is taken up by the next process, or by this one.
         let process = if rand::random() {
-            kill(process).await;
+            machine.kill(process).await;
             machine.spawn()
         } else {
             process
@@ -189,7 +183,7 @@ async fn a_destination_that_fails_promises_nothing_and_takes_everything_up_once_
         machine.wait_until_told(Told::Done).await;
         writers.stop().await;
         machine.assert_kept(fault).await;
-        kill(process).await;
+        machine.kill(process).await;
         machine.lose_power(fault, LOSSES, 0.3).await.iter().for_each(Loss::assert_kept);
     }
 }
@@ -218,7 +212,7 @@ async fn names_that_a_killed_process_left_unflushed_are_flushed_by_the_next_one(
         machine.recorder.set_faults(fault);
         let process = machine.spawn();
         wait_until(fault, || async { depth_of(&destination) >= depth }).await;
-        kill(process).await;
+        machine.kill(process).await;
     }
     machine.recorder.set_faults("");
     let process = machine.spawn();
@@ -226,7 +220,7 @@ async fn names_that_a_killed_process_left_unflushed_are_flushed_by_the_next_one(
     let writers = machine.write();
     machine.wait_until_told(Told::Done).await;
     writers.stop().await;
-    kill(process).await;
+    machine.kill(process).await;
     machine.lose_power("unflushed names", LOSSES, 0.1).await.iter().for_each(Loss::assert_kept);
 }
 
@@ -247,7 +241,7 @@ async fn whatever_fails_at_random_no_promise_is_broken() {
             machine.recorder.set_faults(&fault);
             pause(150).await;
             if rand::random_range(0..3) == 0 {
-                kill(process).await;
+                machine.kill(process).await;
                 machine.recorder.set_faults("");
                 process = machine.spawn();
             }
@@ -262,7 +256,7 @@ async fn whatever_fails_at_random_no_promise_is_broken() {
         machine.wait_until_told(Told::Done).await;
         writers.stop().await;
         machine.assert_kept("after all faults").await;
-        kill(process).await;
+        machine.kill(process).await;
         machine.lose_power("random faults", rounds(), 1.0).await.iter().for_each(Loss::assert_kept);
     }
 }

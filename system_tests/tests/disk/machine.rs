@@ -77,6 +77,11 @@ impl Machine {
         self.database.spawn(&self.recorder.variables())
     }
 
+    /// Kills a process.
+    pub(crate) async fn kill(&self, mut process: Process) {
+        self.recorder.kill(&mut process).await;
+    }
+
     /// Starts callers; each time others than before.
     pub(crate) fn write(&self) -> Writers {
         let first = self.callers.fetch_add(WRITERS, Ordering::Relaxed);

@@ -102,8 +102,13 @@ async fn record(machine: &Machine) {
     while let Some(end) = ends.next() {
         machine.database.wait_until_ready().await;
         tokio::time::sleep(PART).await;
-        process.signal(end);
-        process.end().await;
+        match end {
+            Signal::KILL => machine.recorder.kill(&mut process).await,
+            _ => {
+                process.signal(end);
+                process.end().await;
+            }
+        }
         if ends.peek().is_some() {
             process = machine.spawn();
         }

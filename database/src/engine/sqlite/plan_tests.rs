@@ -66,6 +66,14 @@ fn a_sample_of_a_small_collection_reads_names_alone() {
 }
 
 #[test]
+fn the_marks_of_trimmed_changes_read_only_those_that_go() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut connection).unwrap();
+    let plan = plan(&connection, trim::MARK);
+    assert!(plan.contains("SEARCH changes USING INTEGER PRIMARY KEY (rowid<?)"), "{plan}");
+}
+
+#[test]
 fn the_figures_of_queues_read_only_partial_indexes() {
     let mut connection = Connection::open_in_memory().unwrap();
     schema::migrate(&mut connection).unwrap();

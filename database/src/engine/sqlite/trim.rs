@@ -23,8 +23,9 @@ pub(super) const FIRST_JOB: &str =
     "SELECT min(updated_at) FROM jobs WHERE state = ?1 AND state IN ('succeeded', 'canceled', 'dead')";
 pub(super) const ENDING: &str = "SELECT max(sequence) FROM \
     (SELECT sequence, at FROM changes ORDER BY sequence LIMIT ?3) WHERE at < ?1 OR sequence <= ?2";
-const MARK: &str = "INSERT INTO trimmed (namespace, sequence) \
-    SELECT namespace, max(sequence) FROM changes WHERE sequence <= ?1 GROUP BY namespace \
+/// Left alone, the planner walks all changes by their namespaces to save sorting the few that go.
+pub(super) const MARK: &str = "INSERT INTO trimmed (namespace, sequence) \
+    SELECT namespace, max(sequence) FROM changes NOT INDEXED WHERE sequence <= ?1 GROUP BY namespace \
     UNION ALL SELECT '*', ?1 WHERE true \
     ON CONFLICT (namespace) DO UPDATE SET sequence = max(sequence, excluded.sequence)";
 pub(super) const REMOVE: &str = "DELETE FROM changes WHERE sequence <= ?1";

@@ -79,7 +79,7 @@ pub struct BaseReport {
     pub size_bytes: u64,
 }
 
-fn beside(file: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

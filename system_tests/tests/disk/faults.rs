@@ -153,6 +153,27 @@ async fn what_a_failed_fsync_left_in_memory_is_not_built_upon_by_the_next_proces
     machine.lose_power("failed fsync", LOSSES, 0.1).await.iter().for_each(Loss::assert_kept);
 }
 
+/// A checkpoint that ends before the log does is not flushed, and SQLite does not begin the next one before its end: what
+/// it wrote can be lost by the next one's fsync.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_failed_fsync_of_the_database_file_lost_is_written_back_once_more() {
+    let machine = Machine::new(PLAIN, |recorder| recorder);
+    let process = machine.spawn();
+    machine.database.wait_until_ready().await;
+    let writers = machine.write();
+    for _ in 0..rounds() {
+        machine.wait_until_told(Told::Done).await;
+        machine.recorder.set_faults(&format!("fsync {EIO} sixfold.db$"));
+        pause(100).await;
+        machine.recorder.set_faults("");
+        pause(100).await;
+    }
+    writers.stop().await;
+    machine.assert_kept("after all faults").await;
+    machine.kill(process).await;
+    machine.lose_power("database file", 2 * rounds(), 1.0).await.iter().for_each(Loss::assert_kept);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_destination_that_fails_promises_nothing_and_takes_everything_up_once_it_is_well() {
     for fault in ["write 28 /destination/", "fsync 5 .partial-", "fsync 5 /segments$", "fsync 5 /destination"]

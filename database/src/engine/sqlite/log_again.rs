@@ -4,7 +4,7 @@
 //! never have had them. A commit whose caller was told that nobody knows would be taken up from there, later commits
 //! be flushed behind it, and a loss of power would end the log before them. So what a recovery is going to read is
 //! written again, as it is, and flushed. While a process runs this is not needed: its next commit writes over what
-//! could not be flushed, and a checkpoint that failed begins again where it began.
+//! could not be flushed, and a checkpoint that failed begins again with the log ([`super::backfill`]).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};

@@ -1,6 +1,7 @@
 //! The SQLite engine: one writer thread, a few readers, and the owner's lock on the data directory.
 
 mod answers;
+mod backfill;
 mod between;
 mod changes;
 mod chores;

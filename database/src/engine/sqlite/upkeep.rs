@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::backfill::Backfill;
 use super::{connection, job_rows};
 use crate::backup::Shipping;
 use crate::engine::OpenError;
@@ -56,10 +57,11 @@ impl Upkeep {
         if shipping.is_some() {
             connection::keep_log(&connection)?;
         }
+        let backfill = Backfill::open(file)?;
         let (outbox, inbox) = sync_channel(2);
         let thread = std::thread::Builder::new()
             .name("db-upkeep".to_owned())
-            .spawn(move || run(&connection, &inbox, shipping.as_ref()))?;
+            .spawn(move || run(&connection, backfill, &inbox, shipping.as_ref()))?;
         let threshold = u32::try_from(checkpoint_bytes / PAGE_BYTES).unwrap_or(u32::MAX).max(1);
         let upkeep = Self { outbox: outbox.clone(), threshold, due_at: threshold, last: 0 };
         Ok((upkeep, outbox, thread))
@@ -95,12 +97,17 @@ impl Upkeep {
     }
 }
 
-fn run(connection: &Connection, inbox: &Receiver<Message>, shipping: Option<&Shipping>) {
+fn run(
+    connection: &Connection,
+    mut backfill: Backfill,
+    inbox: &Receiver<Message>,
+    shipping: Option<&Shipping>,
+) {
     // While the log is needed as a buffer for the backup, it is left as it is and asked for again later.
-    let checkpoint = |mode: &'static str| match shipping {
-        None => checkpoint(connection, mode),
+    let mut checkpoint = |mode: &'static str| match shipping {
+        None => checkpoint(connection, &mut backfill, mode),
         Some(shipping) => {
-            shipping.checkpoint(|| checkpoint(connection, mode));
+            shipping.checkpoint(|| checkpoint(connection, &mut backfill, mode));
         }
     };
     let mut figures_at = Instant::now();
@@ -130,10 +137,12 @@ fn run(connection: &Connection, inbox: &Receiver<Message>, shipping: Option<&Shi
     }
 }
 
-fn checkpoint(connection: &Connection, mode: &str) {
+fn checkpoint(connection: &Connection, backfill: &mut Backfill, mode: &str) {
     let started = Instant::now();
-    let done = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    let done = backfill.checkpoint(|| {
+        connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
     });
     match done {
         Ok((busy, log, written)) => {

@@ -4,7 +4,6 @@
 //! Tokio knows about it, such as that a read which did not fill the buffer needs no second one.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -23,16 +22,6 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Gives the address of the other end of the socket; a system call.
-    pub fn peer_address(&self) -> io::Result<SocketAddr> {
-        self.socket().peer_addr()
-    }
-
-    /// Gives this end's address; a system call.
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.socket().local_addr()
-    }
-
     /// Tells whether the bytes are under TLS.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))

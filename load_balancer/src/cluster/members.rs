@@ -32,6 +32,11 @@ impl Member {
     pub fn with_weight(self, weight: f64) -> Self {
         Self { weight, ..self }
     }
+
+    /// Gives its weight; one that is no number must not reach a choice.
+    pub(crate) fn sound_weight(&self) -> f64 {
+        if self.weight.is_finite() { self.weight.max(0.0) } else { 0.0 }
+    }
 }
 
 impl From<&String> for Member {
@@ -63,24 +68,5 @@ impl Members {
     /// Finds a backend's place by its name.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.backends.iter().position(|backend| backend.name() == name)
-    }
-}
-
-/// What an operator ordered about a backend; it outlives the membership it was given for.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Order {
-    /// A weight that replaces the member's own.
-    pub weight: Option<f64>,
-    /// Whether it is to get no new requests, or is to get them although its source drains it.
-    pub drain: Option<bool>,
-}
-
-impl Order {
-    /// Gives what applies to a member.
-    pub(crate) fn apply(&self, member: &Member) -> (f64, bool) {
-        let weight = self.weight.unwrap_or(member.weight);
-        // A weight that is no number must not reach a choice.
-        let weight = if weight.is_finite() { weight.max(0.0) } else { 0.0 };
-        (weight, self.drain.unwrap_or(member.drain))
     }
 }

@@ -35,7 +35,7 @@ use crate::{Backend, BackendReport, Policy};
 
 pub use admission::Admission;
 pub use figures::Counters;
-pub use members::{Member, Members, Order};
+pub use members::{Member, Members};
 pub use options::{Link, Options, PANIC_THRESHOLD, SLOW_START, Secured};
 pub(crate) use standing::Finding;
 pub(crate) use threads::Thread;
@@ -71,7 +71,6 @@ pub struct Cluster {
 #[derive(Debug, Default)]
 struct Desk {
     given: Vec<Member>,
-    orders: HashMap<String, Order>,
     /// Members no longer, but still working on requests.
     leaving: Vec<Arc<Backend>>,
 }
@@ -147,34 +146,6 @@ impl Cluster {
         self.admit_members(members, false, now_ns());
     }
 
-    /// Gives a member another weight than its source does, whatever the source says later; tells whether
-    /// there is such a member.
-    pub fn set_weight(&self, name: &str, weight: f64) -> bool {
-        self.order(name, |order| order.weight = Some(weight))
-    }
-
-    /// Sends a member nothing new; tells whether there is such a member.
-    pub fn drain(&self, name: &str) -> bool {
-        self.order(name, |order| order.drain = Some(true))
-    }
-
-    /// Sends a drained member requests again; tells whether there is such a member.
-    pub fn undrain(&self, name: &str) -> bool {
-        self.order(name, |order| order.drain = Some(false))
-    }
-
-    /// Gives the operator's orders, to be kept over a restart.
-    pub fn orders(&self) -> Vec<(String, Order)> {
-        self.desk().orders.iter().map(|(name, order)| (name.clone(), *order)).collect()
-    }
-
-    /// Takes up orders that were kept; they hold for members that come later too.
-    pub fn restore_orders(&self, orders: impl IntoIterator<Item = (String, Order)>) {
-        let mut desk = self.desk();
-        desk.orders.extend(orders);
-        self.publish(&mut desk, &[], now_ns());
-    }
-
     /// Chooses and guards differently from now on; what is known of backends stays.
     pub fn replace_options(&self, options: Options) {
         let mut desk = self.desk();
@@ -192,16 +163,6 @@ impl Cluster {
     /// Takes in that a name has another address.
     pub(crate) fn note_resolved(&self) {
         self.settle(&self.desk(), now_ns());
-    }
-
-    fn order(&self, name: &str, change: impl FnOnce(&mut Order)) -> bool {
-        let mut desk = self.desk();
-        let is_member = desk.given.iter().any(|member| member.name == name);
-        if is_member {
-            change(desk.orders.entry(name.to_owned()).or_default());
-            self.publish(&mut desk, &[], now_ns());
-        }
-        is_member
     }
 
     fn admit_members(&self, members: Vec<Member>, are_first: bool, now_ns: u64) {
@@ -239,9 +200,9 @@ impl Cluster {
         let mut backends = Vec::with_capacity(desk.given.len());
         for member in &desk.given {
             let Some(backend) = known.remove(member.name.as_str()) else { continue };
-            let order = desk.orders.get(&member.name).copied().unwrap_or_default();
             let mut condition = backend.condition();
-            (condition.weight, condition.drain) = order.apply(member);
+            condition.weight = member.sound_weight();
+            condition.drain = member.drain;
             condition.rank = member.rank;
             condition.is_removed = false;
             backends.push(Arc::clone(backend));

@@ -241,7 +241,14 @@ impl Upstream {
                         continue;
                     }
                     Some(unsent) => return Err(self.closed_at_once(failed.into_error(), unsent)),
-                    None => return Err(Failure::sent(self.classify(failed.into_error()))),
+                    None => {
+                        let error = self.classify(failed.into_error());
+                        if is_kept && matches!(error, ForwardError::Broken { .. }) {
+                            // Whatever closed it may have closed all of them; each would cost a repeat.
+                            self.forget_kept();
+                        }
+                        return Err(Failure::sent(error));
+                    }
                 },
             };
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {

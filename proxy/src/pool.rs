@@ -210,6 +210,11 @@ impl Upstream {
         }
     }
 
+    /// Closes the connections that nobody uses; one that still brings a response ends with it.
+    pub(crate) fn forget_kept(&self) {
+        drop(self.idle.take());
+    }
+
     /// Opens a connection of HTTP/1.
     pub(crate) async fn connect(
         &self,

@@ -75,6 +75,34 @@ async fn requests_in_turn_share_one_connection() {
 }
 
 #[tokio::test]
+async fn when_one_kept_connection_breaks_the_others_are_not_tried() {
+    let test = async {
+        // Each connection answers once, late enough that another request opens another, and then breaks.
+        let (address, accepted) = backend(|mut stream| async move {
+            read_head(&mut stream).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stream.write_all(OK.as_bytes()).await.unwrap();
+            read_head(&mut stream).await;
+        })
+        .await;
+        let pool = Pool::default();
+        let (upstream, timeouts) = (pool.upstream(address), Timeouts::default());
+        let get_whole = async || {
+            let response = upstream.forward(get(), &timeouts).await.map_err(|failure| failure.error)?;
+            Ok::<_, ForwardError>(response.into_body().collect().await.unwrap().to_bytes())
+        };
+        let (one, two, three) = tokio::join!(get_whole(), get_whole(), get_whole());
+        assert!(one.is_ok() && two.is_ok() && three.is_ok());
+        assert_eq!(accepted.get(), 3);
+        let broken = get_whole().await;
+        assert!(matches!(broken, Err(ForwardError::Broken { .. })), "{broken:?}");
+        assert_eq!(get_whole().await.unwrap(), "ok", "the repeat comes over a fresh one");
+        assert_eq!(accepted.get(), 4);
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
 async fn a_connection_still_busy_with_a_body_is_not_used() {
     let test = async {
         let (address, accepted) = backend(|mut stream| async move {

@@ -26,6 +26,10 @@ pub(crate) trait Lane {
     /// Tells whether all of the request is there, so that only the backend can be what is waited for.
     fn is_whole(&self) -> bool;
 
+    /// Tells whether an attempt has sent the request a second time by itself, because a kept connection had been
+    /// closed.
+    fn was_resent(&self) -> bool;
+
     /// Tells whether the request may be sent again after an attempt failed so.
     fn can_repeat(&self, error: &ForwardError) -> bool {
         error.is_unsent() || (error.is_broken() && self.is_repeatable())

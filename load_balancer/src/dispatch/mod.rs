@@ -155,11 +155,8 @@ impl<'a, L: Lane> Way<'a, L> {
         'a: 'r,
     {
         let now = now_ns();
-        // A connection can break between two requests; a backend that refuses one is not asked twice.
-        let may_return = matches!(failed, Err(error) if !error.is_unsent());
         let elsewhere = self.choose(&self.tried, now);
-        let chosen = elsewhere.or_else(|| if may_return { self.choose(&[], now) } else { None });
-        let Some(choice) = chosen else { return };
+        let Some(choice) = elsewhere.or_else(|| self.choose_again(failed, now)) else { return };
         if !self.spend_retry() {
             return;
         }
@@ -168,6 +165,19 @@ impl<'a, L: Lane> Way<'a, L> {
             tracing::debug!(%error, cluster, backend, "sent elsewhere");
         }
         self.start(race, choice, now);
+    }
+
+    /// Chooses among the backends that had the request once already. A connection can break between two
+    /// requests; a backend that refuses one is not asked twice, and none is sent a request three times, which
+    /// may be what breaks it.
+    fn choose_again(&self, failed: &Result<Sent<L::Reply>, ForwardError>, now: u64) -> Option<Choice> {
+        let was_broken = matches!(failed, Err(error) if !error.is_unsent());
+        if !was_broken || self.lane.was_resent() {
+            return None;
+        }
+        let had_it = |index: &usize| self.tried.iter().filter(|tried| *tried == index).count();
+        let twice: Vec<usize> = self.tried.iter().copied().filter(|index| had_it(index) > 1).collect();
+        self.choose(&twice, now)
     }
 
     /// Sends the request to a second backend because the first is slow, or was lost meanwhile.

@@ -30,6 +30,7 @@ struct Scripted {
     ledger: RefCell<Vec<usize>>,
     given_up: Rc<RefCell<u32>>,
     is_repeatable: bool,
+    was_resent: bool,
 }
 
 /// Counts attempts that were broken off.
@@ -88,6 +89,10 @@ impl Lane for Scripted {
         true
     }
 
+    fn was_resent(&self) -> bool {
+        self.was_resent
+    }
+
     fn latency_ns(&self, took_ns: u64) -> Option<u64> {
         Some(took_ns)
     }
@@ -109,11 +114,16 @@ fn cluster(backends: u16) -> Arc<Cluster> {
 }
 
 async fn send(balancer: &Balancer, is_repeatable: bool, script: &[Does]) -> Met {
+    send_by(balancer, is_repeatable, false, script).await
+}
+
+async fn send_by(balancer: &Balancer, is_repeatable: bool, was_resent: bool, script: &[Does]) -> Met {
     let lane = Scripted {
         script: RefCell::new(script.iter().copied().collect()),
         ledger: RefCell::default(),
         given_up: Rc::default(),
         is_repeatable,
+        was_resent,
     };
     let began = Instant::now();
     let mut way = Way::new(balancer, balancer.view(), &lane, Asked::default(), 2);
@@ -134,6 +144,17 @@ async fn what_may_be_repeated_is_sent_elsewhere_when_a_connection_breaks() {
         let met = send(&balancer, true, &[Does::Break(1), Does::Answer(1, 200)]).await;
         assert_eq!(met.result.unwrap(), 200);
         assert_ne!(met.ledger[0], met.ledger[1], "on another backend");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_backend_that_breaks_connections_gets_a_request_a_third_time() {
+    on_thread(1, async |balancer| {
+        let met = send(&balancer, true, &[Does::Break(1), Does::Break(1)]).await;
+        assert_eq!((met.result.is_err(), met.ledger), (true, vec![0, 0]));
+        let met = send_by(&balancer, true, true, &[Does::Break(1)]).await;
+        assert_eq!((met.result.is_err(), met.ledger.len()), (true, 1), "the lane had sent it twice");
     })
     .await;
 }

@@ -95,6 +95,11 @@ impl Lane for MessageLane<'_> {
         self.upload.is_none()
     }
 
+    fn was_resent(&self) -> bool {
+        // What hyper gives back was not sent.
+        false
+    }
+
     fn latency_ns(&self, took_ns: u64) -> Option<u64> {
         latency_ns(took_ns, self.upload.as_ref())
     }

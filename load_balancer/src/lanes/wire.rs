@@ -55,6 +55,10 @@ impl Lane for WireLane<'_, '_> {
         self.exchange.is_replayable()
     }
 
+    fn was_resent(&self) -> bool {
+        self.exchange.was_resent()
+    }
+
     fn latency_ns(&self, took_ns: u64) -> Option<u64> {
         latency_ns(took_ns, self.exchange.upload())
     }

@@ -103,6 +103,35 @@ async fn a_kept_connection_that_closes_without_an_answer_is_replaced_for_a_get_a
 }
 
 #[tokio::test]
+async fn a_get_is_sent_twice_at_most_to_a_backend_that_breaks_every_connection_with_it() {
+    const KEPT: usize = 6;
+    let backend = Backend::start(|head, mut client| async move {
+        if head.starts_with("GET /x ") {
+            return None;
+        }
+        if head.starts_with("GET /fill ") {
+            // Long enough that the others come on connections of their own.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        client.send(OK).await;
+        Some(client)
+    })
+    .await;
+    let balancer = start_over(&backend);
+    let mut clients = JoinSet::new();
+    for _ in 0..KEPT {
+        let mut client = balancer.connect().await;
+        clients.spawn(async move { client.exchange("GET /fill HTTP/1.1\r\nHost: a\r\n\r\n").await.status() });
+    }
+    while let Some(status) = clients.join_next().await {
+        assert_eq!(status.unwrap(), 200);
+    }
+    assert_eq!(backend.count(), KEPT);
+    assert_eq!(balancer.exchange("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await.status(), 502);
+    assert_eq!(backend.count() - KEPT, 2, "once over a kept connection and once over a fresh one");
+}
+
+#[tokio::test]
 async fn a_client_that_closes_its_sending_side_before_the_answer_counts_as_gone() {
     let (backend, held) = Backend::holding("GET / ", OK).await;
     let balancer = start_over(&backend);

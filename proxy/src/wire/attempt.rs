@@ -68,7 +68,8 @@ impl Exchange<'_> {
     /// the client at once.
     ///
     /// A kept connection that turns out to be closed is replaced without a word if the request may be
-    /// repeated. Two attempts may be raced if the request is replayable; dropping the future closes its
+    /// repeated, once: whatever closed it may have closed all that were kept, so from then on the request goes
+    /// over fresh ones only. Two attempts may be raced if the request is replayable; dropping the future closes its
     /// connection. After an error that [`ForwardError::is_unsent`] any request may be tried elsewhere.
     pub async fn attempt(
         &self,
@@ -82,7 +83,7 @@ impl Exchange<'_> {
         }
         let started = Instant::now();
         let end = timeouts.total.map(|total| started + total);
-        let mut kept = upstream.check_out();
+        let mut kept = if self.wants_fresh.get() { None } else { upstream.check_out() };
         loop {
             let mut link = match kept.take() {
                 Some(link) => link,
@@ -103,8 +104,12 @@ impl Exchange<'_> {
                 }
                 Err(Lost { error, is_stale }) => {
                     let is_unsent = attempt.upload.written() == 0;
+                    if matches!(error, ForwardError::Broken { .. }) {
+                        self.wants_fresh.set(true);
+                    }
                     let may_repeat = is_unsent || (request.is_idempotent() && self.is_replayable());
                     if is_stale && may_repeat {
+                        self.was_resent.set(!is_unsent);
                         continue;
                     }
                     return Err(match error {

@@ -30,6 +30,9 @@ pub struct Exchange<'c> {
     upload: Option<Progress>,
     /// Part of a streamed body has been read for some backend.
     pub(super) upload_begun: Cell<bool>,
+    /// A connection broke on it, so those kept since before are not trusted with it.
+    pub(super) wants_fresh: Cell<bool>,
+    pub(super) was_resent: Cell<bool>,
     received: Cell<u64>,
     pub(super) status: u16,
     pub(super) then: Then,
@@ -71,6 +74,8 @@ impl<'c> Exchange<'c> {
             watched,
             upload: is_streamed.then(Progress::new),
             upload_begun: Cell::new(false),
+            wants_fresh: Cell::new(false),
+            was_resent: Cell::new(false),
             received,
             status: 0,
             then: Then::Close,
@@ -96,6 +101,11 @@ impl<'c> Exchange<'c> {
     /// Tells whether the request can be sent a second time: it has no body, or all of it is in hand.
     pub fn is_replayable(&self) -> bool {
         self.request.body() != BodyKind::Streamed
+    }
+
+    /// Tells whether an attempt has sent it a second time, because a kept connection turned out to be closed.
+    pub fn was_resent(&self) -> bool {
+        self.was_resent.get()
     }
 
     /// Gives how a streamed upload goes on; `None` if there is none.

@@ -12,7 +12,7 @@ use process::{ClusterToken, Secret};
 use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{BackupError, beside, damaged, digest, fault};
+use super::{BackupError, beside, check, damaged, digest, fault};
 use crate::engine::sqlite::{
     Owner, check_library, create_private, database_file, keep_log, open_reader, open_writer, schema,
 };
@@ -95,7 +95,7 @@ pub(crate) async fn of_engine(engine: &Engine, file: PathBuf) -> Result<Report, 
 }
 
 /// Checks a backup: the digest beside it if there is one, the structure of its pages, its indexes against its
-/// tables, its schema.
+/// tables, its foreign keys, its schema.
 ///
 /// SQLite keeps no checksums: without the digest, a flipped bit within a stored document is not noticed.
 pub fn verify(file: &Path) -> Result<Report, BackupError> {
@@ -103,13 +103,9 @@ pub fn verify(file: &Path) -> Result<Report, BackupError> {
     let storage = |error: rusqlite::Error| damaged(file, error);
     let size_bytes = fs::metadata(file).map_err(|error| fault(file, error))?.len();
     let sha256 = digest::check(file)?;
+    check::structure(file)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags).map_err(storage)?;
-    let found: String =
-        connection.pragma_query_value(None, "integrity_check", |row| row.get(0)).map_err(storage)?;
-    if found != "ok" {
-        return Err(BackupError::Damaged { file: file.to_owned(), reason: found });
-    }
     let version = schema::check(&connection)?;
     if version == 0 {
         return Err(BackupError::Damaged { file: file.to_owned(), reason: "it is empty".into() });

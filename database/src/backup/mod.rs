@@ -21,6 +21,7 @@ mod config;
 mod continuous;
 mod copy;
 mod destination;
+mod difference;
 mod digest;
 mod drill;
 mod error;

@@ -1,6 +1,6 @@
 //! The form every file at a destination has: a head to read without a key, a body, and a digest over both.
 //!
-//! `SIXFBK01`, the length of the head (4 bytes, big-endian), the head as JSON, the body, and the SHA-256 of all
+//! `SIXFBK02`, the length of the head (4 bytes, big-endian), the head as JSON, the body, and the SHA-256 of all
 //! that. The body is compressed (LZ4 frames) and then, with recipients, encrypted (age). A changed bit, also one of
 //! the head or the digest, fails the digest; a file under another's name does not agree with its head.
 
@@ -15,8 +15,11 @@ use super::keys::Keys;
 use super::name::Name;
 use super::wal::Place;
 
-/// What every file begins with; the digits are the version of the format.
-const MAGIC: &[u8; 8] = b"SIXFBK01";
+/// What every file begins with, before the digit that is its format.
+const MAGIC: &[u8; 7] = b"SIXFBK0";
+
+/// The format that is written; all up to it are read.
+pub(crate) const FORMAT: u8 = 2;
 
 /// The digest's length.
 pub(crate) const DIGEST_BYTES: usize = 32;
@@ -71,6 +74,9 @@ pub(crate) struct Head {
     pub(crate) after: Option<Digest>,
     /// Whether the body is encrypted with age.
     pub(crate) encrypted: bool,
+    /// The format, which the file's first bytes tell.
+    #[serde(skip)]
+    pub(crate) format: u8,
     /// The version of the program that wrote it.
     pub(crate) writer: String,
 }
@@ -85,6 +91,7 @@ pub(crate) fn write<W: Write>(
     let mut target = Hashing { inner: target, context: Context::new(&SHA256) };
     let head = serde_json::to_vec(head).map_err(io::Error::other)?;
     target.write_all(MAGIC)?;
+    target.write_all(&[b'0' + FORMAT])?;
     target.write_all(&u32::try_from(head.len()).map_err(io::Error::other)?.to_be_bytes())?;
     target.write_all(&head)?;
     if keys.recipients.is_empty() {
@@ -140,17 +147,21 @@ pub(crate) fn check_name(head: &Head, name: &Name) -> Result<(), Fault> {
 
 /// Reads the head at the beginning of a file; gives it and where the body begins.
 pub(crate) fn read_head(mut content: impl Read) -> Result<(Head, usize), Fault> {
-    let mut start = [0; MAGIC.len() + 4];
+    let mut start = [0; MAGIC.len() + 5];
     content.read_exact(&mut start).map_err(|_| Fault::Foreign)?;
-    let (magic, length) = start.split_at(MAGIC.len());
-    let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
-    if magic != MAGIC || length > HEAD_LIMIT {
+    let [magic @ .., format, a, b, c, d] = start;
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    if magic != *MAGIC || length > HEAD_LIMIT {
         return Err(Fault::Foreign);
+    }
+    let format = format.wrapping_sub(b'0');
+    if !(1..=FORMAT).contains(&format) {
+        return Err(Fault::Head(format!("its format is {format}, this program reads up to {FORMAT}")));
     }
     let mut head = vec![0; length];
     content.read_exact(&mut head).map_err(|_| Fault::Foreign)?;
-    let head = serde_json::from_slice(&head).map_err(|error| Fault::Head(error.to_string()))?;
-    Ok((head, start.len() + length))
+    let head: Head = serde_json::from_slice(&head).map_err(|error| Fault::Head(error.to_string()))?;
+    Ok((Head { format, ..head }, start.len() + length))
 }
 
 /// Opens the body of a file whose digest was checked.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::copy::{copy_pages, sync, verify};
-use super::{BackupError, Report, beside, check, fault};
+use super::{BackupError, Report, beside, fault};
 use crate::engine::numbers::beyond_all;
 use crate::engine::sqlite::{Owner, database_file, open_reader};
 
@@ -38,7 +38,6 @@ pub(super) fn take_folder(data: &Path, force: bool) -> Result<Owner, BackupError
 /// Makes a whole database file the one of a data directory that the caller owns.
 pub(super) fn put_in_place(partial: &Path, data: &Path) -> Result<Report, BackupError> {
     let target = database_file(data);
-    check::structure(partial)?;
     begin_anew(partial, Timestamp::now()).map_err(|error| fault(partial, error))?;
     sync(partial)?;
     let report = verify(partial)?;

@@ -1,16 +1,21 @@
 //! A segment: commits as pages, in the body of a file at the destination.
 //!
 //! Each commit is its time (8 bytes), the database's pages after it (4), how many pages follow (4), and those, each
-//! with its number (4); all big-endian.
+//! with its number (4) and a mark (1, see [`super::difference`]); all big-endian. The first format had no marks and
+//! every page whole.
 
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 
+use super::difference::Pages;
 use super::keys::Keys;
 use super::name::Name;
 use super::object::{self, Digest, Fault, Head};
 use super::wal::{Commit, Place};
+
+/// The format from which on pages have marks.
+const FIRST_WITH_MARKS: u8 = 2;
 
 /// A commit with the time it was made, in microseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,13 +64,12 @@ pub(crate) fn encode(
         before: link.before.clone(),
         after: link.after.clone(),
         encrypted: !keys.recipients.is_empty(),
+        format: object::FORMAT,
         writer: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let (bytes, digest) = object::write(Vec::new(), &head, keys, |body| {
-        for timed in commits {
-            write_commit(body, timed)?;
-        }
-        Ok(())
+        let mut pages = Pages::default();
+        commits.iter().try_for_each(|timed| write_commit(body, &mut pages, timed))
     })?;
     Ok((bytes.into(), digest))
 }
@@ -75,8 +79,9 @@ pub(crate) fn decode(bytes: &[u8], name: &Name, keys: &Keys) -> Result<Segment, 
     let (head, digest, body) = object::check(bytes, name)?;
     let mut body = object::open_body(&head, body, keys)?;
     let mut commits = Vec::new();
-    while let Some(timed) =
-        read_commit(&mut body, head.page_bytes).map_err(|error| Fault::Body(error.to_string()))?
+    let mut pages = (head.format >= FIRST_WITH_MARKS).then(Pages::default);
+    while let Some(timed) = read_commit(&mut body, pages.as_mut(), head.page_bytes)
+        .map_err(|error| Fault::Body(error.to_string()))?
     {
         commits.push(timed);
     }
@@ -90,19 +95,25 @@ pub(crate) fn decode(bytes: &[u8], name: &Name, keys: &Keys) -> Result<Segment, 
     Ok(Segment { head, digest, commits })
 }
 
-fn write_commit(body: &mut dyn Write, timed: &Timed) -> io::Result<()> {
+fn write_commit(body: &mut dyn Write, pages: &mut Pages, timed: &Timed) -> io::Result<()> {
     let count = u32::try_from(timed.commit.frames.len()).map_err(io::Error::other)?;
     body.write_all(&timed.at.to_be_bytes())?;
     body.write_all(&timed.commit.pages.to_be_bytes())?;
     body.write_all(&count.to_be_bytes())?;
     for (page, bytes) in &timed.commit.frames {
+        let (mark, bytes) = pages.encode(*page, bytes);
         body.write_all(&page.to_be_bytes())?;
-        body.write_all(bytes)?;
+        body.write_all(&[mark])?;
+        body.write_all(&bytes)?;
     }
     Ok(())
 }
 
-fn read_commit(body: &mut dyn Read, page_bytes: u32) -> io::Result<Option<Timed>> {
+fn read_commit(
+    body: &mut dyn Read,
+    mut differences: Option<&mut Pages>,
+    page_bytes: u32,
+) -> io::Result<Option<Timed>> {
     let mut at = [0; 8];
     // The end lies between two commits, never within one.
     if body.read(&mut at[..1])? == 0 {
@@ -113,9 +124,17 @@ fn read_commit(body: &mut dyn Read, page_bytes: u32) -> io::Result<Option<Timed>
     let mut frames = Vec::new();
     for _ in 0..count {
         let page = read_number(body)?;
+        let mut mark = [0; 1];
+        if differences.is_some() {
+            body.read_exact(&mut mark)?;
+        }
         let mut bytes = vec![0; page_bytes as usize];
         body.read_exact(&mut bytes)?;
-        frames.push((page, bytes.into()));
+        let bytes = match &mut differences {
+            Some(pages) => pages.decode(page, mark[0], bytes.into())?,
+            None => bytes.into(),
+        };
+        frames.push((page, bytes));
     }
     Ok(Some(Timed { at: i64::from_be_bytes(at), commit: Commit { pages, frames } }))
 }

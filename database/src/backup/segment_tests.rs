@@ -35,6 +35,31 @@ fn a_segment_reads_back_as_written_plain_and_encrypted() {
     }
 }
 
+/// `commits()` as the first format had it.
+const FIRST_FORMAT: &str = "\
+    53495846424b3031000000e27b226e616d65223a223139373030313031543030303030303030303030305a2d303030303030\
+    30312f7365676d656e74732f303030303030303030303030303030342d303030303030303030303030303030352d30303030\
+    303030303030303030303037222c22706167655f6279746573223a3531322c227061676573223a322c22706c616365223a7b\
+    2273616c7473223a5b302c305d2c226672616d6573223a302c2273756d73223a5b302c305d7d2c226265666f7265223a2230\
+    30222c22656e63727970746564223a66616c73652c22777269746572223a22302e312e30227d04224d186040823900000012\
+    000100df050000000300000002000000010100ffee5f00000003020100ffed02170424000714045f00000002090100ffe760\
+    090909090909000000002a8cc89641dc75e234b4fdd91a4a21a39e66cdf9026fb1d693a03dc0810d9b52\
+";
+
+#[test]
+fn a_segment_of_the_first_format_is_read_and_one_of_a_later_format_is_refused_by_name() {
+    let digit = |at: usize| u8::from_str_radix(&FIRST_FORMAT[at..at + 2], 16).unwrap();
+    let bytes: Vec<u8> = (0..FIRST_FORMAT.len()).step_by(2).map(digit).collect();
+    let segment = decode(&bytes, &name(4, 5), &Keys::default()).unwrap();
+    assert_eq!((segment.head.format, segment.commits), (1, commits()));
+    let (bytes, _) = encode(&name(4, 5), &link(), &commits(), &Keys::default()).unwrap();
+    let mut later = bytes[..bytes.len() - object::DIGEST_BYTES].to_vec();
+    later[7] = b'3';
+    later.extend(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &later).as_ref());
+    let refused = decode(&later, &name(4, 5), &Keys::default()).unwrap_err().to_string();
+    assert!(refused.contains("its format is 3"), "{refused}");
+}
+
 #[test]
 fn every_flipped_bit_and_every_cut_is_noticed() {
     let (bytes, _) = encode(&name(4, 5), &link(), &commits(), &Keys::default()).unwrap();
@@ -52,9 +77,11 @@ fn every_flipped_bit_and_every_cut_is_noticed() {
 
 proptest! {
     #[test]
-    fn any_commits_read_back(sizes in proptest::collection::vec((any::<i64>(), 0u32..50, 0usize..6), 1..8)) {
-        let commits: Vec<Timed> = sizes.iter().map(|(at, pages, count)| {
-            let frames = (0..*count).map(|n| (n as u32 + 1, Bytes::from(vec![n as u8; 512]))).collect();
+    fn any_commits_read_back(
+        sizes in proptest::collection::vec((any::<i64>(), 0u32..50, proptest::collection::vec((1u32..5, any::<u8>()), 0..6)), 1..8)
+    ) {
+        let commits: Vec<Timed> = sizes.iter().map(|(at, pages, written)| {
+            let frames = written.iter().map(|(page, fill)| (*page, Bytes::from(vec![*fill; 512]))).collect();
             Timed { at: *at, commit: Commit { pages: *pages, frames } }
         }).collect();
         let name = name(1, commits.len() as u64);

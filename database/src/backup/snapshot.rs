@@ -132,6 +132,7 @@ async fn store_in(
         before: String::new(),
         after: None,
         encrypted: !store.keys.recipients.is_empty(),
+        format: object::FORMAT,
         writer: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let digest = pack(&copy, &packed, &head, store.keys).map_err(|error| fault(&packed, error))?;
@@ -220,8 +221,12 @@ pub(super) fn unpack(local: &Path, name: &Name, keys: &Keys, database: &Path) ->
     let (head, start) = object::read_head(&mut file).map_err(damaged)?;
     let body = file.take(size.saturating_sub(object::DIGEST_BYTES as u64 + start as u64));
     let mut body = object::open_body(&head, body, keys).map_err(damaged)?;
-    let mut target = File::create(database).map_err(|error| fault(database, error))?;
-    let written = io::copy(&mut body, &mut target).map_err(|error| fault(database, error))?;
+    let mut unpacked = || {
+        let mut target = BufWriter::with_capacity(1 << 20, File::create(database)?);
+        let written = io::copy(&mut body, &mut target)?;
+        target.flush().map(|()| written)
+    };
+    let written = unpacked().map_err(|error| fault(database, error))?;
     match written == u64::from(head.pages) * u64::from(head.page_bytes) {
         true => Ok(head),
         false => Err(damaged(object::Fault::Body(format!("it unpacks to {written} bytes")))),

@@ -107,6 +107,11 @@ pub async fn within<F: Future>(trace: TraceContext, future: F) -> F::Output {
     CURRENT.scope(trace, future).await
 }
 
+/// Runs a function as part of a trace.
+pub fn within_now<T>(trace: TraceContext, function: impl FnOnce() -> T) -> T {
+    CURRENT.sync_scope(trace, function)
+}
+
 fn hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0u128, |number, digit| {
         let digit = match digit {

@@ -17,6 +17,9 @@ async fn a_client_that_dawdles_over_its_head_is_let_go() {
     dawdling.send("GET / HTTP/1.1\r\nHo").await;
     let mut idle = balancer.connect().await;
     idle.exchange(GET).await;
+    let refused = dawdling.read_response(false).await;
+    assert_eq!((refused.status(), refused.problem().as_str()), (408, "request-timeout"));
+    assert_eq!(refused.head.get("connection").as_deref(), Some("close"));
     assert!(dawdling.is_closed().await);
     assert_eq!(idle.exchange(GET).await.status(), 200, "an idle connection has another limit");
 }

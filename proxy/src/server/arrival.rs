@@ -115,10 +115,12 @@ async fn sniff(stream: &TcpStream, watched: &Watched) -> Option<bool> {
         if count == HTTP2_PREFACE.len() {
             return Some(true);
         }
-        if !watched.is_serving() {
-            return None;
+        match watched.present() {
+            Order::Serve => watched.standing().note_bytes(),
+            // Whoever serves HTTP/1 says so.
+            Order::Refuse => return Some(false),
+            Order::Drain | Order::Close => return None,
         }
-        watched.standing().note_bytes();
         tokio::time::sleep(pause).await;
         pause = (2 * pause).min(LONGEST_PREFACE_PAUSE);
     }

@@ -133,7 +133,8 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             return Poll::Ready(Ok(()));
         }
         let polled = connection.as_mut().poll(cx);
-        if order == Order::Serve || is_draining || polled.is_ready() {
+        // To one that is refused its socket says so, and then waits for it to close.
+        if matches!(order, Order::Serve | Order::Refuse) || is_draining || polled.is_ready() {
             return polled;
         }
         // Only now, because hyper drops a connection that is told before it has read anything.

@@ -5,6 +5,7 @@ mod arrival;
 mod connection;
 mod exchange;
 mod frames;
+mod late;
 mod listeners;
 mod socket;
 mod streams;

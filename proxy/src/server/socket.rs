@@ -1,4 +1,4 @@
-//! A client's connection as hyper and h2 see it, which notes how it goes on.
+//! A client's connection as hyper and h2 see it, which notes how it goes on and refuses a head that does not end.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::FrameWatch;
+use super::late::Late;
 use super::watch::Standing;
 use crate::Stream;
 
@@ -16,23 +17,28 @@ pub(crate) struct Socket {
     stream: Stream,
     standing: Arc<Standing>,
     frames: Option<Box<FrameWatch>>,
+    /// There once the client is told that its head took too long.
+    late: Option<Box<Late>>,
 }
 
 impl Socket {
     pub(super) fn http1(stream: Stream, standing: Arc<Standing>) -> Self {
-        Self { stream, standing, frames: None }
+        Self { stream, standing, frames: None, late: None }
     }
 
     pub(crate) fn http2(stream: Stream, standing: Arc<Standing>) -> Self {
         let frames = Some(Box::new(FrameWatch::new(standing.now_ms())));
         standing.forget_head();
-        Self { stream, standing, frames }
+        Self { stream, standing, frames, late: None }
     }
 
     /// Notes bytes that were read.
     fn note_read(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(frames) = &mut self.frames else {
-            self.standing.note_bytes();
+            // Empty lines may stand before a request (RFC 9112 §2.2), and are none of it.
+            if bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
+                self.standing.note_bytes();
+            }
             return Ok(());
         };
         self.standing.note_heard();
@@ -58,6 +64,10 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.late.is_some() || this.standing.is_refused() {
+            // hyper has no answer to such a head; it takes the end of this for the end of the connection.
+            return this.late.get_or_insert_default().poll(&mut this.stream, cx).map(Ok);
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
         Poll::Ready(this.note_read(&buffer.filled()[before..]))

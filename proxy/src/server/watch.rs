@@ -23,6 +23,8 @@ pub(crate) enum Order {
     Serve,
     /// To finish the request in flight and close.
     Drain,
+    /// To say that the head of a request took too long, and close; given once before the last.
+    Refuse,
     /// To close at once.
     Close,
 }
@@ -33,6 +35,8 @@ pub(crate) struct Standing {
     requests: AtomicU32,
     head_begun: AtomicBool,
     has_asked: AtomicBool,
+    /// The client is to be told that its head took too long.
+    is_refused: AtomicBool,
     since_ms: AtomicU64,
     /// Since when the client has taken nothing of what it is sent, plus 1; 0 while it does.
     stuck_since_ms: AtomicU64,
@@ -65,6 +69,11 @@ impl Standing {
     /// Tells whether the connection has brought a whole head of a request yet.
     pub(crate) fn has_asked(&self) -> bool {
         self.has_asked.load(Relaxed)
+    }
+
+    /// Tells whether the client is to be told that its head took too long, unless it has come after all.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Relaxed) && self.requests.load(Relaxed) == 0
     }
 
     /// Notes that a response has ended.
@@ -137,6 +146,11 @@ impl Standing {
         let limit = if self.head_begun.load(Relaxed) { limits.header_timeout } else { limits.idle_timeout };
         let waited = self.now_ms.load(Relaxed).saturating_sub(self.since_ms.load(Relaxed));
         u128::from(waited) >= limit.as_millis()
+    }
+
+    /// Tells whether the client has begun a request's head, of HTTP/1, and is asked for nothing else.
+    fn is_in_head(&self) -> bool {
+        self.requests.load(Relaxed) == 0 && self.head_begun.load(Relaxed)
     }
 }
 
@@ -225,13 +239,20 @@ impl Registry {
         }
     }
 
-    /// Closes the connections that were idle, or sent a head, for too long.
+    /// Closes the connections that were idle, or sent a head, for too long; the latter have until the next look
+    /// to be told so (RFC 9110 §15.5.9).
     pub(super) fn close_overdue(&self) {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.now_ms.store(now_ms, Relaxed);
         streams::end_stalled(now_ms, self.limits.body_idle_timeout);
         for entry in self.entries.borrow().values() {
-            if entry.standing.is_overdue(&self.limits) {
+            if !entry.standing.is_overdue(&self.limits) {
+                continue;
+            }
+            if entry.standing.is_in_head() && !matches!(entry.order.get(), Order::Refuse | Order::Close) {
+                entry.standing.is_refused.store(true, Relaxed);
+                entry.give(Order::Refuse);
+            } else {
                 entry.give(Order::Close);
             }
         }
@@ -274,7 +295,8 @@ impl Watched {
         self.present()
     }
 
-    fn present(&self) -> Order {
+    /// Gives the present order.
+    pub(super) fn present(&self) -> Order {
         let is_leaving = self.registry.is_leaving.get() && self.standing().requests.load(Relaxed) > 0;
         match self.entry.order.get() {
             Order::Serve if is_leaving => Order::Drain,

@@ -169,11 +169,19 @@ async fn next_request<H: Handler>(downstream: &RefCell<Downstream>, watched: &Wa
                 // What has been sent already is answered also while draining; who has not asked is not
                 // waited for.
                 Poll::Pending if order == Order::Drain => return Poll::Ready(Came::End),
+                Poll::Pending if order == Order::Refuse => return Poll::Ready(give_up(&client.input)),
                 Poll::Pending => return Poll::Pending,
             }
         }
     })
     .await
+}
+
+/// Gives up waiting for the rest of a head; who has sent nothing of one, but perhaps an empty line
+/// (RFC 9112 §2.2), is told nothing.
+fn give_up(input: &Buffer) -> Came {
+    let is_begun = input.filled().iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
+    if is_begun { Came::Refused(Refusal::Slow) } else { Came::End }
 }
 
 /// Tells whether bytes that came after `before` others may have completed a line or gone over a limit; a head

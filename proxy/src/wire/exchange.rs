@@ -8,7 +8,7 @@ use process::{Problem, TraceContext, trace};
 use tokio::time::Instant;
 
 use super::added::AddedFields;
-use super::downstream::Downstream;
+use super::downstream::{self, Downstream};
 use super::request_head::{BodyKind, Request};
 use super::respond;
 use super::rewrite;
@@ -201,6 +201,15 @@ impl<'c> Exchange<'c> {
     pub(super) fn into_rest(self) -> (Buffer, Then) {
         (self.request.into_rest(), self.then)
     }
+}
+
+/// Gives a problem as the last response on a connection of HTTP/1 that this lane does not serve.
+pub(crate) fn last_answer(problem: &Problem) -> Vec<u8> {
+    let trace = downstream::new_trace();
+    let response = trace::within_now(trace, || problem.to_response());
+    let mut output = Buffer::default();
+    put_problem(&mut output, &response, &trace, &AddedFields::default(), false, false, false);
+    output.filled().to_vec()
 }
 
 /// Writes a problem as a response.

@@ -3,6 +3,9 @@
 use process::Problem;
 use process::problem::kinds;
 
+/// Why a request whose head does not end is given up.
+pub(crate) const SLOW_HEAD: &str = "the request's head did not come in time";
+
 /// What is wrong with a request; each is answered and ends its connection, because where the next request
 /// would begin is in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +40,9 @@ pub(super) enum Refusal {
     Chunks,
     #[error("this server does not open tunnels")]
     Connect,
+    /// RFC 9110 §15.5.9.
+    #[error("{SLOW_HEAD}")]
+    Slow,
     /// RFC 9110 §7.6.3.
     #[error("the request has come round too often")]
     Loop,
@@ -48,6 +54,7 @@ impl Refusal {
     pub(super) fn problem(self) -> Problem {
         let kind = match self {
             Self::Version => kinds::VERSION_NOT_SUPPORTED,
+            Self::Slow => kinds::REQUEST_TIMEOUT,
             Self::TargetSize => kinds::TARGET_TOO_LONG,
             Self::HeadSize | Self::FieldCount => kinds::HEADERS_TOO_LARGE,
             Self::Loop => kinds::LOOP_DETECTED,

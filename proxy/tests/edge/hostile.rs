@@ -11,6 +11,67 @@ use crate::raw_http2::{
 };
 use crate::support::{Echo, Lane, Running, get, soon, start};
 
+/// Reads what comes until the connection is closed.
+async fn rest(stream: &mut tokio::net::TcpStream) -> String {
+    let mut all = Vec::new();
+    soon(stream.read_to_end(&mut all)).await.expect("closed and not reset");
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_answered_with_408_and_an_idle_connection_with_nothing() {
+    for lane in Lane::BOTH {
+        dawdle_in_a_head(lane).await;
+    }
+}
+
+async fn dawdle_in_a_head(lane: Lane) {
+    let backend = Echo::start().await;
+    let limits = Limits { idle_timeout: Duration::from_secs(1), ..quick() };
+    let running = lane.start(limits, Target::plain(backend.address));
+    // A fresh connection; one that had an answer before; one that has sent what may yet begin HTTP/2; and two that
+    // have sent nothing of a request.
+    let mut clients = Vec::new();
+    for begun in ["GET / HTTP/1.1\r\nHo", "P", "\r\n", ""] {
+        let mut fresh = running.connect().await;
+        fresh.write_all(begun.as_bytes()).await.unwrap();
+        let mut used = running.connect().await;
+        assert!(get(&mut used, "/").await.starts_with("HTTP/1.1 200"));
+        used.write_all(begun.as_bytes()).await.unwrap();
+        clients.push((begun, fresh));
+        clients.push((begun, used));
+    }
+    for (begun, client) in &mut clients {
+        let answer = rest(client).await;
+        if begun.trim().is_empty() {
+            assert_eq!(answer, "", "{lane:?} {begun:?}");
+            continue;
+        }
+        assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{lane:?} {begun:?}: {answer}");
+        assert!(answer.contains("Connection: close\r\n"), "{lane:?} {begun:?}: {answer}");
+        assert!(answer.contains("urn:sixfold:problem:request-timeout"), "{lane:?} {begun:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_dawdling_after_408_is_closed() {
+    for lane in Lane::BOTH {
+        let backend = Echo::start().await;
+        let running = lane.start(quick(), Target::plain(backend.address));
+        let mut stream = running.connect().await;
+        let dawdling = async {
+            loop {
+                if stream.write_all(b"x").await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        soon(dawdling).await;
+        is_serving(&running).await;
+    }
+}
+
 /// More of anything than is granted; fewer than an attack has.
 const MANY: usize = 20_000;
 

@@ -1,5 +1,6 @@
 //! The section `[database]`: where the database role listens, what it stores in, and how much may wait.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +20,11 @@ pub struct Config {
     pub address: Option<String>,
     /// What it stores in: `sqlite`, a file in the data directory, or `postgres://USER:PASSWORD@HOST:PORT/NAME`.
     pub url: Url,
+    /// Standbys of the PostgreSQL server that answer reads whose caller allows staleness, each by a URL of its own.
+    pub replicas: Vec<Url>,
+    /// How far behind a standby may be and still answer, whatever staleness a caller allows.
+    #[serde(with = "process::duration")]
+    pub replica_lag: Duration,
     /// The most writes that may wait; one more is answered with 503.
     pub queue: usize,
     /// The most callers that share one commit.
@@ -52,6 +58,8 @@ impl Default for Config {
             listen: "127.0.0.1:5002".to_owned(),
             address: None,
             url: Url::default(),
+            replicas: Vec::new(),
+            replica_lag: Duration::from_secs(1),
             queue: 1024,
             batch: 256,
             readers: 2,
@@ -68,6 +76,14 @@ impl Default for Config {
 
 /// The smallest body limit: a record of the largest size, quoted, still enters.
 const BODY_LIMIT_FLOOR: u64 = 64 << 10;
+
+/// The most replicas; each is asked several times a second how far it is.
+const REPLICA_LIMIT: usize = 16;
+
+/// How far behind replicas may be allowed to be: less is what asking four times within it takes, more is what was sampled
+/// of the primary and is kept in memory.
+const REPLICA_LAG: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3600);
 
 impl Config {
     /// Gives the address at which other roles find the database.
@@ -105,11 +121,51 @@ impl Config {
         if self.backoff_base > self.backoff_limit {
             return Err(fault("backoff_base", "it must not be longer than backoff_limit"));
         }
+        self.validate_replicas()?;
         self.retention.validate()?;
         if self.url.is_postgres() {
             self.backup.validate_postgres()?;
         }
         self.backup.validate()
+    }
+
+    /// Checks that each replica can be one: how far it is behind is measured for one server of this database.
+    fn validate_replicas(&self) -> Result<(), ConfigError> {
+        if !REPLICA_LAG.contains(&self.replica_lag) {
+            return Err(fault("replica_lag", "it must be from 100ms to 1h"));
+        }
+        let refuse = |reason: &str| Err(fault("replicas", reason));
+        if self.replicas.is_empty() {
+            return Ok(());
+        }
+        let Some(primary) = self.url.place() else {
+            return refuse("database.url is no PostgreSQL server, which alone has replicas");
+        };
+        if self.replicas.len() > REPLICA_LIMIT {
+            return refuse(&format!("there are more than {REPLICA_LIMIT}"));
+        }
+        let mut known = BTreeSet::new();
+        for replica in &self.replicas {
+            let Some(place) = replica.place() else {
+                return refuse(&format!("`{replica}` is no PostgreSQL server"));
+            };
+            let [server] = place.servers.as_slice() else {
+                return refuse(&format!("`{replica}` must be one server: write each by a URL of its own"));
+            };
+            if primary.servers == place.servers {
+                return refuse(&format!("{server} is database.url's own"));
+            }
+            if primary.database != place.database {
+                let (its, own) = (&place.database, &primary.database);
+                return refuse(&format!(
+                    "{server} is asked for the database `{its}`, the primary for `{own}`"
+                ));
+            }
+            if !known.insert(server.clone()) {
+                return refuse(&format!("{server} is there twice"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -132,5 +188,34 @@ mod tests {
     fn an_unbounded_or_empty_queue_is_refused() {
         let config = Config { queue: 0, ..Config::default() };
         assert!(config.validate().unwrap_err().to_string().starts_with("database.queue"));
+    }
+
+    #[test]
+    fn replicas_that_cannot_be_any_are_refused_by_name() {
+        let refusal = |url: &str, replicas: &[&str]| {
+            let replicas = replicas.iter().map(|replica| replica.parse().unwrap()).collect();
+            Config { url: url.parse().unwrap(), replicas, ..Config::default() }.validate()
+        };
+        let primary = "postgres://ann:hunter2@db/shop";
+        refusal(primary, &["postgres://reader@standby/shop", "postgres://standby:5433/shop"]).unwrap();
+        // A pair of servers of which either may be the primary, and one of them.
+        refusal("postgres://a,b/shop", &["postgres://a/shop", "postgres://b/shop"]).unwrap();
+        for (url, replicas, reason) in [
+            ("sqlite", vec!["postgres://standby/shop"], "no PostgreSQL server"),
+            (primary, vec!["sqlite"], "`sqlite` is no PostgreSQL server"),
+            (primary, vec!["postgres://a,b/shop"], "one server"),
+            (primary, vec!["postgres://bob@db:5432/shop"], "database.url's own"),
+            (primary, vec!["postgres://standby/other"], "the database `other`"),
+            (primary, vec!["postgres://standby/shop", "postgres://standby:5432/shop"], "twice"),
+            (primary, vec!["postgres://standby/shop"; 17], "more than 16"),
+        ] {
+            let text = refusal(url, &replicas).unwrap_err().to_string();
+            assert!(text.starts_with("database.replicas: ") && text.contains(reason), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+        for lag in [Duration::ZERO, Duration::from_millis(99), Duration::from_secs(3601)] {
+            let config = Config { replica_lag: lag, ..Config::default() };
+            assert!(config.validate().unwrap_err().to_string().starts_with("database.replica_lag: "));
+        }
     }
 }

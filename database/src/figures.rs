@@ -1,6 +1,7 @@
 //! The database's figures for Prometheus.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use process::metrics;
 use prometheus::{GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
@@ -37,6 +38,36 @@ pub(crate) static FAILED_COMMITS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 /// Rows that were removed because they were too old or too many.
 pub(crate) static TRIMMED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     metrics::counter("sixfold_database_trimmed_total", "Changes and ended jobs that were removed.", &["what"])
+});
+
+/// Questions that a replica was asked and the primary had to answer.
+pub(crate) static REPLICA_FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::counter(
+        "sixfold_database_replica_failures_total",
+        "Reads that a replica did not answer and the primary did.",
+        &["replica"],
+    )
+});
+
+static READS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::counter(
+        "sixfold_database_reads_total",
+        "Questions about records on PostgreSQL, by the server that answered.",
+        &["target"],
+    )
+});
+
+static REPLICA_SERVING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    metrics::gauge("sixfold_database_replica_serving", "1 while a replica is read.", &["replica"])
+});
+
+#[allow(clippy::expect_used, reason = "the name and label are constants; a test touches them")]
+static REPLICA_LAG: LazyLock<GaugeVec> = LazyLock::new(|| {
+    let help = "How far back a replica is at most; absent while that is not known.";
+    let lag = GaugeVec::new(Opts::new("sixfold_database_replica_lag_seconds", help), &["replica"]);
+    let lag = lag.expect("it is valid");
+    metrics::register_collector(lag.clone());
+    lag
 });
 
 static WRITABLE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
@@ -78,6 +109,22 @@ pub(crate) fn count(operation: &str) {
     OPERATIONS.with_label_values(&[operation]).inc();
 }
 
+/// Counts a question by who answered it.
+pub(crate) fn count_read(target: &str) {
+    READS.with_label_values(&[target]).inc();
+}
+
+/// Shows whether a replica is read, and how far back it is at most.
+pub(crate) fn show_replica(name: &str, is_serving: bool, lag: Option<Duration>) {
+    REPLICA_SERVING.with_label_values(&[name]).set(i64::from(is_serving));
+    let _ = REPLICA_FAILURES.with_label_values(&[name]);
+    match lag {
+        Some(lag) => REPLICA_LAG.with_label_values(&[name]).set(lag.as_secs_f64()),
+        // An error means that it was not shown.
+        None => drop(REPLICA_LAG.remove_label_values(&[name])),
+    }
+}
+
 /// Shows how full the queues are; one that emptied is no longer shown.
 pub(crate) fn show_queues(queues: &[QueueFigures]) {
     QUEUE_JOBS.reset();
@@ -100,9 +147,24 @@ pub(crate) fn show_queues(queues: &[QueueFigures]) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn a_replica_of_which_nothing_is_known_has_no_lag() {
+        let shown = || String::from_utf8(metrics::render()).unwrap();
+        show_replica("standby:1", true, Some(Duration::from_millis(250)));
+        count_read("standby:1");
+        for line in [
+            r#"sixfold_database_replica_serving{replica="standby:1"} 1"#,
+            r#"sixfold_database_replica_lag_seconds{replica="standby:1"} 0.25"#,
+            r#"sixfold_database_replica_failures_total{replica="standby:1"} 0"#,
+            r#"sixfold_database_reads_total{target="standby:1"} 1"#,
+        ] {
+            assert!(shown().contains(line), "{line} is missing in {}", shown());
+        }
+        show_replica("standby:1", false, None);
+        assert!(!shown().contains("lag_seconds{replica=\"standby:1\""), "{}", shown());
+    }
 
     #[test]
     fn the_figures_are_rendered_under_their_names() {

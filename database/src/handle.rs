@@ -42,9 +42,24 @@ impl Database {
 
     /// Answers a question about the records of a namespace from what is durable.
     pub async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
+        self.query_within(namespace, query, Duration::ZERO).await
+    }
+
+    /// Answers a question about records; the answer may lack what was done in the last `max_stale`.
+    ///
+    /// With replicas (`database.replicas`) one of them answers that is as near, and within `database.replica_lag`;
+    /// the page then tells its age. Whoever goes on to write, or must read its own writes, allows nothing.
+    pub async fn query_within(
+        &self,
+        namespace: &str,
+        query: &Query,
+        max_stale: Duration,
+    ) -> Result<Page, Error> {
         match self {
-            Self::Remote(remote) => remote.query(namespace, query).await,
-            Self::Local(engine) => in_time(CALL_DEADLINE, late, engine.query(namespace, query)).await,
+            Self::Remote(remote) => remote.query_within(namespace, query, max_stale).await,
+            Self::Local(engine) => {
+                in_time(CALL_DEADLINE, late, engine.query_within(namespace, query, max_stale)).await
+            }
         }
     }
 

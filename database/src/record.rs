@@ -1,5 +1,7 @@
 //! A record and the questions that can be asked about records.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -77,6 +79,21 @@ pub enum Query {
     },
 }
 
+impl Query {
+    /// Tells whether a replica can answer it: what callers go on from, the latest change and kept answers, is always
+    /// asked of the primary.
+    pub(crate) fn bears_staleness(&self) -> bool {
+        match self {
+            Self::Get { .. }
+            | Self::List { .. }
+            | Self::Find(_)
+            | Self::Some { .. }
+            | Self::History { .. } => true,
+            Self::Latest | Self::Answer { .. } => false,
+        }
+    }
+}
+
 /// The most records one page may ask for.
 pub const PAGE_LIMIT: u32 = 1000;
 
@@ -106,6 +123,16 @@ pub struct Page {
     /// What a transaction was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
+    /// When a replica answered: how far back it may be, in milliseconds. All that was answered longer ago is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+}
+
+impl Page {
+    /// Tells how far back the answer may be; nothing when it is from what is durable now.
+    pub fn age(&self) -> Option<Duration> {
+        self.age_ms.map(Duration::from_millis)
+    }
 }
 
 /// A version of a record that another took the place of.

@@ -38,10 +38,20 @@ impl Remote {
         self.post("/v1/transact", transaction, Duration::ZERO).await
     }
 
-    pub(crate) async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
+    pub(crate) async fn query_within(
+        &self,
+        namespace: &str,
+        query: &Query,
+        max_stale: Duration,
+    ) -> Result<Page, Error> {
         // The name becomes part of the URL unquoted.
         limits::check_name("namespace", namespace)?;
-        self.post(&format!("/v1/query?namespace={namespace}"), query, Duration::ZERO).await
+        let mut path = format!("/v1/query?namespace={namespace}");
+        let max_stale_ms = u64::try_from(max_stale.as_millis()).unwrap_or(u64::MAX);
+        if max_stale_ms > 0 {
+            path.push_str(&format!("&max_stale_ms={max_stale_ms}"));
+        }
+        self.post(&path, query, Duration::ZERO).await
     }
 
     pub(crate) async fn declare(&self, namespace: &str, declaration: &Declaration) -> Result<(), Error> {

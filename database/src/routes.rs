@@ -97,6 +97,9 @@ async fn transact(
 #[derive(Deserialize)]
 struct QueryParameters {
     namespace: String,
+    /// How stale the answer may be.
+    #[serde(default)]
+    max_stale_ms: u64,
 }
 
 async fn query(
@@ -106,20 +109,26 @@ async fn query(
     fields: HeaderMap,
     body: Body,
 ) -> Answer<crate::Page> {
-    let Parameters(QueryParameters { namespace }) = parameters.map_err(malformed)?;
+    let Parameters(QueryParameters { namespace, max_stale_ms }) = parameters.map_err(malformed)?;
     access.check(Some(&namespace), &served.token)?;
     let query: Query = read(&fields, body)?;
-    Ok(Json(served.engine.query(&namespace, &query).await?))
+    let max_stale = Duration::from_millis(max_stale_ms);
+    Ok(Json(served.engine.query_within(&namespace, &query, max_stale).await?))
+}
+
+#[derive(Deserialize)]
+struct DeclareParameters {
+    namespace: String,
 }
 
 async fn declare(
     State(served): State<Served>,
     Caller(access): Caller,
-    parameters: Result<Parameters<QueryParameters>, QueryRejection>,
+    parameters: Result<Parameters<DeclareParameters>, QueryRejection>,
     fields: HeaderMap,
     body: Body,
 ) -> Answer<()> {
-    let Parameters(QueryParameters { namespace }) = parameters.map_err(malformed)?;
+    let Parameters(DeclareParameters { namespace }) = parameters.map_err(malformed)?;
     access.check(Some(&namespace), &served.token)?;
     let declaration: Declaration = read(&fields, body)?;
     Ok(Json(served.engine.declare(&namespace, &declaration).await?))

@@ -7,6 +7,10 @@ use std::str::FromStr;
 use process::Secret;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio_postgres::config::Host;
+
+/// PostgreSQL's port where a URL names none.
+const POSTGRES_PORT: u16 = 5432;
 
 /// Which engine stores the data, and where.
 ///
@@ -38,6 +42,37 @@ impl Url {
                 .map_err(|error| format!("the URL's file {path} cannot be read: {error}"))?,
         };
         Ok(url.trim().parse::<Self>()?)
+    }
+
+    /// Tells what a PostgreSQL URL names, without who asks.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let Self::Postgres(url) = self else { return None };
+        // It was read once already.
+        let config: tokio_postgres::Config = without_roots(url.expose()).0.parse().ok()?;
+        let ports = config.get_ports();
+        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(POSTGRES_PORT);
+        let servers = match config.get_hosts() {
+            [] => config.get_hostaddrs().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            hosts => hosts.iter().map(name).collect(),
+        };
+        let servers = servers.iter().enumerate().map(|(at, server)| format!("{server}:{}", port(at)));
+        let database = config.get_dbname().or(config.get_user()).unwrap_or_default().to_owned();
+        Some(Place { servers: servers.collect(), database })
+    }
+}
+
+/// Which servers a PostgreSQL URL names, each as `HOST:PORT`, and which database on them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) servers: Vec<String>,
+    pub(crate) database: String,
+}
+
+fn name(host: &Host) -> String {
+    match host {
+        Host::Tcp(name) => name.clone(),
+        #[cfg(unix)]
+        Host::Unix(folder) => folder.display().to_string(),
     }
 }
 
@@ -141,6 +176,19 @@ mod tests {
         let config = serde_json::json!({"url": "postgres://a:hunter2@b:x/c"});
         let error = serde_json::from_value::<crate::Config>(config).unwrap_err().to_string();
         assert!(error.contains("cannot be read") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_place_is_servers_and_a_database_without_who_asks() {
+        let place = |text: &str| text.parse::<Url>().unwrap().place().unwrap();
+        let of = |servers: &[&str], database: &str| Place {
+            servers: servers.iter().map(ToString::to_string).collect(),
+            database: database.into(),
+        };
+        assert_eq!(place("postgres://ann:hunter2@db/shop"), of(&["db:5432"], "shop"));
+        assert_eq!(place("postgres://ann@a,b:7000/shop"), of(&["a:5432", "b:7000"], "shop"));
+        assert_eq!(place("postgres://ann@/?host=/run/pg&port=7000"), of(&["/run/pg:7000"], "ann"));
+        assert_eq!(Url::Sqlite.place(), None);
     }
 
     #[test]

@@ -51,10 +51,20 @@ impl Engine {
 
     /// See [`crate::Database::query`].
     pub async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
+        self.query_within(namespace, query, Duration::ZERO).await
+    }
+
+    /// See [`crate::Database::query_within`]. SQLite has no replicas and is never stale.
+    pub async fn query_within(
+        &self,
+        namespace: &str,
+        query: &Query,
+        max_stale: Duration,
+    ) -> Result<Page, Error> {
         limits::check_query(namespace, query)?;
         match self {
             Self::Sqlite(sqlite) => sqlite.query(namespace, query).await,
-            Self::Postgres(postgres) => postgres.query(namespace, query).await,
+            Self::Postgres(postgres) => postgres.query_within(namespace, query, max_stale).await,
         }
     }
 

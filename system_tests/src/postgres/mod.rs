@@ -68,6 +68,28 @@ impl Server {
         })
     }
 
+    /// Starts a standby that follows this server, in memory if there is room; it is read and can take over.
+    pub fn start_standby(&self) -> Self {
+        Self::start_in(folder_in_memory(), |data| {
+            programs::run(&[
+                "pg_basebackup",
+                "--dbname",
+                &self.url(),
+                "--pgdata",
+                path(data),
+                "--wal-method=stream",
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+                "--no-sync",
+            ]);
+        })
+    }
+
+    /// Has a standby take over: it takes writes from now on.
+    pub fn promote(&self) {
+        self.control("promote", &[]);
+    }
+
     fn start_in(folder: TempDir, make: impl FnOnce(&Path)) -> Self {
         programs::give_away(folder.path());
         make(&folder.path().join("data"));

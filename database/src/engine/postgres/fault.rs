@@ -17,6 +17,9 @@ pub(crate) enum Fault {
     /// One caller asks for what another record forbids.
     #[error("{0}")]
     Refused(Error),
+    /// A replica that took over, or is not as far as it was.
+    #[error("it is no standby any more, or not where it was")]
+    NoReplica,
     /// An answer that cannot be.
     #[error("PostgreSQL holds what Sixfold did not write: {0}")]
     Inconsistent(&'static str),
@@ -41,7 +44,7 @@ impl Fault {
         let error = match self {
             Self::Said(error) => error,
             Self::Refused(_) => return Verdict::Blame,
-            Self::TimedOut | Self::Inconsistent(_) => return Verdict::GiveUp,
+            Self::TimedOut | Self::NoReplica | Self::Inconsistent(_) => return Verdict::GiveUp,
         };
         let Some(code) = error.code() else {
             // Values that cannot be sent are the caller's; all else without a code is the connection's.
@@ -69,7 +72,7 @@ impl Fault {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::TimedOut => true,
-            Self::Inconsistent(_) | Self::Refused(_) => false,
+            Self::NoReplica | Self::Inconsistent(_) | Self::Refused(_) => false,
             Self::Said(error) => match error.code() {
                 // A certificate that is not trusted stays so.
                 None => !error.to_string().starts_with("error performing TLS handshake"),
@@ -84,6 +87,7 @@ impl Fault {
     pub(super) fn answer(&self) -> Error {
         match self {
             Self::TimedOut => Error::Unavailable { reason: "PostgreSQL did not answer in time".into() },
+            Self::NoReplica => Error::Unavailable { reason: "the replica does not serve at present".into() },
             Self::Refused(error) => error.clone(),
             Self::Inconsistent(_) => Error::Storage { reason: self.to_string() },
             Self::Said(error) => match error.code().map(|code| &code.code()[..2]) {

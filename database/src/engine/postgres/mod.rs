@@ -1,4 +1,5 @@
 //! The PostgreSQL engine: two lanes that write, a few connections that read, and wake-ups between processes.
+//! Reads whose caller allows staleness may go to standbys ([`replicas`]).
 //!
 //! Transactions go through one lane ([`records`]), commands on jobs through the other ([`jobs`]); each commits
 //! many callers at once ([`lane`]). Several processes may share a database: the counter's lock orders their
@@ -20,6 +21,7 @@ mod link;
 mod pipeline;
 mod readers;
 mod records;
+mod replicas;
 mod sample;
 mod schema;
 pub(crate) mod session;
@@ -152,8 +154,17 @@ impl Postgres {
         self.0.receiving.as_ref()
     }
 
-    pub(super) async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
+    pub(super) async fn query_within(
+        &self,
+        namespace: &str,
+        query: &Query,
+        max_stale: Duration,
+    ) -> Result<Page, Error> {
         figures::count("query");
+        if let Some(page) = self.0.parts.replicas.query(namespace, query, max_stale).await {
+            return Ok(page);
+        }
+        figures::count_read("primary");
         self.0.parts.readers.query(namespace, query).await
     }
 
@@ -259,6 +270,7 @@ impl Inner {
     fn close(&self) {
         self.no_waiting.cancel();
         self.parts.readers.stop();
+        self.parts.replicas.stop();
         self.parts.stop.cancel();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();

@@ -18,6 +18,7 @@ use super::fault::{Fault, Verdict};
 use super::find;
 use super::job_rows;
 use super::link::Link;
+use super::replicas::guard::{self, Guard};
 use super::sample;
 use super::session::Server;
 use crate::change::ChangeKind;
@@ -65,10 +66,16 @@ const STATEMENTS: &[&str] = &[
     FIGURES,
 ];
 
+/// What each connection to a replica prepares.
+const REPLICA_STATEMENTS: &[&str] =
+    &[guard::HOLDS, GET, LIST, SOME, HISTORY, declared::LOAD, sample::COUNT, sample::INDEXED, sample::NAMED];
+
 /// The reading connections.
 #[derive(Debug)]
 pub(super) struct Readers {
     links: Vec<Link>,
+    /// What an answer of a replica must come with.
+    guard: Option<Arc<Guard>>,
     declarations: Arc<Declarations>,
     next: AtomicUsize,
     /// How many more questions may wait.
@@ -79,7 +86,13 @@ impl Readers {
     /// Makes the connections' places; they connect when they are used.
     pub(super) fn new(server: &Server, declarations: Arc<Declarations>, count: usize, queue: usize) -> Self {
         let links = (0..count).map(|_| Link::new(server.clone(), STATEMENTS)).collect();
-        Self { links, declarations, next: AtomicUsize::new(0), room: Semaphore::new(queue) }
+        Self { links, guard: None, declarations, next: AtomicUsize::new(0), room: Semaphore::new(queue) }
+    }
+
+    /// The same for a replica. What is declared is read from it too, since an index may not have come to it yet.
+    pub(super) fn of_replica(server: &Server, guard: Arc<Guard>, count: usize, queue: usize) -> Self {
+        let links = (0..count).map(|_| Link::new(server.clone(), REPLICA_STATEMENTS)).collect();
+        Self { links, guard: Some(guard), ..Self::new(server, Arc::default(), 0, queue) }
     }
 
     /// Refuses every further question.
@@ -104,7 +117,11 @@ impl Readers {
         });
         let answer = answer.await.unwrap_or_else(|_| Err(Arc::new(Fault::TimedOut)));
         answer.map_err(|fault| {
-            tracing::warn!(reason = %fault, "a read failed");
+            match self.guard {
+                None => tracing::warn!(reason = %fault, "a read failed"),
+                // The primary answers in its place.
+                Some(_) => tracing::debug!(reason = %fault, "a replica did not answer a read"),
+            }
             fault.answer()
         })
     }
@@ -114,10 +131,15 @@ impl Readers {
         let link = &self.links[place];
         let session = link.session().await?;
         // A connection that hangs is replaced, also when the caller goes before the answer is there.
-        let result = tokio::time::timeout(DEADLINE / 2, session.query(sql, values)).await;
-        let fault = match result {
+        let asking = async {
+            match &self.guard {
+                None => Ok(session.query(sql, values).await?),
+                Some(guard) => guard.query(&session, sql, values).await,
+            }
+        };
+        let fault = match tokio::time::timeout(DEADLINE / 2, asking).await {
             Ok(Ok(rows)) => return Ok(rows),
-            Ok(Err(error)) => Fault::from(error),
+            Ok(Err(fault)) => fault,
             Err(_) => Fault::TimedOut,
         };
         if matches!(fault, Fault::TimedOut) || fault.verdict() == Verdict::Reconnect {

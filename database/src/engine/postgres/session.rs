@@ -38,6 +38,12 @@ const SETTINGS: &str = include_str!("sql/session.sql");
 const HISTORY: &str = "SELECT system_identifier::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
     FROM pg_control_system()";
 
+/// Which server a standby is a copy of. It does not tell its history; what it holds does (`replicas`).
+const COPY_OF: &str = "SELECT system_identifier::text || '/' FROM pg_control_system()";
+
+/// A standby refuses writes; when it takes over it would not.
+const ONLY_READ: &str = "SET default_transaction_read_only = on";
+
 /// What a connection's notifications go to.
 pub(crate) type Listener = Box<dyn Fn(tokio_postgres::Notification) + Send>;
 
@@ -48,6 +54,8 @@ pub(crate) struct Server {
     /// Set when the URL asks for it.
     tls: Option<Tls>,
     schema: Arc<str>,
+    /// Whether it is only read, and may be one that refuses writes.
+    is_standby: bool,
     runtime: Handle,
 }
 
@@ -62,7 +70,7 @@ impl std::fmt::Debug for Server {
 pub(crate) struct Session {
     client: Client,
     statements: Mutex<HashMap<Arc<str>, Statement>>,
-    /// The server and its history when it was opened.
+    /// The server and its history when it was opened; of a standby the beginning of that.
     pub(crate) history: String,
     _driver: AbortOnDropHandle<()>,
 }
@@ -100,7 +108,14 @@ impl Server {
         // Of several hosts the one that takes writes.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         let schema = schema_in(config.get_options().unwrap_or_default()).into();
-        Ok(Self { config, tls, schema, runtime })
+        Ok(Self { config, tls, schema, is_standby: false, runtime })
+    }
+
+    /// Takes the place of a standby of another server, which is only read and has that one's schema.
+    pub(super) fn standby(&self, url: &str) -> Result<Self, OpenError> {
+        let mut server = Self::new(url, self.runtime.clone())?;
+        server.config.target_session_attrs(TargetSessionAttrs::Any);
+        Ok(Self { schema: Arc::clone(&self.schema), is_standby: true, ..server })
     }
 
     /// Names the schema the tables are in; notifications go by its name too.
@@ -143,7 +158,14 @@ impl Server {
             }
         };
         client.batch_execute(&SETTINGS.replace("{schema}", &self.schema)).await?;
-        let history = client.query_typed_one(HISTORY, &[]).await?.get(0);
+        let history = match self.is_standby {
+            false => HISTORY,
+            true => {
+                client.batch_execute(ONLY_READ).await?;
+                COPY_OF
+            }
+        };
+        let history = client.query_typed_one(history, &[]).await?.get(0);
         let session = Session { client, statements: Mutex::default(), history, _driver: driver };
         futures_util::future::try_join_all(statements.iter().map(|sql| session.prepare(sql))).await?;
         Ok(session)

@@ -16,6 +16,7 @@ use super::lane::{Lane, Task};
 use super::link::Link;
 use super::readers::Readers;
 use super::records::{self, Records};
+use super::replicas::Replicas;
 use super::schema;
 use super::session::{self, Server};
 use super::signal::{self, Signal};
@@ -41,6 +42,7 @@ pub(super) struct Parts {
     pub(super) transactions: mpsc::Sender<Task<Transaction, Committed>>,
     pub(super) commands: mpsc::Sender<Task<JobCommand, Vec<Job>>>,
     pub(super) readers: Arc<Readers>,
+    pub(super) replicas: Arc<Replicas>,
     pub(super) declarations: Arc<Declarations>,
     pub(super) server: Server,
     pub(super) wakes: Arc<Wakes>,
@@ -59,11 +61,13 @@ pub(super) struct Running {
     retention: Retention,
     server: Server,
     readers: Arc<Readers>,
+    replicas: Arc<Replicas>,
     stop: CancellationToken,
 }
 
 /// Brings the schema up and puts the parts together.
 pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Running), OpenError> {
+    let replicas = Arc::new(Replicas::new(config, &server)?);
     schema::migrate(&connect(&server).await?, server.schema()).await?;
     let (transactions, transaction_inbox) = mpsc::channel(config.queue);
     let (commands, command_inbox) = mpsc::channel(config.queue);
@@ -78,6 +82,7 @@ pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Run
         transactions,
         commands,
         readers: Arc::clone(&readers),
+        replicas: Arc::clone(&replicas),
         declarations: Arc::clone(&declarations),
         server: server.clone(),
         wakes,
@@ -107,7 +112,9 @@ pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Run
     // Connects at once, so that a restored database goes on before anybody writes.
     let trimmer = Link::writing(server.clone(), trim::STATEMENTS);
     let retention = config.retention;
-    Ok((parts, Running { records, jobs, signal, teller, trimmer, retention, server, readers, stop }))
+    let running =
+        Running { records, jobs, signal, teller, trimmer, retention, server, readers, replicas, stop };
+    Ok((parts, running))
 }
 
 /// Connects; waits a while for a server that is just starting.
@@ -128,7 +135,8 @@ async fn connect(server: &Server) -> Result<session::Session, OpenError> {
 impl Running {
     /// Runs until the lanes end: asked to, or by a fault.
     pub(super) async fn run(self) {
-        let Self { records, jobs, signal, teller, trimmer, retention, server, readers, stop } = self;
+        let Self { records, jobs, signal, teller, trimmer, retention, server, readers, replicas, stop } =
+            self;
         let mut lanes = JoinSet::new();
         lanes.spawn(records.run(stop.clone()));
         lanes.spawn(jobs.run(stop.clone()));
@@ -153,6 +161,7 @@ impl Running {
             () = signal.tell_others(&teller) => {}
             () = signal.listen(&server) => {}
             () = showing => {}
+            () = replicas.watch() => {}
             () = trim::keep_trimmed(&trimmer, &retention) => {}
         }
     }

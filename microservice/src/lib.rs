@@ -27,6 +27,7 @@ mod role;
 mod rules;
 mod schema;
 mod sensitive;
+mod staleness;
 
 pub use accounts::FirstAdmin;
 pub use config::Config;

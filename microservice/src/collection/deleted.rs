@@ -12,12 +12,13 @@ use process::{Identity, Problem};
 use super::Collection;
 use super::commit::{Change, commit};
 use super::prepare::check_grant;
-use super::read::{check_sight, load_from};
+use super::read::{check_sight, load_from, load_within};
 use super::write::{self, ROUNDS, overtaken, respond};
 use crate::declare::deleted;
 use crate::fault::problem_of;
 use crate::query::{AskedOfOne, Deleted};
 use crate::rules::Grant;
+use crate::staleness::Staleness;
 
 /// Where the records lie that a question is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,11 +74,12 @@ pub(super) async fn find_in(
     id: &str,
     caller: Option<&Identity>,
     grant: Grant,
+    staleness: &Staleness,
 ) -> Result<Record, Problem> {
     let grant = sources.grant(collection, caller, grant)?;
     let mut found = Err(Problem::new(kinds::NOT_FOUND));
     for place in sources.places(collection) {
-        found = load_from(collection, &place, id).await;
+        found = load_within(collection, &place, id, staleness).await;
         match &found {
             Err(problem) if problem.kind() == kinds::NOT_FOUND => {}
             _ => break,

@@ -23,6 +23,7 @@ use super::list::{count_elsewhere, malformed, read};
 use super::representation::Representation;
 use super::shown::Shown;
 use crate::fault::problem_of_read;
+use crate::staleness::Staleness;
 
 /// The media type of records one a line.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
@@ -49,6 +50,7 @@ pub(super) async fn export(
     collection: &Arc<Collection>,
     fields: &HeaderMap,
     query: Option<&str>,
+    staleness: Staleness,
 ) -> Result<Response, Problem> {
     let caller = Identity::read(fields);
     let grant = collection.rules.grant_list(caller.as_ref())?;
@@ -67,21 +69,24 @@ pub(super) async fn export(
         count: asked.count,
         ..Find::all(places.pop_front().unwrap_or_default(), PAGE)
     };
-    let mut export = Export { collection: Arc::clone(collection), find, places, shown, is_over: false };
+    let mut export =
+        Export { collection: Arc::clone(collection), find, places, shown, staleness, is_over: false };
     // The first page is read before the head is sent, so that what is wrong with the question is a problem.
     let mut page = export.read_page().await?;
     if let Some(total) = &mut page.total {
-        count_elsewhere(collection, &export.find, total, export.places.iter()).await?;
+        count_elsewhere(collection, &export.find, total, export.places.iter(), &export.staleness).await?;
     }
     let total = page.total;
     export.find.count = Count::None;
     let first = export.lines(page)?;
+    let mut response = Response::new(Body::empty());
+    export.staleness.tell(&mut response);
     let rest = futures_util::stream::unfold(export, |mut export| async move {
         let page = export.next().await?;
         Some((page, export))
     });
     let pages = futures_util::StreamExt::chain(futures_util::stream::iter([Ok(first)]), rest);
-    let mut response = Response::new(Body::from_stream(pages));
+    *response.body_mut() = Body::from_stream(pages);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON));
     if let Some(told) = total.and_then(tell) {
         response.headers_mut().insert(COUNT, told);
@@ -106,6 +111,8 @@ struct Export {
     /// Where it goes on after this place.
     places: VecDeque<String>,
     shown: Shown,
+    /// What the client allows for each page; the head tells the age of the first.
+    staleness: Staleness,
     is_over: bool,
 }
 
@@ -139,7 +146,7 @@ impl Export {
 
     async fn read_page(&self) -> Result<Page, Problem> {
         let query = Query::Find(self.find.clone());
-        let page = self.collection.database.query(&self.collection.namespace, &query).await;
+        let page = self.staleness.query(&self.collection, &query).await;
         page.map_err(|error| problem_of_read(&error))
     }
 

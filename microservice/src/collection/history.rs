@@ -25,6 +25,7 @@ use crate::body::JSON;
 use crate::cursor::{self, Question};
 use crate::fault::problem_of_read;
 use crate::query::AskedOfOne;
+use crate::staleness::Staleness;
 
 /// How many versions a page has unless the client says otherwise.
 const DEFAULT_LIMIT: u32 = 20;
@@ -60,6 +61,7 @@ pub(super) async fn read(
     id: &str,
     fields: &HeaderMap,
     query: Option<&str>,
+    staleness: &Staleness,
 ) -> Result<Response, Problem> {
     if collection.settings.history == 0 {
         return Err(Problem::new(kinds::NOT_FOUND));
@@ -70,7 +72,7 @@ pub(super) async fn read(
     let grant = collection.rules.grant_read(caller.as_ref())?;
     let grant = sources.grant(collection, caller.as_ref(), grant)?;
     let shown = Shown::decide(collection, caller.as_ref(), asked.fields)?;
-    let record = find_in(collection, sources, id, caller.as_ref(), grant).await?;
+    let record = find_in(collection, sources, id, caller.as_ref(), grant, staleness).await?;
 
     let path = format!("{}/{id}/history", record.collection);
     let question = Question { path: &path, filter: None, order: &[] };
@@ -85,8 +87,7 @@ pub(super) async fn read(
     };
     let limit = asked.limit.unwrap_or(DEFAULT_LIMIT).min(collection.settings.page_limit);
     let query = Query::History { collection: record.collection.clone(), id: id.to_owned(), before, limit };
-    let page = collection.database.query(&collection.namespace, &query).await;
-    let mut page = page.map_err(|error| problem_of_read(&error))?;
+    let mut page = staleness.query(collection, &query).await.map_err(|error| problem_of_read(&error))?;
 
     let next = page.earlier.last().filter(|_| page.has_earlier).map(|last| {
         let values = vec![Value::from(last.record.version)];

@@ -19,6 +19,7 @@ use crate::body::JSON;
 use crate::cursor::{self, Question};
 use crate::fault::problem_of_read;
 use crate::query::{Asked, Reader};
+use crate::staleness::Staleness;
 
 /// The body of a listing.
 #[derive(Serialize)]
@@ -46,6 +47,7 @@ pub(super) async fn list(
     collection: &Collection,
     fields: &HeaderMap,
     query: Option<&str>,
+    staleness: &Staleness,
 ) -> Result<Response, Problem> {
     let caller = Identity::read(fields);
     let grant = collection.rules.grant_list(caller.as_ref())?;
@@ -76,7 +78,7 @@ pub(super) async fn list(
         fields: shown.needed(collection),
         count,
     };
-    let page = collection.database.query(&collection.namespace, &Query::Find(find.clone())).await;
+    let page = staleness.query(collection, &Query::Find(find.clone())).await;
     let mut page = page.map_err(|error| match error {
         // What was asked is within every bound, so it is the cursor's index that is gone.
         Error::Invalid { .. } if cursor.is_some() => cursor::refuse(cursor.as_deref().unwrap_or_default()),
@@ -84,7 +86,7 @@ pub(super) async fn list(
     })?;
     if let Some(total) = &mut page.total {
         let others = places.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, name)| name);
-        count_elsewhere(collection, &find, total, others).await?;
+        count_elsewhere(collection, &find, total, others, staleness).await?;
     }
     let next = match &page.position {
         Some(position) => Some(walk.write(key, place, position)),
@@ -102,10 +104,11 @@ pub(super) async fn count_elsewhere(
     find: &Find,
     total: &mut Total,
     others: impl Iterator<Item = &String>,
+    staleness: &Staleness,
 ) -> Result<(), Problem> {
     for other in others {
         let find = Find { collection: other.clone(), after: None, limit: 1, ..find.clone() };
-        let page = collection.database.query(&collection.namespace, &Query::Find(find)).await;
+        let page = staleness.query(collection, &Query::Find(find)).await;
         if let Some(more) = page.map_err(|error| problem_of_read(&error))?.total {
             total.add(more);
         }

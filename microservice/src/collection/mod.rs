@@ -46,6 +46,7 @@ use crate::follower::OwnWrites;
 use crate::rules::Rules;
 use crate::schema::Schema;
 use crate::sensitive::Sensitive;
+use crate::staleness::Staleness;
 
 /// The methods of the whole collection.
 const COLLECTION_METHODS: &str = "GET, HEAD, POST, OPTIONS";
@@ -117,12 +118,15 @@ pub(crate) fn routes(collection: Arc<Collection>) -> Router {
 }
 
 async fn serve_collection(State(collection): State<Arc<Collection>>, request: Request) -> Response {
+    let staleness = Staleness::read(request.headers());
     let answer = match request.method() {
         &Method::GET if export::is_asked_for(request.headers()) => {
-            export::export(&collection, request.headers(), request.uri().query()).await
+            return export::export(&collection, request.headers(), request.uri().query(), staleness)
+                .await
+                .unwrap_or_else(IntoResponse::into_response);
         }
         &Method::GET | &Method::HEAD => {
-            list::list(&collection, request.headers(), request.uri().query()).await
+            list::list(&collection, request.headers(), request.uri().query(), &staleness).await
         }
         &Method::POST if body::media_type(request.headers(), &[NDJSON]).is_ok() => {
             import::import(&collection, request).await
@@ -131,7 +135,9 @@ async fn serve_collection(State(collection): State<Arc<Collection>>, request: Re
         &Method::OPTIONS => return options(COLLECTION_METHODS),
         _ => return method_not_allowed(COLLECTION_METHODS),
     };
-    answer.unwrap_or_else(IntoResponse::into_response)
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    staleness.tell(&mut response);
+    response
 }
 
 async fn serve_changes(State(collection): State<Arc<Collection>>, request: Request) -> Response {
@@ -152,9 +158,10 @@ async fn serve_record(
         return Problem::new(kinds::NOT_FOUND).into_response();
     };
     let is_patch = request.method() == Method::PATCH;
+    let staleness = Staleness::read(request.headers());
     let answer = match request.method() {
         &Method::GET | &Method::HEAD => {
-            read::read(&collection, &id, request.headers(), request.uri().query()).await
+            read::read(&collection, &id, request.headers(), request.uri().query(), &staleness).await
         }
         &Method::PUT => write::replace(&collection, &id, request).await,
         &Method::PATCH => write::patch(&collection, &id, request).await,
@@ -167,6 +174,7 @@ async fn serve_record(
         _ => return method_not_allowed(RECORD_METHODS),
     };
     let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    staleness.tell(&mut response);
     if is_patch && response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
         response.headers_mut().insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHES));
     }
@@ -181,14 +189,17 @@ async fn serve_history(
     let Some(id) = record_name(id) else {
         return Problem::new(kinds::NOT_FOUND).into_response();
     };
+    let staleness = Staleness::read(request.headers());
     let answer = match *request.method() {
         Method::GET | Method::HEAD => {
-            history::read(&collection, &id, request.headers(), request.uri().query()).await
+            history::read(&collection, &id, request.headers(), request.uri().query(), &staleness).await
         }
         Method::OPTIONS => return options("GET, HEAD, OPTIONS"),
         _ => return method_not_allowed("GET, HEAD, OPTIONS"),
     };
-    answer.unwrap_or_else(IntoResponse::into_response)
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    staleness.tell(&mut response);
+    response
 }
 
 async fn serve_restore(

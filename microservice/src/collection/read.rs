@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use axum::body::Body;
 use axum::response::Response;
-use cache::Source;
+use cache::{Found, Source};
 use database::{Query, Record};
 use http::header::ETAG;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -21,6 +21,7 @@ use crate::condition::{Conditions, ReadAnswer, entity_tag};
 use crate::fault::problem_of_read;
 use crate::query::AskedOfOne;
 use crate::rules::Grant;
+use crate::staleness::Staleness;
 
 /// The field that says how the cache was used (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -47,6 +48,8 @@ enum CacheUse {
     Unavailable,
     /// The collection does not use it.
     Bypass,
+    /// It had not, and a replica gave what is not to be stored.
+    Replica,
 }
 
 impl From<Source> for CacheUse {
@@ -66,6 +69,7 @@ pub(super) async fn read(
     id: &str,
     fields: &HeaderMap,
     query: Option<&str>,
+    staleness: &Staleness,
 ) -> Result<Response, Problem> {
     let conditions = conditions(fields)?;
     let caller = Identity::read(fields);
@@ -75,7 +79,7 @@ pub(super) async fn read(
     let sources = Sources::of(collection, asked.deleted);
     let (prepared, cache_use) = match shown.needs_no_sensitive() && sources == Sources::Live {
         true => {
-            let (prepared, cache_use) = find(collection, id).await?;
+            let (prepared, cache_use) = find(collection, id, staleness).await?;
             if collection.rules.look_at_records() {
                 let record = whole(collection, &prepared)?;
                 check_sight(collection, caller.as_ref(), grant, &record)?;
@@ -87,7 +91,7 @@ pub(super) async fn read(
         }
         // The cache has no sensitive field, and no record that was deleted.
         false => {
-            let record = find_in(collection, sources, id, caller.as_ref(), grant).await?;
+            let record = find_in(collection, sources, id, caller.as_ref(), grant, staleness).await?;
             shown.check_one(collection, &record)?;
             (cut(collection, &shown, record)?, CacheUse::Bypass)
         }
@@ -150,20 +154,30 @@ pub(super) async fn load(collection: &Collection, id: &str) -> Result<Record, Pr
 
 /// Loads one record of a place where records of a collection lie.
 pub(super) async fn load_from(collection: &Collection, place: &str, id: &str) -> Result<Record, Problem> {
+    load_within(collection, place, id, &Staleness::none()).await
+}
+
+/// Loads one record as it is, or was within what is allowed.
+pub(super) async fn load_within(
+    collection: &Collection,
+    place: &str,
+    id: &str,
+    staleness: &Staleness,
+) -> Result<Record, Problem> {
     let query = Query::Get { collection: place.to_owned(), id: id.to_owned() };
-    let page = collection
-        .database
-        .query(&collection.namespace, &query)
-        .await
-        .map_err(|error| problem_of_read(&error))?;
+    let page = staleness.query(collection, &query).await.map_err(|error| problem_of_read(&error))?;
     page.records.into_iter().next().ok_or_else(|| Problem::new(kinds::NOT_FOUND))
 }
 
-async fn find(collection: &Collection, id: &str) -> Result<(Prepared, CacheUse), Problem> {
+async fn find(
+    collection: &Collection,
+    id: &str,
+    staleness: &Staleness,
+) -> Result<(Prepared, CacheUse), Problem> {
     let ttl = collection.settings.cache_ttl;
     // Nothing sensitive is cached, nor shown to who did not name it.
     let load = async || {
-        let mut record = load(collection, id).await?;
+        let mut record = load_within(collection, &collection.name, id, staleness).await?;
         collection.sensitive.strip(&mut record.data);
         Ok::<_, Problem>(Prepared::new(&record))
     };
@@ -172,11 +186,42 @@ async fn find(collection: &Collection, id: &str) -> Result<(Prepared, CacheUse),
     }
     let prepare = async || Ok(load().await?.to_cached());
     let key = collection.cache_key(id);
+    if staleness.is_allowed() {
+        return find_beside(collection, &key, staleness, load).await;
+    }
     let (value, source) = collection.cache.read_through(&key, ttl, prepare).await?;
     match Prepared::from_cached(value) {
         Some(prepared) => Ok((prepared, source.into())),
         None => Ok((load().await?, CacheUse::Bypass)),
     }
+}
+
+/// Finds a record for a caller that allows staleness: what the cache has is never stale, what a replica has is neither
+/// stored nor shared, because the cache promises others that nothing in it is older than the last change.
+async fn find_beside(
+    collection: &Collection,
+    key: &str,
+    staleness: &Staleness,
+    load: impl AsyncFnOnce() -> Result<Prepared, Problem>,
+) -> Result<(Prepared, CacheUse), Problem> {
+    let found = collection.cache.read(key).await;
+    if let Found::Hit(value) = &found
+        && let Some(prepared) = Prepared::from_cached(value.clone())
+    {
+        return Ok((prepared, CacheUse::Hit));
+    }
+    let prepared = load().await?;
+    let cache_use = match found {
+        _ if staleness.is_used() => CacheUse::Replica,
+        Found::Miss(fill) => {
+            // The primary answered, after the miss: the same as any other fill.
+            collection.cache.fill(fill, prepared.to_cached(), collection.settings.cache_ttl).await;
+            CacheUse::Miss
+        }
+        Found::Unavailable => CacheUse::Unavailable,
+        Found::Hit(_) => CacheUse::Bypass,
+    };
+    Ok((prepared, cache_use))
 }
 
 fn not_modified(version: u64) -> Response {
@@ -196,6 +241,7 @@ impl CacheUse {
             Self::Collapsed => "sixfold; fwd=uri-miss; collapsed",
             Self::Unavailable => "sixfold; fwd=bypass; detail=unavailable",
             Self::Bypass => "sixfold; fwd=bypass",
+            Self::Replica => "sixfold; fwd=uri-miss; stored=?0; detail=replica",
         })
     }
 
@@ -206,6 +252,7 @@ impl CacheUse {
             Self::Collapsed => "collapsed",
             Self::Unavailable => "unavailable",
             Self::Bypass => "bypass",
+            Self::Replica => "replica",
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What a service tells of itself as OpenAPI 3.1, for people and for tools that generate clients and tests.
 //!
 //! Every operation and parameter is described so that what fits is taken and what does not is refused, which
-//! `system_tests/tests/schemathesis.rs` tries out. Two fields of requests stand only in words, because whether a value fits depends on what was
-//! sent before: `If-Match` (where a collection does not ask for it) and `Idempotency-Key`.
+//! `system_tests/tests/schemathesis.rs` tries out. Three fields of requests stand only in words, because whether a value fits depends on what was
+//! sent before: `If-Match` (where a collection does not ask for it) and `Idempotency-Key`; and because no value of it is refused:
+//! `Cache-Control`.
 
 mod batch;
 mod bulk;
@@ -53,7 +54,9 @@ pub(crate) fn describe(service: &str, collections: &[(&Collection, &Declaration)
         "info": {
             "title": service,
             "version": VERSION,
-            "description": "Collections of records. Changes take `If-Match`, `If-None-Match` and `Idempotency-Key`: docs/collections.md.",
+            "description": "Collections of records. Changes take `If-Match`, `If-None-Match` and `Idempotency-Key`. \
+                Reads take `Cache-Control: max-stale` or `max-stale=SECONDS`: the answer may then lack what was done last, and has `Age` if it may. \
+                See docs/collections.md.",
         },
         "paths": paths,
         "components": { "schemas": components },

@@ -13,7 +13,7 @@ use microservice::{Config, FirstAdmin};
 use process::listen::Reserved;
 use process::{Bound, ClusterToken, HttpClient, RoleError, Services, Shutdown};
 use serde_json::Value;
-use system_tests::postgres::Scratch;
+use system_tests::postgres::{Scratch, Server};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -143,6 +143,13 @@ impl House {
         house.cache.timeout = Duration::from_millis(500);
         house.run(cache);
         house
+    }
+
+    /// Has the database stand on a server with a standby that may be behind for as long as a test takes.
+    pub(crate) fn stand_on(&mut self, primary: &Server, standby: &Server) {
+        self.database.url = primary.url().parse().unwrap();
+        self.database.replicas = vec![standby.url().parse().unwrap()];
+        self.database.replica_lag = Duration::from_secs(600);
     }
 
     /// Has the database keep as few changes as it may, from its start on.

@@ -7,8 +7,8 @@
 //! the count is therefore taken back to nothing, and the whole log is written back once more.
 //!
 //! SQLite has no call for that. The count is a number in the index of the log, the file `-shm`, whose form is documented:
-//! <https://sqlite.org/walformat.html#the_wal_index_header>. Zero is what a process finds there that begins. The
-//! file stays open for as long as connections are: closing it would drop SQLite's locks on it.
+//! <https://sqlite.org/walformat.html#the_wal_index_header>. Zero is what a process finds there that begins. Both
+//! files stay open for as long as connections are: closing them would drop SQLite's locks.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -23,6 +23,7 @@ const COUNT_OFFSET: u64 = 96;
 /// The count of frames that were written back.
 #[derive(Debug)]
 pub(super) struct Backfill {
+    database: File,
     index: File,
     /// Whether it may count what the disk lost.
     in_doubt: bool,
@@ -32,7 +33,7 @@ impl Backfill {
     /// Opens the index of a database whose log a connection of this process has open.
     pub(super) fn open(database: &Path) -> io::Result<Self> {
         let index = OpenOptions::new().write(true).open(beside(database, "-shm"))?;
-        Ok(Self { index, in_doubt: false })
+        Ok(Self { database: File::open(database)?, index, in_doubt: false })
     }
 
     /// Runs a checkpoint; when it fails, the next one writes the whole log back. Nobody else may run one meanwhile.
@@ -44,6 +45,13 @@ impl Backfill {
             let _ = self.settle();
             io::Error::other(error)
         })
+    }
+
+    /// Flushes what was written back so far, so that the checkpoint that begins the log anew has little to flush.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.database.sync_data();
+        self.in_doubt |= flushed.is_err();
+        flushed
     }
 
     fn settle(&mut self) -> io::Result<()> {

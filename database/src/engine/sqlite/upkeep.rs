@@ -1,6 +1,8 @@
 //! What goes on beside reading and writing: checkpoints of the log, and the figures of the queues.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,7 +18,8 @@ use crate::{figures, time};
 /// How often the figures of the queues are taken.
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
 
-/// A log this many times its due length is restarted even if writers must wait for the readers.
+/// A log this many times its due length is begun anew even if writers must wait for the readers; at twice that, also
+/// before a checkpoint has caught up with it.
 const OVERDUE: u32 = 4;
 
 /// How long a restart of the log waits for readers, and the writer for a restart. It is short; while a
@@ -29,7 +32,7 @@ const PAGE_BYTES: u64 = 4096;
 /// What the thread is asked.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// Write the log back while others read and write.
+    /// Write the log back while others read and write, and flush that.
     Checkpoint,
     /// Write the log back and begin it anew; the writer waits until the answer.
     Restart(SyncSender<()>),
@@ -43,6 +46,10 @@ pub(super) struct Upkeep {
     threshold: u32,
     due_at: u32,
     last: u32,
+    /// Whether a checkpoint was asked for that the log is to be begun anew after.
+    catches_up: bool,
+    /// Whether all was written back and flushed that the log had when that was last asked for.
+    caught_up: Arc<AtomicBool>,
 }
 
 impl Upkeep {
@@ -57,74 +64,78 @@ impl Upkeep {
         if shipping.is_some() {
             connection::keep_log(&connection)?;
         }
-        let backfill = Backfill::open(file)?;
+        let checkpoints = Checkpoints { connection, backfill: Backfill::open(file)?, shipping };
         let (outbox, inbox) = sync_channel(2);
+        let caught_up = Arc::<AtomicBool>::default();
+        let noted = Arc::clone(&caught_up);
         let thread = std::thread::Builder::new()
             .name("db-upkeep".to_owned())
-            .spawn(move || run(&connection, backfill, &inbox, shipping.as_ref()))?;
+            .spawn(move || run(checkpoints, &inbox, &noted))?;
         let threshold = u32::try_from(checkpoint_bytes / PAGE_BYTES).unwrap_or(u32::MAX).max(1);
-        let upkeep = Self { outbox: outbox.clone(), threshold, due_at: threshold, last: 0 };
+        let upkeep = Self {
+            outbox: outbox.clone(),
+            threshold,
+            due_at: threshold,
+            last: 0,
+            catches_up: false,
+            caught_up,
+        };
         Ok((upkeep, outbox, thread))
     }
 
-    /// Asks for a checkpoint when the log has grown enough since the last one.
+    /// Asks for a checkpoint when the log has grown enough since the last one. When it is overdue, the writer is held
+    /// back to begin the log anew: once a checkpoint has caught up with it, so that little is left to be written.
     pub(super) fn note_log(&mut self, pages: u32) {
         if pages < self.last {
-            self.due_at = self.threshold; // the log began anew
+            // The log began anew.
+            (self.due_at, self.catches_up) = (self.threshold, false);
         }
         self.last = pages;
-        if pages >= self.due_at {
-            let is_asked = match pages / OVERDUE >= self.threshold {
-                true => self.restart_log(),
-                false => self.outbox.try_send(Message::Checkpoint).is_ok(),
-            };
+        let is_overdue = |times: u32| pages / times >= self.threshold;
+        if self.catches_up {
+            if self.caught_up.load(Ordering::Relaxed) || is_overdue(2 * OVERDUE) {
+                self.catches_up = false;
+                self.restart_log();
+            }
+        } else if pages >= self.due_at {
+            let catches_up = is_overdue(OVERDUE);
+            self.caught_up.store(false, Ordering::Relaxed);
             // A full channel means that the thread is behind; it is asked again after the next commit.
-            if is_asked {
-                self.due_at = pages.saturating_add(self.threshold);
+            if self.outbox.try_send(Message::Checkpoint).is_ok() {
+                (self.due_at, self.catches_up) = (pages.saturating_add(self.threshold), catches_up);
             }
         }
     }
 
     /// Holds the writer back while the log is begun anew: a writer that never pauses takes the write lock
     /// each time before the checkpoint gets it, and the log would grow for as long as the load lasts.
-    fn restart_log(&self) -> bool {
+    fn restart_log(&self) {
         let (resume, resumed) = sync_channel(1);
-        let is_asked = self.outbox.try_send(Message::Restart(resume)).is_ok();
-        if is_asked {
+        if self.outbox.try_send(Message::Restart(resume)).is_ok() {
             let _ = resumed.recv_timeout(LONGEST_STALL);
         }
-        is_asked
     }
 }
 
-fn run(
-    connection: &Connection,
-    mut backfill: Backfill,
-    inbox: &Receiver<Message>,
-    shipping: Option<&Shipping>,
-) {
-    // While the log is needed as a buffer for the backup, it is left as it is and asked for again later.
-    let mut checkpoint = |mode: &'static str| match shipping {
-        None => checkpoint(connection, &mut backfill, mode),
-        Some(shipping) => {
-            shipping.checkpoint(|| checkpoint(connection, &mut backfill, mode));
-        }
-    };
+fn run(mut checkpoints: Checkpoints, inbox: &Receiver<Message>, caught_up: &AtomicBool) {
     let mut figures_at = Instant::now();
     loop {
         match inbox.recv_timeout(figures_at.saturating_duration_since(Instant::now())) {
-            Ok(Message::Checkpoint) => checkpoint("PASSIVE"),
+            Ok(Message::Checkpoint) => {
+                let is_done = checkpoints.run("PASSIVE") && checkpoints.flush();
+                caught_up.store(is_done, Ordering::Relaxed);
+            }
             Ok(Message::Restart(resume)) => {
-                checkpoint("RESTART");
+                checkpoints.run("RESTART");
                 let _ = resume.send(());
             }
             Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                match job_rows::figures(connection, time::now()) {
+                match job_rows::figures(&checkpoints.connection, time::now()) {
                     Ok(queues) => figures::show_queues(&queues),
                     Err(error) => tracing::warn!(%error, "the figures of the queues are not known"),
                 }
-                if let Some(shipping) = shipping {
+                if let Some(shipping) = &checkpoints.shipping {
                     let _shown = shipping.status();
                 }
                 figures_at = Instant::now() + FIGURES_EVERY;
@@ -132,24 +143,56 @@ fn run(
         }
     }
     // A backup goes on from the log, in the next process.
-    if shipping.is_none() {
-        checkpoint("TRUNCATE");
+    if checkpoints.shipping.is_none() {
+        checkpoints.run("TRUNCATE");
     }
 }
 
-fn checkpoint(connection: &Connection, backfill: &mut Backfill, mode: &str) {
+/// What writes the log back.
+struct Checkpoints {
+    connection: Connection,
+    backfill: Backfill,
+    shipping: Option<Shipping>,
+}
+
+impl Checkpoints {
+    /// Runs a checkpoint; tells whether it could be done, which is not said of one that readers held back.
+    fn run(&mut self, mode: &str) -> bool {
+        let Self { connection, backfill, shipping } = self;
+        match shipping {
+            None => checkpoint(connection, backfill, mode),
+            // While the log is needed as a buffer for the backup, it is left as it is and asked for again later.
+            Some(shipping) => {
+                let mut is_done = false;
+                shipping.checkpoint(|| is_done = checkpoint(connection, backfill, mode)) && is_done
+            }
+        }
+    }
+
+    /// Flushes what was written back.
+    fn flush(&mut self) -> bool {
+        let flushed = self.backfill.flush();
+        if let Err(error) = &flushed {
+            tracing::warn!(%error, "the database file was not flushed; the log keeps everything");
+        }
+        flushed.is_ok()
+    }
+}
+
+fn checkpoint(connection: &Connection, backfill: &mut Backfill, mode: &str) -> bool {
     let started = Instant::now();
     let done = backfill.checkpoint(|| {
         connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })
     });
-    match done {
+    match &done {
         Ok((busy, log, written)) => {
-            let (busy, log, written): (i64, i64, i64) = (busy, log, written);
+            let (busy, log, written): (&i64, &i64, &i64) = (busy, log, written);
             let took_us = started.elapsed().as_micros();
             tracing::debug!(mode, busy, log, written, took_us, "checkpoint");
         }
         Err(error) => tracing::warn!(%error, mode, "a checkpoint failed; the log keeps everything"),
     }
+    done.is_ok()
 }

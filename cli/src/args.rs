@@ -155,6 +155,13 @@ pub(crate) enum DatabaseAction {
         /// The file a backup wrote
         file: PathBuf,
     },
+    /// Write SQLite's file anew without what is free in it (the database must be stopped); it takes as much space again
+    /// meanwhile
+    Compact {
+        /// The data folder [default: data]
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
     /// Copy all data from one engine to another, which must be empty; neither may be running
     Copy {
         /// sqlite, sqlite:DIR, postgres://…, or file:PATH of a file that holds one of these
@@ -271,6 +278,7 @@ impl DatabaseOptions {
             Some(
                 DatabaseAction::Backup { data, .. }
                 | DatabaseAction::Restore { data, .. }
+                | DatabaseAction::Compact { data }
                 | DatabaseAction::Copy { data, .. },
             ) => data.as_ref(),
             _ => self.data.as_ref(),

@@ -74,6 +74,17 @@ static WRITABLE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     metrics::gauge("sixfold_database_writable", "1 while the last write to the storage succeeded.", &[])
 });
 
+static FILE_BYTES: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| metrics::gauge("sixfold_database_file_bytes", "The size of SQLite's file.", &[]));
+
+static FREE_BYTES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    metrics::gauge("sixfold_database_free_bytes", "What in SQLite's file holds nothing.", &[])
+});
+
+static LOG_BYTES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    metrics::gauge("sixfold_database_log_bytes", "The size of SQLite's write-ahead log.", &[])
+});
+
 static OPERATIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     metrics::counter("sixfold_database_operations_total", "Operations asked for.", &["operation"])
 });
@@ -102,6 +113,13 @@ pub(crate) fn declare() {
 /// Shows whether the last write to the storage succeeded.
 pub(crate) fn show_writable(writable: bool) {
     WRITABLE.with_label_values::<&str>(&[]).set(i64::from(writable));
+}
+
+/// Shows how long SQLite's file is, how much of it is free, and how long its log is, in bytes.
+pub(crate) fn show_space(file: u64, free: u64, log: u64) {
+    for (gauge, bytes) in [(&FILE_BYTES, file), (&FREE_BYTES, free), (&LOG_BYTES, log)] {
+        gauge.with_label_values::<&str>(&[]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
 }
 
 /// Counts an operation.
@@ -170,6 +188,7 @@ mod tests {
     fn the_figures_are_rendered_under_their_names() {
         count("put");
         declare();
+        show_space(8192, 4096, 32);
         show_queues(&[QueueFigures {
             queue: "mail".into(),
             scheduled: 0,
@@ -185,6 +204,9 @@ mod tests {
             "sixfold_database_commit_seconds_count",
             "sixfold_database_fsync_seconds_count",
             "sixfold_database_batch_size_count",
+            "sixfold_database_file_bytes 8192",
+            "sixfold_database_free_bytes 4096",
+            "sixfold_database_log_bytes 32",
             r#"sixfold_database_operations_total{operation="put"}"#,
         ] {
             assert!(text.contains(line), "{line} is missing in {text}");

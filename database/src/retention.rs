@@ -28,7 +28,7 @@ pub struct Retention {
     pub dead_jobs: Duration,
     /// The most jobs that are kept of each way to end.
     pub most_jobs: u64,
-    /// How often it is looked whether there is something to remove.
+    /// How often it is looked whether there is something to remove, and whether SQLite's file has space to give back.
     #[serde(with = "process::duration")]
     pub every: Duration,
 }

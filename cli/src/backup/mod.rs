@@ -1,4 +1,4 @@
-//! `sixfold database backup | restore | verify | copy | credential`.
+//! `sixfold database backup | restore | verify | compact | copy | credential`.
 //!
 //! What differs by engine is in [`kept`] (what lies at the destination) and [`status`].
 
@@ -48,6 +48,14 @@ pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::R
             anyhow::bail!("name a file a backup wrote, or --at and a moment of the continuous backup")
         }
         DatabaseAction::Verify { file } => print_report("verified", &backup::verify(file)?),
+        DatabaseAction::Compact { .. } => {
+            if settings.database.url.is_postgres() {
+                anyhow::bail!("the database is on PostgreSQL, which uses free space again by itself");
+            }
+            let done = backup::compact(folder)?;
+            let [from, to] = [done.from_bytes, done.to_bytes].map(process::size::format);
+            terminal::say(format_args!("wrote {} anew: {from} became {to}", done.file.display()));
+        }
         DatabaseAction::Copy { from, to, .. } => {
             let done = run::block_on(async { Ok(copy::copy(from, to, data).await?) })?;
             terminal::say(format_args!(

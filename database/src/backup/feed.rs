@@ -290,6 +290,12 @@ impl Feed {
         state.bytes > self.limits.buffer || (!state.copies && !state.entries.is_empty())
     }
 
+    /// Tells whether less waits than half of what memory may hold.
+    pub(crate) fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.copies && state.bytes <= self.limits.buffer / 2
+    }
+
     /// Gives the last commit's ordinal.
     pub(crate) fn ordinal(&self) -> u64 {
         self.lock().ordinal

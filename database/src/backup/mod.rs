@@ -12,11 +12,14 @@
 //!
 //! **On command**: a whole copy in one file ([`copy`]), with its digest beside it.
 //!
+//! [`mod@compact`] writes a database's file anew, without what is free in it.
+//!
 //! Either way a restore moves versions and fencing tokens past all that were given out ([`mod@restore`]).
 
 mod board;
 mod chain;
 mod check;
+mod compact;
 mod config;
 mod continuous;
 mod copy;
@@ -53,6 +56,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::board::{DrillReport, Position, Progress, ShippingStatus, Status};
+pub use self::compact::{Compacted, compact};
 pub use self::config::{Config, Mode, OnUnreachable, Postgres, S3};
 pub(crate) use self::continuous::Continuous;
 pub use self::copy::{Report, backup, verify};

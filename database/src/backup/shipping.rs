@@ -140,6 +140,11 @@ impl Shipping {
         self.feed.opened.0.frames
     }
 
+    /// Tells whether there is room for what could as well be written later.
+    pub(crate) fn has_room(&self) -> bool {
+        self.board.standing() == Standing::Shipping && self.feed.has_room()
+    }
+
     /// Runs a checkpoint unless the log is needed; tells whether it ran.
     pub(crate) fn checkpoint(&self, run: impl FnOnce()) -> bool {
         self.feed.checkpoint(run)

@@ -14,3 +14,4 @@ mod harness;
 mod keeping;
 mod points;
 mod things;
+mod vacuum;

@@ -87,7 +87,8 @@ mod tests {
         assert!(busy == 0 && log > 0 && log == written, "all of it was written back");
         // The disk loses it. Opened once and kept, because of SQLite's locks.
         let disk = OpenOptions::new().write(true).open(&file).unwrap();
-        let lose = || disk.write_all_at(&[0; 4096], 4096).unwrap();
+        // The table's page, behind the first one and the one that tells what points to which.
+        let lose = || disk.write_all_at(&[0; 4096], 2 * 4096).unwrap();
         let restored = || {
             let bytes = std::fs::read(&file).unwrap();
             bytes.windows(4).any(|window| window == b"kept")

@@ -23,6 +23,7 @@ pub(crate) mod schema;
 pub(crate) mod transfer;
 mod trim;
 mod upkeep;
+mod vacuum;
 mod versions;
 mod waits;
 mod writer;
@@ -41,7 +42,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::between::Between;
-use self::chores::Chores;
+use self::chores::{Chores, Means};
 pub(crate) use self::connection::{
     check_library, create_private, database_file, keep_log, open_reader, open_writer,
 };
@@ -149,8 +150,13 @@ impl Sqlite {
             .transpose()?
             .unwrap_or_default();
         let reader = connection::open_reader(&file)?;
-        let (chores, chores_thread) =
-            Chores::start(outbox.clone(), reader, Arc::clone(&declarations), config.retention)?;
+        let (chores, chores_thread) = Chores::start(Means {
+            writer: outbox.clone(),
+            reader,
+            declarations: Arc::clone(&declarations),
+            retention: config.retention,
+            shipping: shipping.clone(),
+        })?;
         let threads = Threads {
             chores: chores_thread,
             writer: writer_thread,

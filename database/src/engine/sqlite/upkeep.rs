@@ -1,6 +1,6 @@
-//! What goes on beside reading and writing: checkpoints of the log, and the figures of the queues.
+//! What goes on beside reading and writing: checkpoints of the log, and the figures of the queues and of the space.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::backfill::Backfill;
+use super::vacuum::{PAGE_BYTES, Space};
 use super::{connection, job_rows};
-use crate::backup::Shipping;
+use crate::backup::{Shipping, log_path};
 use crate::engine::OpenError;
 use crate::{figures, time};
 
-/// How often the figures of the queues are taken.
+/// How often the figures of the queues and of the space are taken.
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
 
 /// A log this many times its due length is begun anew even if writers must wait for the readers; at twice that, also
@@ -26,8 +27,8 @@ const OVERDUE: u32 = 4;
 /// reader such as a backup holds on for longer, the log grows and the restart is tried again later.
 const LONGEST_STALL: Duration = Duration::from_millis(100);
 
-/// SQLite's page size, in bytes; the default, and we set no other.
-const PAGE_BYTES: u64 = 4096;
+/// A file that is longer than the database by this many bytes is cut without waiting for the log to grow.
+const OVERHANG: u64 = 1 << 20;
 
 /// What the thread is asked.
 #[derive(Debug)]
@@ -64,7 +65,8 @@ impl Upkeep {
         if shipping.is_some() {
             connection::keep_log(&connection)?;
         }
-        let checkpoints = Checkpoints { connection, backfill: Backfill::open(file)?, shipping };
+        let checkpoints =
+            Checkpoints { file: file.to_owned(), connection, backfill: Backfill::open(file)?, shipping };
         let (outbox, inbox) = sync_channel(2);
         let caught_up = Arc::<AtomicBool>::default();
         let noted = Arc::clone(&caught_up);
@@ -135,6 +137,7 @@ fn run(mut checkpoints: Checkpoints, inbox: &Receiver<Message>, caught_up: &Atom
                     Ok(queues) => figures::show_queues(&queues),
                     Err(error) => tracing::warn!(%error, "the figures of the queues are not known"),
                 }
+                checkpoints.tend_space();
                 if let Some(shipping) = &checkpoints.shipping {
                     let _shown = shipping.status();
                 }
@@ -150,6 +153,7 @@ fn run(mut checkpoints: Checkpoints, inbox: &Receiver<Message>, caught_up: &Atom
 
 /// What writes the log back.
 struct Checkpoints {
+    file: PathBuf,
     connection: Connection,
     backfill: Backfill,
     shipping: Option<Shipping>,
@@ -158,7 +162,7 @@ struct Checkpoints {
 impl Checkpoints {
     /// Runs a checkpoint; tells whether it could be done, which is not said of one that readers held back.
     fn run(&mut self, mode: &str) -> bool {
-        let Self { connection, backfill, shipping } = self;
+        let Self { connection, backfill, shipping, .. } = self;
         match shipping {
             None => checkpoint(connection, backfill, mode),
             // While the log is needed as a buffer for the backup, it is left as it is and asked for again later.
@@ -176,6 +180,22 @@ impl Checkpoints {
             tracing::warn!(%error, "the database file was not flushed; the log keeps everything");
         }
         flushed.is_ok()
+    }
+
+    /// Shows how much space there is and how much of it is used. A file that is longer than the database is cut, which only
+    /// a checkpoint does.
+    fn tend_space(&mut self) {
+        let space = match Space::read(&self.connection) {
+            Ok(space) => space,
+            Err(error) => return tracing::warn!(%error, "it is not known how much space the database takes"),
+        };
+        // Asking for the metadata opens nothing.
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let file_bytes = size(&self.file);
+        figures::show_space(file_bytes, space.free_bytes(), size(&log_path(&self.file)));
+        if file_bytes > space.bytes() + OVERHANG {
+            self.run("PASSIVE");
+        }
     }
 }
 

@@ -13,11 +13,9 @@ fn plan(connection: &Connection, sql: &str) -> String {
     steps.map(Result::unwrap).collect::<Vec<_>>().join("\n")
 }
 
-#[test]
-fn no_hot_statement_scans_or_sorts() {
-    let mut connection = Connection::open_in_memory().unwrap();
-    schema::migrate(&mut connection).unwrap();
-    let statements = [
+/// The statements of hot paths, and what each finds its rows by.
+fn hot() -> Vec<(&'static str, &'static str)> {
+    vec![
         (records::FIND, "INDEX sqlite_autoindex_records_1"),
         (records::DATA, "INTEGER PRIMARY KEY"),
         (records::UPDATE, "INTEGER PRIMARY KEY"),
@@ -49,8 +47,14 @@ fn no_hot_statement_scans_or_sorts() {
         (job_moves::CLAIMABLE, "INDEX jobs_waiting"),
         (job_moves::NEXT_DUE, "INDEX jobs_waiting"),
         (job_moves::EXPIRED, "INDEX jobs_leased"),
-    ];
-    for (sql, expected) in statements {
+    ]
+}
+
+#[test]
+fn no_hot_statement_scans_or_sorts() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut connection).unwrap();
+    for (sql, expected) in hot() {
         let plan = plan(&connection, sql);
         assert!(plan.contains("SEARCH") && plan.contains(expected), "{sql}\n{plan}");
         assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
@@ -88,4 +92,48 @@ fn the_figures_of_queues_read_only_partial_indexes() {
         let plan = plan(&connection, sql);
         assert!(plan.contains(expected), "{sql}\n{plan}");
     }
+}
+
+/// Fills all tables, with nearly everything of one collection, one namespace and one queue, and takes statistics.
+fn analyzed(rows: u32) -> Connection {
+    let mut connection = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut connection).unwrap();
+    let fill = |insert: &str| {
+        let numbers =
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1)";
+        connection.execute(&format!("{numbers} {insert} FROM numbers"), [rows]).unwrap();
+    };
+    fill(
+        "INSERT INTO records (namespace, collection, id, version, created_at, updated_at, data) \
+         SELECT 'shop', iif(n % 500, 'things', 'others'), n, n, n, n, '{}'",
+    );
+    fill(
+        "INSERT INTO changes (namespace, collection, id, kind, at) \
+         SELECT iif(n % 500, 'shop', 'quiet'), 'things', n, 'create', n",
+    );
+    fill(
+        "INSERT INTO versions (namespace, collection, id, version, created_at, updated_at, until, data) \
+         SELECT 'shop', 'things', n / 20, n, n, n, n, '{}'",
+    );
+    fill(
+        "INSERT INTO answers (namespace, key, fingerprint, committed, expires_at) SELECT 'shop', n, '', '', n",
+    );
+    fill(
+        "INSERT INTO jobs (id, namespace, queue, kind, state, attempt, max_attempts, payload, lease_token, \
+         lease_until, run_at, created_at, updated_at) SELECT n, 'shop', iif(n % 500, 'mail', 'rare'), 'send', \
+         iif(n % 100, 'succeeded', iif(n % 200, 'waiting', 'leased')), 1, 1, '{}', 1, n, n, n, n",
+    );
+    connection.execute_batch("ANALYZE").unwrap();
+    connection
+}
+
+#[test]
+fn statistics_taken_while_tables_were_small_have_statements_read_whole_ones_and_are_forgotten() {
+    let mut connection = analyzed(2);
+    let scanning = |connection: &Connection| {
+        hot().into_iter().filter(|(sql, _)| plan(connection, sql).contains("SCAN")).count()
+    };
+    assert!(scanning(&connection) >= 5, "statistics do no harm any more, so they could be taken");
+    schema::migrate(&mut connection).unwrap();
+    assert_eq!(scanning(&connection), 0);
 }

@@ -32,6 +32,20 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
         transaction.commit()?;
         tracing::info!(version, "the database's schema was brought up");
     }
+    Ok(forget_statistics(connection)?)
+}
+
+/// Forgets what the planner was told of the tables. The engine never has them counted: each statement finds its rows by the one index
+/// that was made for it, and what another tool took while tables were small would have some read whole ones
+/// (`plan_tests`, `bench/results/space.md`).
+fn forget_statistics(connection: &Connection) -> rusqlite::Result<()> {
+    for table in ["sqlite_stat1", "sqlite_stat4"] {
+        if connection.table_exists(None, table)? {
+            // Those in memory go with the second statement.
+            connection.execute_batch(&format!("DROP TABLE {table}; ANALYZE sqlite_schema"))?;
+            tracing::info!(table, "statistics that another tool took were removed");
+        }
+    }
     Ok(())
 }
 

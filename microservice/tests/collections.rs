@@ -14,6 +14,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 on_both_engines! {
+    a_service_describes_the_fields_that_say_when_and_how_often
     a_created_record_is_found_read_from_the_cache_and_gone_after_deletion
     a_write_is_seen_by_every_read_after_its_answer
     a_condition_saves_a_transfer_and_stops_a_lost_update
@@ -33,6 +34,36 @@ on_both_engines! {
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
+
+async fn a_service_describes_the_fields_that_say_when_and_how_often(engine: Engine) {
+    let mut house = House::start(engine, |_| {}).await;
+    house.start_service("catalog").await;
+    let document = house.get("catalog", "/openapi.json").await.json();
+    let declared = |path: &str, method: &str| {
+        let operation = &document["paths"][path][method];
+        let mut names = Vec::new();
+        for parameter in operation["parameters"].as_array().unwrap() {
+            if parameter["in"] == "header" {
+                let schema = &parameter["schema"];
+                assert!(schema["pattern"].is_string() || schema["anyOf"].is_array(), "{parameter}");
+                names.push(parameter["name"].as_str().unwrap().to_owned());
+            }
+        }
+        for status in ["409", "412", "422", "428"] {
+            assert!(operation["responses"][status].is_object(), "{method} {path} {status}");
+        }
+        names.sort();
+        names
+    };
+    let (whole, one) = ("/catalog/products", "/catalog/products/{id}");
+    assert_eq!(declared(whole, "post"), ["Idempotency-Key"]);
+    assert_eq!(declared(one, "get"), ["If-None-Match"]);
+    assert_eq!(declared(one, "put"), ["Idempotency-Key", "If-Match", "If-None-Match"]);
+    assert_eq!(declared(one, "patch"), ["Idempotency-Key", "If-Match"]);
+    assert_eq!(declared(one, "delete"), ["Idempotency-Key", "If-Match"]);
+    assert_eq!(declared("/catalog/_batch", "post"), ["Idempotency-Key"]);
+    house.stop().await;
+}
 
 async fn catalog(engine: Engine) -> House {
     let mut house = House::start(engine, |_| {}).await;

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::commit::{Change, commit};
 use super::export::NDJSON;
-use super::{Collection, is_record_name, prepare};
+use super::{Collection, is_record_name, once, prepare};
 use crate::body;
 use crate::fault::problem_of;
 use crate::schema::RESERVED;
@@ -34,6 +34,8 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// Answers POST of NDJSON.
 pub(super) async fn import(collection: &Arc<Collection>, request: Request) -> Result<Response, Problem> {
+    // It means nothing here, but what is none is refused wherever it comes.
+    once::key_of(request.headers())?;
     let caller = Identity::read(request.headers());
     collection.rules.grant_create(caller.as_ref())?;
     let import = Import {

@@ -38,6 +38,8 @@ use process::Problem;
 use process::problem::kinds;
 
 pub(crate) use self::export::NDJSON;
+#[cfg(test)]
+pub(crate) use self::once::key_of;
 use crate::body;
 use crate::config;
 use crate::cursor::Keys;

@@ -48,13 +48,7 @@ impl Once {
         body: &Bytes,
         keys: Option<&Keys>,
     ) -> Result<Option<Self>, Problem> {
-        let Some(sent) = fields.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-        let is_one = fields.get_all(IDEMPOTENCY_KEY).iter().count() == 1;
-        let key = sent.to_str().unwrap_or_default().trim().trim_matches('"');
-        if !is_one || key.is_empty() || key.len() > KEY_LIMIT {
-            let detail = format!("Idempotency-Key is one text of 1 to {KEY_LIMIT} visible ASCII characters");
-            return Err(Problem::new(kinds::MALFORMED_REQUEST).detail(detail));
-        }
+        let Some(key) = key_of(fields)? else { return Ok(None) };
         let subject = caller.map_or("", |caller| caller.subject.as_str());
         let conditions = [header::CONTENT_TYPE, header::IF_MATCH, header::IF_NONE_MATCH];
         let conditions =
@@ -89,6 +83,22 @@ impl Once {
             false => Err(problem_of(&database::Error::KeyReused)),
         }
     }
+}
+
+/// Reads the field: a text, in quotes (a string of RFC 9651) or without.
+pub(crate) fn key_of(fields: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(sent) = fields.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let is_one = fields.get_all(IDEMPOTENCY_KEY).iter().count() == 1;
+    let text = sent.to_str().unwrap_or_default();
+    let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let is_visible = key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+    if !is_one || !is_visible || key.is_empty() || key.len() > KEY_LIMIT {
+        let detail = format!(
+            "Idempotency-Key is one text of 1 to {KEY_LIMIT} visible ASCII characters without quotes"
+        );
+        return Err(Problem::new(kinds::MALFORMED_REQUEST).detail(detail));
+    }
+    Ok(Some(key))
 }
 
 /// Does what a request asks, or answers what was done when it came before under its key.
@@ -152,7 +162,7 @@ mod tests {
     fn a_key_that_cannot_be_one_is_refused() {
         let none = HeaderMap::new();
         assert_eq!(Once::read(&none, &Method::POST, "/", None, &Bytes::new(), None), Ok(None));
-        for key in ["", "\"\"", &"x".repeat(KEY_LIMIT + 1)] {
+        for key in ["", "\"\"", "\"", "a b", "a\"b", "\"a", &"x".repeat(KEY_LIMIT + 1)] {
             let fields = HeaderMap::from_iter([(IDEMPOTENCY_KEY, key.parse().unwrap())]);
             assert!(Once::read(&fields, &Method::POST, "/", None, &Bytes::new(), None).is_err(), "{key}");
         }

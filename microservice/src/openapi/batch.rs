@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::patterns;
-use super::{reference, responses};
+use super::{headers, patterns, reference, responses};
 use crate::collection::Collection;
 use crate::collection::batch::OPERATION_LIMIT;
 
@@ -45,8 +44,8 @@ pub(super) fn batch(collections: &[&Collection]) -> Value {
     json!({
         "post": {
             "operationId": "batch",
-            "description": "All operations happen or none does; each is about another record. With `Idempotency-Key` they \
-                            happen once.",
+            "description": "All operations happen or none does; each is about another record.",
+            "parameters": [headers::idempotency_key("")],
             "requestBody": { "required": true, "content": { "application/json": { "schema": body } } },
             "responses": responses(&[("200", "They are done.", Some(done))]),
         },

@@ -1,13 +1,14 @@
 //! What a service tells of itself as OpenAPI 3.1, for people and for tools that generate clients and tests.
 //!
 //! Every operation and parameter is described so that what fits is taken and what does not is refused, which
-//! `system_tests/tests/schemathesis.rs` tries out. Three fields of requests stand only in words, because whether a value fits depends on what was
-//! sent before: `If-Match` (where a collection does not ask for it) and `Idempotency-Key`; and because no value of it is refused:
-//! `Cache-Control`.
+//! `system_tests/tests/schemathesis` tries out. Whether a condition holds and a key is free depends on what was sent
+//! before: a value that fits may be answered 412, 409 or 422. `Cache-Control` stands only in words, because no value of it
+//! is refused.
 
 mod batch;
 mod bulk;
 mod changes;
+mod headers;
 mod parameters;
 mod past;
 mod patches;
@@ -54,9 +55,8 @@ pub(crate) fn describe(service: &str, collections: &[(&Collection, &Declaration)
         "info": {
             "title": service,
             "version": VERSION,
-            "description": "Collections of records. Changes take `If-Match`, `If-None-Match` and `Idempotency-Key`. \
-                Reads take `Cache-Control: max-stale` or `max-stale=SECONDS`: the answer may then lack what was done last, and has `Age` if it may. \
-                See docs/collections.md.",
+            "description": "Collections of records. Reads take `Cache-Control: max-stale` or `max-stale=SECONDS`: the answer \
+                may then lack what was done last, and has `Age` if it may. See docs/collections.md.",
         },
         "paths": paths,
         "components": { "schemas": components },
@@ -109,6 +109,7 @@ fn whole(collection: &Collection, declaration: &Declaration) -> Value {
     bulk::add_export(&mut get);
     let mut post = json!({
         "operationId": format!("create_{name}"),
+        "parameters": [headers::idempotency_key(" An import of lines is not kept under it: lines that bear an `id` are in once.")],
         "requestBody": body(name, &[("application/json", "request")]),
         "responses": responses(&[("201", "The new record.", Some(reference(name, "record")))]),
     });
@@ -117,8 +118,10 @@ fn whole(collection: &Collection, declaration: &Declaration) -> Value {
             "operationId": format!("{operation}_{name}"), "parameters": { "id": "$response.body#/id" },
         })
     };
+    let mut change = linked("change");
+    change["parameters"]["If-Match"] = "$response.header.ETag".into();
     post["responses"]["201"]["links"] =
-        json!({ "read": linked("read"), "change": linked("change"), "delete": linked("delete") });
+        json!({ "read": linked("read"), "change": change, "delete": linked("delete") });
     bulk::add_import(&mut post);
     json!({ "get": get, "post": post })
 }
@@ -127,7 +130,12 @@ fn whole(collection: &Collection, declaration: &Declaration) -> Value {
 fn single(collection: &Collection) -> Value {
     let name = &collection.name;
     let deleted = parameters::deleted(collection);
-    let if_match: Vec<Value> = parameters::if_match(collection).into_iter().collect();
+    let conditions = || vec![headers::if_match(collection), headers::idempotency_key("")];
+    let with = |mut parameters: Vec<Value>, more: Vec<Value>| {
+        parameters.extend(more);
+        parameters
+    };
+    let deleted: Vec<Value> = deleted.into_iter().collect();
     let some = json!({ "type": "object", "required": ["id"], "description": "Those that `fields` names." });
     let shown = json!({ "anyOf": [reference(name, "record"), some] });
     let record = || Some(reference(name, "record"));
@@ -136,25 +144,25 @@ fn single(collection: &Collection) -> Value {
         "parameters": [parameters::id()],
         "get": {
             "operationId": format!("read_{name}"),
-            "parameters": std::iter::once(parameters::fields()).chain(deleted.clone()).collect::<Vec<_>>(),
+            "parameters": with(vec![parameters::fields(), headers::if_none_match()], deleted.clone()),
             "responses": responses(&[("200", "The record.", Some(shown)), ("304", "The client has it.", None)]),
         },
         "put": {
             "operationId": format!("replace_{name}"),
             "description": "With `If-None-Match: *` it makes a record; without, it replaces one.",
-            "parameters": if_match,
+            "parameters": with(conditions(), vec![headers::if_absent()]),
             "requestBody": body(name, &[("application/json", "replacement")]),
             "responses": responses(&[("200", "The record.", record()), ("201", "The new record.", record())]),
         },
         "patch": {
             "operationId": format!("change_{name}"),
-            "parameters": if_match,
+            "parameters": conditions(),
             "requestBody": body(name, &patches),
             "responses": responses(&[("200", "The record.", record())]),
         },
         "delete": {
             "operationId": format!("delete_{name}"),
-            "parameters": if_match.iter().cloned().chain(deleted).collect::<Vec<_>>(),
+            "parameters": with(conditions(), deleted),
             "responses": responses(&[("204", "It is gone.", None)]),
         },
     })

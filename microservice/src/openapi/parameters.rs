@@ -110,17 +110,6 @@ pub(super) fn deleted(collection: &Collection) -> Option<Value> {
     })
 }
 
-/// Describes the version a change is meant for, where a collection asks for it.
-pub(super) fn if_match(collection: &Collection) -> Option<Value> {
-    collection.settings.require_if_match.then(|| {
-        json!({
-            "name": "If-Match", "in": "header", "required": true,
-            "description": "The ETag of the record as it was read, or `*`; 412 when it has changed since.",
-            "schema": { "type": "string", "pattern": patterns::TAG },
-        })
-    })
-}
-
 /// Describes a parameter of a query.
 pub(super) fn query(name: &str, description: &str, schema: Value) -> Value {
     json!({ "name": name, "in": "query", "description": description, "schema": schema })

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{parameters, reference, responses};
+use super::{headers, parameters, reference, responses};
 use crate::collection::Collection;
 
 /// Describes the resource that restores a deleted record.
@@ -13,6 +13,7 @@ pub(super) fn restore(name: &str) -> Value {
         "post": {
             "operationId": format!("restore_{name}"),
             "description": "Brings a deleted record back as it was; 409 when its name or a unique field is taken.",
+            "parameters": [headers::if_restored(), headers::idempotency_key("")],
             "responses": responses(&[("201", "It is back.", record)]),
         },
     })

@@ -19,8 +19,14 @@ pub(super) const CURSOR: &str = "^[A-Za-z0-9_-]+$";
 pub(super) const FIELDS: &str =
     "^[A-Za-z0-9_-]{1,30}(\\.[A-Za-z0-9_-]{1,30})?(,[A-Za-z0-9_-]{1,30}(\\.[A-Za-z0-9_-]{1,30})?){0,3}$";
 
-/// What `If-Match` holds.
+/// What `if_match` of an operation in a batch holds.
 pub(super) const TAG: &str = "^(\\*|\"[0-9]{1,18}\")$";
+
+/// What `If-Match` and `If-None-Match` hold beside `*`: entity tags (RFC 9110 §8.8.3).
+pub(super) const TAGS: &str = r#"^(W/)?"[!#-~]{0,40}"(, (W/)?"[!#-~]{0,40}"){0,7}$"#;
+
+/// What `Idempotency-Key` holds, in quotes or without.
+pub(super) const KEY: &str = r#"^([!#-~]{1,255}|"[!#-~]{1,255}")$"#;
 
 /// A text in quotes, in which `\` keeps the next character.
 const QUOTED: &str = r#""([^"\\]|\\[^\n])*""#;
@@ -148,15 +154,25 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_pattern_of_fields_or_tags_admits_is_read() {
+    fn whatever_a_pattern_of_fields_tags_or_keys_admits_is_read() {
         each(FIELDS, |text| match text.split(',').all(|name| Field::new(name).is_some()) {
             true => Ok(()),
             false => Err("no fields".to_owned()),
         });
         each(CURSOR, |text| if crate::cursor::is_one(text) { Ok(()) } else { Err("no cursor".to_owned()) });
-        each(TAG, |text| {
-            let fields = http::HeaderMap::from_iter([(http::header::IF_MATCH, text.parse().unwrap())]);
-            crate::condition::Conditions::read(&fields).map(drop).ok_or("no tag".to_owned())
+        for tags in [TAG, TAGS] {
+            each(tags, |text| {
+                let fields = http::HeaderMap::from_iter([(http::header::IF_MATCH, text.parse().unwrap())]);
+                crate::condition::Conditions::read(&fields).map(drop).ok_or("no tag".to_owned())
+            });
+        }
+        each(KEY, |text| {
+            let name = http::HeaderName::from_static("idempotency-key");
+            let fields = http::HeaderMap::from_iter([(name, text.parse().unwrap())]);
+            match crate::collection::key_of(&fields) {
+                Ok(Some(_)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
         });
     }
 }

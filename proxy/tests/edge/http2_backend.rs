@@ -158,6 +158,26 @@ async fn a_unary_call_passes_with_its_fields_and_trailers_both_ways() {
 }
 
 #[tokio::test]
+async fn interim_responses_end_here_and_the_final_one_passes() {
+    let mut backend = backend(100, Ends::Never).await;
+    let running = start(Limits::default(), backend.target());
+    let client = Client::connect(&running).await;
+    let mut response = client.get().await;
+    let (_request, mut respond) = backend.call().await;
+    for _ in 0..3 {
+        let hints = Response::builder().status(103).header("link", "</a.css>; rel=preload").body(()).unwrap();
+        respond.send_informational(hints).unwrap();
+    }
+    let mut download = respond.send_response(Response::new(()), false).unwrap();
+    download.send_data("answer".into(), true).unwrap();
+    let informed = std::future::poll_fn(|cx| std::task::Poll::Ready(response.poll_informational(cx)));
+    assert!(informed.await.is_pending(), "hyper sends none");
+    let answer = soon(response).await.unwrap();
+    assert!(!answer.headers().contains_key("link"));
+    assert_eq!(read_all(&mut answer.into_body()).await, "answer");
+}
+
+#[tokio::test]
 async fn a_status_without_a_body_passes() {
     let mut backend = backend(100, Ends::Never).await;
     let running = start(Limits::default(), backend.target());

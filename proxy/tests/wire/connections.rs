@@ -106,6 +106,35 @@ async fn bytes_after_a_response_spoil_its_connection() {
 }
 
 #[tokio::test]
+async fn a_second_answer_that_comes_before_the_next_request_is_nobody_s() {
+    let lied = std::sync::Arc::new(tokio::sync::Notify::new());
+    let told = std::sync::Arc::clone(&lied);
+    let (address, record) = backend::start(move |mut peer, _| {
+        let told = std::sync::Arc::clone(&told);
+        async move {
+            peer.head().await;
+            peer.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            // After what came with the answer was read.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            peer.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").await;
+            told.notify_one();
+            peer.closed().await;
+        }
+    })
+    .await;
+    let lane = start(address, Setup::default());
+    let mut caller = lane.connect().await;
+    for _ in 0..2 {
+        caller.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert!(caller.until("\r\n\r\nok").await.starts_with("HTTP/1.1 200"));
+        lied.notified().await;
+        // The lane's loop has turned meanwhile, as it does with every event.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(record.connections(), 2);
+}
+
+#[tokio::test]
 async fn a_backend_that_closes_is_not_sent_another_request() {
     let (address, record) = backend::start(|mut peer, _| async move {
         peer.head().await;

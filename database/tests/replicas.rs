@@ -109,13 +109,10 @@ async fn a_stale_read_is_the_replicas_within_the_bounds_and_the_primarys_beyond_
     assert_eq!(value(&page), 2);
     let page = until("the primary", &strict, ANY, |page| page.age().is_none()).await;
     assert_eq!(value(&page), 2);
+    let behind = written.elapsed();
     let stale = read(&engine, ANY).await;
     assert_eq!(value(&stale), 1, "who allows more still gets it");
-    assert!(
-        stale.age().unwrap() + Duration::from_millis(1) >= written.elapsed() - Duration::from_millis(50),
-        "{:?}",
-        stale.age()
-    );
+    assert!(stale.age().unwrap() >= behind, "{stale:?} after {behind:?}");
 
     standby.ask("SELECT pg_wal_replay_resume()");
     until_replica_answers(&strict, 2).await;

@@ -5,7 +5,8 @@ use super::*;
 #[tokio::test]
 async fn a_request_reaches_the_service_as_it_was_sent() {
     let house = House::start(json!({})).await;
-    let answer = house.send(Method::POST, "/auth/login?next=%2Fa", &[("x-mine", "kept")], "body").await;
+    let fields = [("x-mine", "kept"), ("cache-control", "max-stale=5")];
+    let answer = house.send(Method::POST, "/auth/login?next=%2Fa", &fields, "body").await;
     let told = json_of(&answer);
     assert_eq!((&told["method"], &told["size"]), (&json!("POST"), &json!(4)));
     assert_eq!(
@@ -13,6 +14,7 @@ async fn a_request_reaches_the_service_as_it_was_sent() {
         (&json!("/auth/login?next=%2Fa"), &json!("kept"))
     );
     assert_eq!(told["fields"]["x-forwarded-for"], "127.0.0.1");
+    assert_eq!(told["fields"]["cache-control"], "max-stale=5");
     house.stop().await;
 }
 

@@ -25,7 +25,7 @@ pub(super) enum Standing {
     Primary,
     /// It is a copy of another server, or follows one that this one took over from.
     Foreign,
-    /// The primary does not answer, so there is nothing to compare with.
+    /// The primary has not answered of late, so there is nothing to compare with.
     Unknown,
 }
 
@@ -42,19 +42,26 @@ impl fmt::Display for Standing {
     }
 }
 
-/// What was last said of a replica.
-#[derive(Debug, Default)]
-pub(super) struct Said(Option<(Standing, Instant)>);
+/// What was last said of a replica, and when; at first nothing is known, which is not worth a line.
+#[derive(Debug)]
+pub(super) struct Said {
+    standing: Standing,
+    at: Option<Instant>,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { standing: Standing::Unknown, at: None }
+    }
+}
 
 impl Said {
     /// Tells whether a standing is news that is due, and takes it for said then.
     pub(super) fn is_due(&mut self, standing: &Standing, now: Instant) -> bool {
-        let is_due = self.0.as_ref().is_none_or(|(said, at)| {
-            std::mem::discriminant(said) != std::mem::discriminant(standing)
-                && now.duration_since(*at) >= SAY_INTERVAL
-        });
+        let is_news = std::mem::discriminant(&self.standing) != std::mem::discriminant(standing);
+        let is_due = is_news && self.at.is_none_or(|at| now.duration_since(at) >= SAY_INTERVAL);
         if is_due {
-            self.0 = Some((standing.clone(), now));
+            *self = Self { standing: standing.clone(), at: Some(now) };
         }
         is_due
     }
@@ -68,6 +75,7 @@ mod tests {
     fn a_change_is_said_at_once_and_one_that_comes_and_goes_now_and_then() {
         let (mut said, start) = (Said::default(), Instant::now());
         let unreachable = |reason: &str| Standing::Unreachable { reason: reason.to_owned() };
+        assert!(!said.is_due(&Standing::Unknown, start), "nothing was said yet");
         assert!(said.is_due(&Standing::Serving, start));
         assert!(!said.is_due(&Standing::Serving, start + SAY_INTERVAL * 9));
         assert!(said.is_due(&unreachable("refused"), start + SAY_INTERVAL * 10));

@@ -66,9 +66,14 @@ impl Replicas {
 
     async fn watch_one(&self, replica: &Replica) {
         let (mut ticks, mut said, mut known) = (ticks(self.lag), Said::default(), None);
+        let began = Instant::now();
         loop {
             ticks.tick().await;
-            let (standing, as_of) = self.measure(replica, known).await;
+            let (mut standing, as_of) = self.measure(replica, known).await;
+            // That takes two marks to find out.
+            if standing == Standing::Behind && as_of.is_none() && began.elapsed() < self.lag {
+                standing = Standing::Unknown;
+            }
             // One that does not answer is only getting older.
             known = match &standing {
                 Standing::Primary | Standing::Foreign => None,

@@ -104,7 +104,9 @@ impl Replicas {
         let read = (|| Ok::<_, Fault>((row.try_get::<_, bool>(3)?, read_mark(&row)?)))();
         let held = match read {
             Ok((true, Some(held))) if held.history.starts_with(&copy_of) => held,
-            Ok((true, _)) => return (Standing::Foreign, None),
+            Ok((true, Some(_))) => return (Standing::Foreign, None),
+            // What says whose copy it is has not come to it yet.
+            Ok((true, None)) => return (Standing::Behind, None),
             Ok((false, _)) => return (Standing::Primary, None),
             Err(fault) => return (Standing::Unreachable { reason: fault.to_string() }, None),
         };

@@ -84,10 +84,12 @@ impl Folder {
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<()> {
         let path = self.path.join(name);
+        let folder = path.parent().unwrap_or(&self.path);
         if !replace && path.exists() {
+            // Perhaps its name could not be flushed when it was stored.
+            sync(folder).map_err(|error| fault(name, error))?;
             return Err(DestinationError::Exists { name: name.to_owned() });
         }
-        let folder = path.parent().unwrap_or(&self.path);
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         let partial = folder.join(format!("{PARTIAL}{file_name}"));
         let stored = self.make_durable(folder).and_then(|()| {

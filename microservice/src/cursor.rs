@@ -1,9 +1,12 @@
 //! The cursor of a listing: where the next page starts, as a text clients pass back and do not read.
 //!
-//! It holds a place in an index, and a tag that binds it to the question it came from: a cursor of another
-//! collection, filter or order would skip or repeat records, and is refused. All instances tag with
-//! one key, which the database keeps ([`Keys`]), so a cursor outlives the instance that wrote it.
+//! It is a place in an index, which may be that of a record its reader does not see: the last one a page walked past.
+//! So it is sealed (AES-256-GCM-SIV, RFC 8452), at a length that tells little. The question it came from is authenticated
+//! with it: a cursor of another collection, filter or order would skip or repeat records, and is refused. All instances
+//! seal with one key, derived from a secret that the database keeps ([`Keys`]), so a cursor outlives the instance that
+//! wrote it.
 
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -16,10 +19,14 @@ use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
 /// The first byte of every cursor, so that a later form can be told apart.
-const FORM: u8 = 2;
+const FORM: u8 = 3;
 
-/// How much of the HMAC a cursor carries; enough against guessing (RFC 2104 §5).
-const TAG: usize = 16;
+/// To a multiple of how many bytes a place is filled up, so that the length of a cursor does not give away that of a
+/// hidden text: most places are of one length.
+const STEP: usize = 64;
+
+/// What the sealing key is derived for; the secret itself signed the cursors of earlier forms.
+const PURPOSE: &[u8] = b"sixfold cursors";
 
 /// The collection of a namespace that holds its keys; no declared collection begins with `_`.
 const KEYS: &str = "_keys";
@@ -27,12 +34,25 @@ const KEYS: &str = "_keys";
 /// The name of the key of cursors.
 const KEY: &str = "cursors";
 
+/// What seals cursors.
+#[derive(Debug)]
+pub(crate) struct Key(LessSafeKey);
+
+impl Key {
+    fn of(secret: &[u8]) -> Result<Self, Error> {
+        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), PURPOSE);
+        let key = UnboundKey::new(&AES_256_GCM_SIV, derived.as_ref());
+        let key = key.map_err(|_| Error::Storage { reason: "the key of cursors is of no use".to_owned() })?;
+        Ok(Self(LessSafeKey::new(key)))
+    }
+}
+
 /// The key of a service's cursors, made by whichever instance first needs it.
 #[derive(Debug)]
 pub(crate) struct Keys {
     namespace: String,
     database: Database,
-    key: OnceCell<hmac::Key>,
+    key: OnceCell<Key>,
 }
 
 impl Keys {
@@ -42,11 +62,11 @@ impl Keys {
     }
 
     /// Gives the key.
-    pub(crate) async fn key(&self) -> Result<&hmac::Key, Error> {
+    pub(crate) async fn key(&self) -> Result<&Key, Error> {
         self.key.get_or_try_init(|| self.load_or_make()).await
     }
 
-    async fn load_or_make(&self) -> Result<hmac::Key, Error> {
+    async fn load_or_make(&self) -> Result<Key, Error> {
         if let Some(key) = self.load().await? {
             return Ok(key);
         }
@@ -62,7 +82,7 @@ impl Keys {
         let made = Transaction { namespace: self.namespace.clone(), operations: vec![put] };
         match self.database.transact(&made).await {
             Ok(committed) if matches!(committed.outcomes.as_slice(), [Outcome::Written { .. }]) => {
-                Ok(hmac::Key::new(hmac::HMAC_SHA256, &secret))
+                Key::of(&secret)
             }
             // Another instance was faster.
             Ok(_) | Err(Error::PreconditionFailed { .. }) => {
@@ -73,7 +93,7 @@ impl Keys {
         }
     }
 
-    async fn load(&self) -> Result<Option<hmac::Key>, Error> {
+    async fn load(&self) -> Result<Option<Key>, Error> {
         let query = Query::Get { collection: KEYS.to_owned(), id: KEY.to_owned() };
         let page = self.database.query(&self.namespace, &query).await?;
         let Some(record) = page.records.first() else { return Ok(None) };
@@ -81,7 +101,7 @@ impl Keys {
         let secret = stored.and_then(|stored| BASE64_URL_SAFE_NO_PAD.decode(stored).ok());
         let secret =
             secret.ok_or_else(|| Error::Storage { reason: "the key of cursors is broken".to_owned() })?;
-        Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, &secret)))
+        Key::of(&secret).map(Some)
     }
 }
 
@@ -97,14 +117,21 @@ pub(crate) struct Question<'a> {
 }
 
 /// Writes the cursor of the page that starts at a position.
-pub(crate) fn encode(key: &hmac::Key, question: Question<'_>, position: &Position) -> String {
-    // Strings and numbers in memory have no way to fail.
-    let place = serde_json::to_vec(&(&position.index, &position.values)).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(1 + TAG + place.len());
+pub(crate) fn encode(key: &Key, question: Question<'_>, position: &Position) -> Result<String, Problem> {
+    let failed = || Problem::new(kinds::INTERNAL);
+    let mut place = serde_json::to_vec(&(&position.index, &position.values)).map_err(|_| failed())?;
+    // JSON may end in spaces.
+    place.resize(place.len().next_multiple_of(STEP), b' ');
+    let mut nonce = [0; NONCE_LEN];
+    rand::rng().fill_bytes(&mut nonce);
+    let mut bytes = Vec::with_capacity(1 + NONCE_LEN + place.len() + AES_256_GCM_SIV.tag_len());
     bytes.push(FORM);
-    bytes.extend_from_slice(&tag(key, question, &place).as_ref()[..TAG]);
+    bytes.extend_from_slice(&nonce);
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    let sealed = key.0.seal_in_place_append_tag(nonce, Aad::from(context(question)), &mut place);
+    sealed.map_err(|_| failed())?;
     bytes.extend_from_slice(&place);
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// Tells whether a text can be a cursor at all.
@@ -121,27 +148,24 @@ pub(crate) fn refuse(cursor: &str) -> Problem {
 }
 
 /// Reads a cursor; `None` for anything [`encode`] did not write for this question.
-pub(crate) fn decode(key: &hmac::Key, question: Question<'_>, cursor: &str) -> Option<Position> {
+pub(crate) fn decode(key: &Key, question: Question<'_>, cursor: &str) -> Option<Position> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let (form, rest) = bytes.split_first()?;
-    let (sent, place) = rest.split_at_checked(TAG)?;
-    let expected = tag(key, question, place);
-    let is_ours: bool = subtle::ConstantTimeEq::ct_eq(&expected.as_ref()[..TAG], sent).into();
-    if *form != FORM || !is_ours {
+    let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
+    if *form != FORM {
         return None;
     }
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    let mut sealed = sealed.to_vec();
+    let place = key.0.open_in_place(nonce, Aad::from(context(question)), &mut sealed).ok()?;
     let (index, values) = serde_json::from_slice(place).ok()?;
     Some(Position { index, values })
 }
 
-fn tag(key: &hmac::Key, question: Question<'_>, place: &[u8]) -> hmac::Tag {
-    let asked = serde_json::to_vec(&(question.path, question.filter, question.order)).unwrap_or_default();
-    let mut context = hmac::Context::with_key(key);
-    // The length keeps what is asked and the place apart.
-    context.update(&(asked.len() as u64).to_be_bytes());
-    context.update(&asked);
-    context.update(place);
-    context.sign()
+/// What a cursor is bound to, as bytes.
+fn context(question: Question<'_>) -> Vec<u8> {
+    // Strings and numbers in memory have no way to fail.
+    serde_json::to_vec(&(question.path, question.filter, question.order)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -152,8 +176,8 @@ mod tests {
 
     use super::*;
 
-    fn key(secret: &[u8]) -> hmac::Key {
-        hmac::Key::new(hmac::HMAC_SHA256, secret)
+    fn key(secret: &[u8]) -> Key {
+        Key::of(secret).unwrap()
     }
 
     fn all(path: &str) -> Question<'_> {
@@ -165,7 +189,7 @@ mod tests {
         fn a_cursor_reads_back_as_written_and_fits_a_query(name in ".*", number in any::<f64>(), flag in any::<bool>()) {
             let values = vec![json!(number), json!(flag), json!(null), json!(name)];
             let position = Position { index: "n:number".into(), values };
-            let cursor = encode(&key(b"k"), all("/a/b"), &position);
+            let cursor = encode(&key(b"k"), all("/a/b"), &position).unwrap();
             prop_assert!(cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
             prop_assert_eq!(decode(&key(b"k"), all("/a/b"), &cursor), Some(position));
         }
@@ -177,13 +201,25 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_gives_away_neither_what_it_holds_nor_how_long_that_is() {
+        let place = |text: &str| Position { index: "price:number".into(), values: vec![json!(text)] };
+        let write = |text: &str| encode(&key(b"k"), all("/a/b"), &place(text)).unwrap();
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(write("a secret name")).unwrap();
+        for shown in [&b"price"[..], b"secret"] {
+            assert!(!bytes.windows(shown.len()).any(|window| window == shown));
+        }
+        assert_eq!(write("a").len(), write(&"a".repeat(40)).len());
+        assert_ne!(write("a"), write("a"), "one place does not look like another time it was told");
+    }
+
+    #[test]
     fn a_cursor_is_good_for_its_question_and_key_only() {
         let field = Field::new("price").unwrap();
         let filter = Filter::Compare { field: field.clone(), comparison: Comparison::Gt, value: json!(1) };
         let order = [Order { field, descending: true }];
         let asked = Question { path: "/a/b", filter: Some(&filter), order: &order };
         let position = Position { index: "id".into(), values: vec![json!("x")] };
-        let cursor = encode(&key(b"k"), asked, &position);
+        let cursor = encode(&key(b"k"), asked, &position).unwrap();
         assert_eq!(decode(&key(b"k"), asked, &cursor), Some(position));
         let others = [
             Question { path: "/a/c", ..asked },

@@ -7,17 +7,21 @@ mod house;
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use database::job::JobFilter;
+use database::{Operation, Precondition, Transaction};
 use house::{Answer, Engine, House};
 use http::Method;
 use microservice::Config;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 on_both_engines! {
     a_record_belongs_to_who_made_it_and_others_see_what_they_may
     a_batch_is_held_to_the_same_rules
     records_belong_to_a_tenant_and_without_the_claim_there_are_none
     what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays
+    a_cursor_shows_nothing_of_records_that_its_reader_does_not_see
 }
 
 const NOTES: &str = "/notes/notes";
@@ -174,6 +178,34 @@ async fn records_belong_to_a_tenant_and_without_the_claim_there_are_none(engine:
         assert_eq!(listed["items"].as_array().unwrap().len(), count, "{tenant}");
     }
     assert_eq!(send("", Method::POST, NOTES).await.status, 403);
+    house.stop().await;
+}
+
+async fn a_cursor_shows_nothing_of_records_that_its_reader_does_not_see(engine: Engine) {
+    let house = house(engine).await;
+    let put = |number: usize| Operation::Put {
+        collection: "notes".into(),
+        id: format!("hidden{number}"),
+        data: Map::from_iter([("by".to_owned(), json!("ada")), ("public".to_owned(), json!(false))]),
+        precondition: Precondition::None,
+    };
+    // One more than a page looks at.
+    for from in (0..10_001).step_by(1000) {
+        let operations = (from..10_001.min(from + 1000)).map(put).collect();
+        let transaction = Transaction { namespace: "notes".into(), operations };
+        house.database().transact(&transaction).await.unwrap();
+    }
+    let page = send(&house, "bob", Method::GET, &format!("{NOTES}?order=by"), "").await.json();
+    assert_eq!(page["items"], json!([]));
+    let cursor = page["next"].as_str().expect("the page ended before the records did");
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).unwrap();
+    let shows = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    assert!(!shows(b"hidden") && !shows(b"ada") && !shows(b"by:"), "{}", String::from_utf8_lossy(&bytes));
+    let rest = send(&house, "bob", Method::GET, &format!("{NOTES}?order=by&cursor={cursor}"), "").await;
+    assert_eq!(rest.json(), json!({"items": [], "next": null}));
+    let forged = format!("{}{}", &cursor[..cursor.len() - 4], "AAAA");
+    let refused = send(&house, "bob", Method::GET, &format!("{NOTES}?order=by&cursor={forged}"), "").await;
+    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (409, "stale-cursor"));
     house.stop().await;
 }
 

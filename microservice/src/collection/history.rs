@@ -89,10 +89,12 @@ pub(super) async fn read(
     let query = Query::History { collection: record.collection.clone(), id: id.to_owned(), before, limit };
     let mut page = staleness.query(collection, &query).await.map_err(|error| problem_of_read(&error))?;
 
-    let next = page.earlier.last().filter(|_| page.has_earlier).map(|last| {
+    let last = page.earlier.last().filter(|_| page.has_earlier);
+    let next = last.map(|last| {
         let values = vec![Value::from(last.record.version)];
         cursor::encode(key, question, &Position { index: WALK.to_owned(), values })
     });
+    let next = next.transpose()?;
     page.earlier.retain(|earlier| check_sight(collection, caller.as_ref(), grant, &earlier.record).is_ok());
     page.earlier.iter_mut().try_for_each(|earlier| shown.apply(collection, &mut earlier.record))?;
     let version = |earlier| Version::of(earlier, &shown);

@@ -1,6 +1,5 @@
 //! Listing a collection: filtered, ordered, page by page.
 
-use aws_lc_rs::hmac;
 use axum::body::Body;
 use axum::response::Response;
 use database::find::{Filter, Order, Position, Total};
@@ -89,8 +88,8 @@ pub(super) async fn list(
         count_elsewhere(collection, &find, total, others, staleness).await?;
     }
     let next = match &page.position {
-        Some(position) => Some(walk.write(key, place, position)),
-        None if place + 1 < places.len() => Some(walk.write(key, place + 1, &walk.beginning())),
+        Some(position) => Some(walk.write(key, place, position)?),
+        None if place + 1 < places.len() => Some(walk.write(key, place + 1, &walk.beginning())?),
         None => None,
     };
     page.records.iter_mut().try_for_each(|record| shown.apply(collection, record))?;
@@ -131,13 +130,13 @@ impl Walk<'_> {
     }
 
     /// Writes the cursor of a position in one of the places.
-    fn write(&self, key: &hmac::Key, place: usize, position: &Position) -> String {
+    fn write(&self, key: &cursor::Key, place: usize, position: &Position) -> Result<String, Problem> {
         let path = self.path(place);
         cursor::encode(key, Question { path: &path, filter: self.filter, order: self.order }, position)
     }
 
     /// Reads a cursor: which of the places, and where in it.
-    fn read(&self, key: &hmac::Key, cursor: &str) -> Option<(usize, Option<Position>)> {
+    fn read(&self, key: &cursor::Key, cursor: &str) -> Option<(usize, Option<Position>)> {
         (0..self.sources.places(self.collection).len()).find_map(|place| {
             let path = self.path(place);
             let question = Question { path: &path, filter: self.filter, order: self.order };

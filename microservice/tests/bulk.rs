@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 on_both_engines! {
     what_is_imported_is_exported_in_the_asked_order_and_goes_back_in
     a_line_that_is_refused_is_told_and_the_others_are_imported
+    a_line_that_is_too_long_is_told_and_the_import_goes_on
+    an_import_under_a_key_repeats_nothing_and_goes_on_where_it_was_cut
 }
 
 const PRODUCTS: &str = "/catalog/products";
@@ -92,7 +94,57 @@ async fn a_line_that_is_refused_is_told_and_the_others_are_imported(engine: Engi
     assert_eq!(lines(&export(&house, "").await).len(), 2);
     let refused = export(&house, "colour=eq.red").await;
     assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (422, "not-indexed"));
-    let large = import(&house, &format!("{}\n", "x".repeat(300_000))).await;
-    assert_eq!(large[0]["problem"]["status"], 413);
+    house.stop().await;
+}
+
+async fn a_line_that_is_too_long_is_told_and_the_import_goes_on(engine: Engine) {
+    let house = catalog(engine).await;
+    let record = |name: &str| json!({"name": name, "price": 1}).to_string();
+    for (round, length) in [300_000, 3_000_000].into_iter().enumerate() {
+        let long = format!("{{\"name\": \"{}\"}}", "x".repeat(length));
+        let body =
+            [record(&format!("a{round}")), long.clone(), record(&format!("b{round}")), long].join("\n");
+        let told = import(&house, &body).await;
+        let refused: Vec<_> = told
+            .iter()
+            .filter(|line| line["problem"].is_object())
+            .map(|line| (line["line"].clone(), line["problem"]["status"].clone()))
+            .collect();
+        assert_eq!(refused, [(json!(2), json!(413)), (json!(4), json!(413))]);
+        assert_eq!(told.last().unwrap(), &json!({"line": 4, "imported": 2, "refused": 2, "done": true}));
+    }
+    house.stop().await;
+}
+
+async fn an_import_under_a_key_repeats_nothing_and_goes_on_where_it_was_cut(engine: Engine) {
+    let house = catalog(engine).await;
+    let record = |n: usize| json!({"name": format!("n{n}"), "price": n}).to_string();
+    let send = async |key: &str, body: &str| {
+        let fields = [NDJSON, ("idempotency-key", key)];
+        lines(&house.send("catalog", Method::POST, PRODUCTS, &fields, body).await)
+    };
+    let lines_of = |range: std::ops::Range<usize>| range.map(record).collect::<Vec<_>>().join("\n");
+    let end = |told: &[Value]| told.last().unwrap().clone();
+    let cut = send("k", &lines_of(0..150)).await;
+    assert_eq!(end(&cut), json!({"line": 150, "imported": 150, "repeated": 0, "refused": 0, "done": true}));
+    for (imported, repeated) in [(100, 150), (0, 250)] {
+        let told = send("k", &lines_of(0..250)).await;
+        let expected = json!({
+            "line": 250, "imported": imported, "repeated": repeated, "refused": 0, "done": true
+        });
+        assert_eq!(end(&told), expected);
+    }
+    // Another line under its number is no repetition; one that was refused can be mended.
+    let other = send("k", &record(900)).await;
+    assert_eq!((&other[0]["line"], &other[0]["problem"]["status"]), (&json!(1), &json!(422)));
+    assert!(other[0]["problem"]["type"].as_str().unwrap().ends_with("key-reused"), "{other:?}");
+    let body = |second: String| [record(300), second, record(301)].join("\n");
+    assert_eq!(end(&send("l", &body("{}".to_owned())).await)["imported"], 2);
+    let mended = send("l", &body(record(302))).await;
+    assert_eq!(end(&mended), json!({"line": 3, "imported": 1, "repeated": 2, "refused": 0, "done": true}));
+    assert_eq!(lines(&export(&house, "").await).len(), 250 + 3);
+    let fields = [NDJSON, ("idempotency-key", "")];
+    let refused = house.send("catalog", Method::POST, PRODUCTS, &fields, &record(1)).await;
+    assert_eq!(refused.status, 400, "an empty key is none");
     house.stop().await;
 }

@@ -22,6 +22,8 @@ on_both_engines! {
     an_owner_has_its_own_deleted_records
     what_was_deleted_can_be_purged_at_once_or_is_after_its_time
     a_batch_deletes_softly_and_a_repeated_deletion_is_answered_as_before
+    a_purge_needs_the_rule_for_deletions_too
+    what_was_deleted_is_destroyed_by_nobody_who_may_not_purge_it
 }
 
 const BOOKS: &str = "/library/books";
@@ -236,5 +238,82 @@ async fn a_batch_deletes_softly_and_a_repeated_deletion_is_answered_as_before(en
         assert_eq!(house.send("library", Method::DELETE, &two, &fields, "").await.status, 204);
     }
     assert_eq!(titles(&house, "eve", "deleted=only&order=year").await, ["one", "two"]);
+    house.stop().await;
+}
+
+async fn a_purge_needs_the_rule_for_deletions_too(engine: Engine) {
+    let rules = json!({"rules": {"delete": ["owner"], "deleted": ["librarian", "owner"]}});
+    let house = house(engine, rules).await;
+    let path = add(&house, "ada", "Emma", 1815).await;
+    delete(&house, &path).await;
+    let purge =
+        async |who: &str| send(&house, who, Method::DELETE, &format!("{path}?deleted=only"), "").await;
+    assert_eq!(purge("eve").await.status, 403, "she may see it, and not delete it");
+    assert_eq!(purge("bob").await.status, 403);
+    assert_eq!(lies_in(&house.database(), "books.deleted").await, 1);
+    assert_eq!(purge("ada").await.status, 204);
+    house.stop().await;
+}
+
+async fn what_was_deleted_is_destroyed_by_nobody_who_may_not_purge_it(engine: Engine) {
+    let house = house(engine, json!({"history": 5})).await;
+    let path = format!("{BOOKS}/victim");
+    let create = async |who: &str| {
+        let roles = if who == "eve" { "librarian" } else { "user" };
+        let fields = [
+            ("content-type", "application/json"),
+            ("if-none-match", "*"),
+            ("sixfold-subject", who),
+            ("sixfold-roles", roles),
+        ];
+        house.send("library", Method::PUT, &path, &fields, r#"{"title": "of"}"#).await
+    };
+    assert_eq!(create("ada").await.status, 201);
+    assert_eq!(send(&house, "ada", Method::PATCH, &path, r#"{"title": "hers"}"#).await.status, 200);
+    delete(&house, &path).await;
+    let hers = async || {
+        let found = send(&house, "ada", Method::GET, &format!("{path}?deleted=only"), "").await;
+        let history = send(&house, "ada", Method::GET, &format!("{path}/history?deleted=only"), "").await;
+        assert_eq!((found.json()["title"].clone(), found.status.as_u16()), (json!("hers"), 200), "{found:?}");
+        assert_eq!(
+            history.json()["items"].as_array().unwrap().len(),
+            2,
+            "as it was made, and before it went"
+        );
+    };
+    hers().await;
+
+    // Its name is taken, as if the record were there and hidden.
+    assert_eq!(create("bob").await.status, 412);
+    let operations = |op: &str| {
+        let data = if op == "create" { json!({"title": "his"}) } else { Value::Null };
+        let mut operation = json!({"op": op, "collection": "books", "id": "victim", "data": data});
+        operation.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        json!({ "operations": [operation] }).to_string()
+    };
+    let batch =
+        async |who: &str, op: &str| send(&house, who, Method::POST, "/library/_batch", &operations(op)).await;
+    let refused = batch("bob", "create").await;
+    assert_eq!((refused.status.as_u16(), refused.pointers()), (409, vec!["/operations/0".to_owned()]));
+    let ndjson = [("content-type", "application/x-ndjson"), ("sixfold-subject", "bob")];
+    let lines = "{\"id\": \"victim\", \"title\": \"his\"}\n{\"id\": \"other\", \"title\": \"his\"}\n";
+    let told = house.send("library", Method::POST, BOOKS, &ndjson, lines).await;
+    let told: Vec<Value> = std::str::from_utf8(&told.text)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!((&told[0]["line"], &told[0]["problem"]["status"]), (&json!(1), &json!(409)), "{told:?}");
+    assert_eq!((&told[1]["imported"], &told[1]["refused"]), (&json!(1), &json!(1)));
+    hers().await;
+
+    // Who may purge it may use the name; what others then delete does not take hers away.
+    assert_eq!(create("eve").await.status, 201);
+    let refused = send(&house, "bob", Method::DELETE, &path, "").await;
+    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (409, "conflict"), "{refused:?}");
+    assert_eq!(batch("bob", "delete").await.status, 409);
+    hers().await;
+    assert_eq!(send(&house, "eve", Method::DELETE, &path, "").await.status, 204);
+    assert_eq!(titles(&house, "eve", "deleted=only").await, ["of"]);
     house.stop().await;
 }

@@ -22,6 +22,7 @@ use super::patch;
 use super::prepare::{self, check_grant};
 use super::read::load_open;
 use super::representation::Representation;
+use super::reserved::{is_reserved, make_way};
 use super::write::{ROUNDS, overtaken};
 use super::{Collection, is_record_name, method_not_allowed};
 use crate::body::{self, JSON};
@@ -209,7 +210,11 @@ async fn prepare(
     let data = operation.data.clone().unwrap_or_default();
     let id = match (&operation.id, operation.op) {
         (Some(id), Verb::Create) => {
-            return prepare::create(collection, caller, id, Value::Object(data), false);
+            let change = prepare::create(collection, caller, id, Value::Object(data), false)?;
+            return match is_reserved(collection, caller, id).await? {
+                true => Err(Problem::new(kinds::ALREADY_EXISTS)),
+                false => Ok(change),
+            };
         }
         (None, _) => {
             let id = Uuid::now_v7().to_string();
@@ -231,7 +236,7 @@ async fn prepare(
         return Err(Problem::new(kinds::PRECONDITION_FAILED));
     }
     match operation.op {
-        Verb::Delete => Ok(prepare::remove(collection, &current)),
+        Verb::Delete => Ok(prepare::remove(collection, &current, make_way(collection, caller, id).await?)),
         Verb::Patch => {
             let patched = patch::merge(collection, &current, &data)?;
             prepare::change(collection, caller, &current, patched)

@@ -22,6 +22,20 @@ pub(super) async fn commit(
     changes: Vec<Change>,
     once: Option<&Once>,
 ) -> Result<Vec<Outcome>, Error> {
+    transact(collection, changes, once).await.map(records)
+}
+
+/// Commits one change under its key, and tells whether it was made now and not before.
+pub(super) async fn commit_once(collection: &Collection, change: Change, once: &Once) -> Result<bool, Error> {
+    let outcomes = transact(collection, vec![change], Some(once)).await?;
+    Ok(!matches!(outcomes.first(), Some(Outcome::Repeated)))
+}
+
+async fn transact(
+    collection: &Collection,
+    changes: Vec<Change>,
+    once: Option<&Once>,
+) -> Result<Vec<Outcome>, Error> {
     let mut operations: Vec<Operation> = once.map(Once::operation).into_iter().collect();
     let mut keys = Vec::new();
     for change in changes {
@@ -38,7 +52,7 @@ pub(super) async fn commit(
     if matches!(committed, Ok(_) | Err(Error::Unknown { .. } | Error::Storage { .. })) && !keys.is_empty() {
         collection.cache.invalidate(&keys).await;
     }
-    Ok(records(committed?.outcomes))
+    Ok(committed?.outcomes)
 }
 
 /// Keeps of all outcomes those about records.

@@ -96,7 +96,7 @@ pub(super) async fn restore(
     id: &str,
     request: Request,
 ) -> Result<Response, Problem> {
-    settle(collection, id, request, |collection, current| Operation::Move {
+    settle(collection, id, request, Grant::All, |collection, current| Operation::Move {
         collection: deleted(&collection.name),
         id: current.id.clone(),
         to: collection.name.clone(),
@@ -114,8 +114,8 @@ pub(super) fn is_purge(collection: &Collection, query: Option<&str>) -> Result<b
 
 /// Answers DELETE of a deleted record: it is gone for good, its history with it.
 pub(super) async fn purge(collection: &Collection, id: &str, request: Request) -> Result<Response, Problem> {
-    collection.rules.grant_delete(Identity::read(request.headers()).as_ref())?;
-    settle(collection, id, request, |collection, current| Operation::Delete {
+    let grant = collection.rules.grant_delete(Identity::read(request.headers()).as_ref())?;
+    settle(collection, id, request, grant, |collection, current| Operation::Delete {
         collection: deleted(&collection.name),
         id: current.id.clone(),
         precondition: Precondition::Version(current.version),
@@ -134,17 +134,19 @@ async fn absent(collection: &Collection, id: &str, caller: Option<&Identity>) ->
     }
 }
 
-/// Does something with a deleted record as it is, anew whenever another was faster.
+/// Does something with a deleted record as it is, for whom another rule lets so far too; anew whenever another was
+/// faster.
 async fn settle(
     collection: &Collection,
     id: &str,
     request: Request,
+    also: Grant,
     decide: impl Fn(&Collection, &Record) -> Operation,
 ) -> Result<Response, Problem> {
     let asked = write::read(collection, request).await?;
     write::once(collection, &asked, async {
         let caller = asked.caller.as_ref();
-        let grant = collection.rules.grant_deleted(caller)?;
+        let grant = collection.rules.grant_deleted(caller)?.and(also);
         let place = deleted(&collection.name);
         for _ in 0..ROUNDS {
             let current = match load_from(collection, &place, id).await {

@@ -12,12 +12,14 @@ pub(crate) mod feed;
 mod history;
 mod import;
 pub(crate) mod in_flight;
+mod lines;
 mod list;
 mod once;
 mod patch;
 mod prepare;
 mod read;
 mod representation;
+mod reserved;
 mod shown;
 mod write;
 

@@ -28,6 +28,9 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// The longest key, in bytes.
 const KEY_LIMIT: usize = 255;
 
+/// What is hashed with the keys of lines, so that none is the key of a request.
+const LINE: &[u8] = b"line";
+
 /// A key with what tells its request from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Once {
@@ -55,13 +58,8 @@ impl Once {
             conditions.iter().map(|name| fields.get(name).map_or(&b""[..], |value| value.as_bytes()));
         let request = [method.as_str().as_bytes(), path.as_bytes()];
         let parts: Vec<&[u8]> = request.into_iter().chain(conditions).chain([&body[..]]).collect();
-        let request = hash(&parts);
-        // A bare hash of a body with sensitive fields could be tried out by whoever has the database.
-        let fingerprints = match keys {
-            Some(keys) => keys.fingerprints(&request).collect(),
-            None => vec![request],
-        };
-        Ok(Some(Self { key: hash(&[subject.as_bytes(), key.as_bytes()]), fingerprints }))
+        let key = hash(&[subject.as_bytes(), key.as_bytes()]);
+        Ok(Some(Self { key, fingerprints: fingerprints(&parts, keys) }))
     }
 
     /// Gives the operation that goes first.
@@ -74,7 +72,7 @@ impl Once {
     }
 
     /// Finds what was done when the request came before.
-    async fn find(&self, collection: &Collection) -> Result<Option<Vec<Outcome>>, Problem> {
+    pub(super) async fn find(&self, collection: &Collection) -> Result<Option<Vec<Outcome>>, Problem> {
         let query = Query::Answer { key: self.key.clone() };
         let page = collection.database.query(&collection.namespace, &query).await;
         let Some(answer) = page.map_err(|error| problem_of_read(&error))?.answer else { return Ok(None) };
@@ -82,6 +80,35 @@ impl Once {
             true => Ok(Some(answer.committed.outcomes)),
             false => Err(problem_of(&database::Error::KeyReused)),
         }
+    }
+}
+
+/// The key of an import, of which each line has a key of its own: so an import that is sent again makes only what
+/// it did not make before, be it that it was cut off or that a line was mended which had been refused.
+#[derive(Debug)]
+pub(super) struct LineKeys {
+    subject: String,
+    key: String,
+    path: String,
+}
+
+impl LineKeys {
+    /// Reads the key of an import; `None` without one.
+    pub(super) fn read(
+        fields: &HeaderMap,
+        path: &str,
+        caller: Option<&Identity>,
+    ) -> Result<Option<Self>, Problem> {
+        let Some(key) = key_of(fields)? else { return Ok(None) };
+        let subject = caller.map_or_else(String::new, |caller| caller.subject.clone());
+        Ok(Some(Self { subject, key: key.to_owned(), path: path.to_owned() }))
+    }
+
+    /// Gives the key of a line.
+    pub(super) fn of(&self, number: u64, line: &[u8], keys: Option<&Keys>) -> Once {
+        let number = number.to_be_bytes();
+        let key = hash(&[self.subject.as_bytes(), self.key.as_bytes(), LINE, &number]);
+        Once { key, fingerprints: fingerprints(&[LINE, self.path.as_bytes(), line], keys) }
     }
 }
 
@@ -99,6 +126,15 @@ pub(crate) fn key_of(fields: &HeaderMap) -> Result<Option<&str>, Problem> {
         return Err(Problem::new(kinds::MALFORMED_REQUEST).detail(detail));
     }
     Ok(Some(key))
+}
+
+/// Hashes what a request is. A bare hash of a body with sensitive fields could be tried out by whoever has the database.
+fn fingerprints(parts: &[&[u8]], keys: Option<&Keys>) -> Vec<String> {
+    let request = hash(parts);
+    match keys {
+        Some(keys) => keys.fingerprints(&request).collect(),
+        None => vec![request],
+    }
 }
 
 /// Does what a request asks, or answers what was done when it came before under its key.

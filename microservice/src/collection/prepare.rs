@@ -108,19 +108,13 @@ pub(super) fn change(
     Ok(Change { operations, cache_key: Some(collection.cache_key(&current.id)) })
 }
 
-/// Removes a record, or puts it out of sight where deletions are soft.
-pub(super) fn remove(collection: &Collection, current: &Record) -> Change {
+/// Removes a record, or puts it out of sight where deletions are soft: there `way` must hold of what was deleted under its
+/// name before, which it replaces ([`super::reserved::make_way`]).
+pub(super) fn remove(collection: &Collection, current: &Record, way: Precondition) -> Change {
     let (name, id) = (collection.name.clone(), current.id.clone());
     let precondition = Precondition::Version(current.version);
     let delete = match collection.settings.soft_delete {
-        // A record that was deleted under this name before makes way.
-        true => Operation::Move {
-            to: deleted(&name),
-            collection: name,
-            id,
-            precondition,
-            target: Precondition::None,
-        },
+        true => Operation::Move { to: deleted(&name), collection: name, id, precondition, target: way },
         false => Operation::Delete { collection: name, id, precondition },
     };
     let operations = with_jobs(collection, &current.id, delete, &collection.settings.on_delete);

@@ -17,12 +17,13 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Collection;
-use super::commit::{self, Change, commit};
+use super::commit::{self, commit};
 use super::once::{Once, happen};
 use super::patch::Patch;
 use super::prepare::{self, check_grant};
 use super::read::{conditions, load_open};
 use super::representation::Prepared;
+use super::reserved::{is_reserved, make_way};
 use crate::body::{self, JSON, JSON_PATCH, MERGE_PATCH};
 use crate::condition::Conditions;
 use crate::declare::is_deleted;
@@ -69,6 +70,9 @@ pub(super) async fn replace(
         let body = body::parse(&asked.body)?;
         if asked.conditions.wants_absence() {
             let change = prepare::create(collection, asked.caller.as_ref(), id, body, false)?;
+            if is_reserved(collection, asked.caller.as_ref(), id).await? {
+                return Err(Problem::new(kinds::PRECONDITION_FAILED));
+            }
             let done = commit(collection, vec![change], asked.once.as_ref()).await;
             return respond(collection, done.map_err(|error| problem_of(&error))?);
         }
@@ -77,7 +81,7 @@ pub(super) async fn replace(
         // Said before the record is looked for, as far as it does not depend on the record.
         let data = body::as_object(body)?;
         let decide = |current: &Record| Ok(prepare::with_unseen(collection, current, data.clone()));
-        rewrite(collection, id, &asked, grant, decide).await
+        settle(collection, id, &asked, grant, Wanted::Rewrite(&decide)).await
     })
     .await
 }
@@ -90,7 +94,8 @@ pub(super) async fn patch(collection: &Collection, id: &str, request: Request) -
         require_version(collection, &asked.conditions)?;
         let grant = collection.rules.grant_update(asked.caller.as_ref())?;
         let patch = Patch::read(media_type, body::parse(&asked.body)?)?;
-        rewrite(collection, id, &asked, grant, |record| patch.apply(collection, record)).await
+        let decide = |current: &Record| patch.apply(collection, current);
+        settle(collection, id, &asked, grant, Wanted::Rewrite(&decide)).await
     })
     .await
 }
@@ -101,7 +106,7 @@ pub(super) async fn delete(collection: &Collection, id: &str, request: Request) 
     once(collection, &asked, async {
         require_version(collection, &asked.conditions)?;
         let grant = collection.rules.grant_delete(asked.caller.as_ref())?;
-        settle(collection, id, &asked, grant, |current| Ok(prepare::remove(collection, current))).await
+        settle(collection, id, &asked, grant, Wanted::Remove).await
     })
     .await
 }
@@ -136,17 +141,16 @@ fn require_version(collection: &Collection, conditions: &Conditions) -> Result<(
     Ok(())
 }
 
-/// Changes a record to what `decide` makes of it.
-async fn rewrite(
-    collection: &Collection,
-    id: &str,
-    asked: &Asked,
-    grant: Grant,
-    decide: impl Fn(&Record) -> Result<Map<String, Value>, Problem>,
-) -> Result<Response, Problem> {
-    let change =
-        |current: &Record| prepare::change(collection, asked.caller.as_ref(), current, decide(current)?);
-    settle(collection, id, asked, grant, change).await
+/// What makes the new record of the present one.
+type Decide<'a> = dyn Fn(&Record) -> Result<Map<String, Value>, Problem> + Sync + 'a;
+
+/// What is to become of a record.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    /// What this makes of it.
+    Rewrite(&'a Decide<'a>),
+    /// It is deleted.
+    Remove,
 }
 
 /// Decides a change on the record as it is and commits it, anew whenever another writer was faster.
@@ -157,15 +161,20 @@ async fn settle(
     id: &str,
     asked: &Asked,
     grant: Grant,
-    decide: impl Fn(&Record) -> Result<Change, Problem>,
+    wanted: Wanted<'_>,
 ) -> Result<Response, Problem> {
+    let caller = asked.caller.as_ref();
     for _ in 0..ROUNDS {
         let current = load_open(collection, id).await?;
-        check_grant(collection, asked.caller.as_ref(), grant, &current)?;
+        check_grant(collection, caller, grant, &current)?;
         if !asked.conditions.allow_write(current.version) {
             return Err(Problem::new(kinds::PRECONDITION_FAILED));
         }
-        match commit(collection, vec![decide(&current)?], asked.once.as_ref()).await {
+        let change = match wanted {
+            Wanted::Rewrite(decide) => prepare::change(collection, caller, &current, decide(&current)?)?,
+            Wanted::Remove => prepare::remove(collection, &current, make_way(collection, caller, id).await?),
+        };
+        match commit(collection, vec![change], asked.once.as_ref()).await {
             Ok(outcomes) => return respond(collection, outcomes),
             Err(Error::PreconditionFailed { .. }) => {}
             Err(error) => return Err(problem_of(&error)),

@@ -23,7 +23,7 @@ pub(super) fn add_import(creation: &mut Value) {
         "content": { NDJSON: { "schema": {
             "type": "string",
             "description": "A line for each line that was refused, `{\"line\",\"problem\"}`, and one for each hundred \
-                            that are in, `{\"line\",\"imported\",\"refused\"}`; the last has `\"done\":true`.",
+                            that were dealt with, `{\"line\",\"imported\",\"refused\"}`, under an `Idempotency-Key` with `\"repeated\"`; the last has `\"done\":true`.",
         } } },
     });
 }

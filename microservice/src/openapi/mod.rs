@@ -109,7 +109,7 @@ fn whole(collection: &Collection, declaration: &Declaration) -> Value {
     bulk::add_export(&mut get);
     let mut post = json!({
         "operationId": format!("create_{name}"),
-        "parameters": [headers::idempotency_key(" An import of lines is not kept under it: lines that bear an `id` are in once.")],
+        "parameters": [headers::idempotency_key(" Of an import it holds for each line: an import sent again makes what it did not make before.")],
         "requestBody": body(name, &[("application/json", "request")]),
         "responses": responses(&[("201", "The new record.", Some(reference(name, "record")))]),
     });

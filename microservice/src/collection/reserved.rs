@@ -1,0 +1,58 @@
+//! The names of deleted records: kept for them against everybody who may not purge them.
+//!
+//! A record that is deleted softly replaces the one that was deleted under its name before. So that nobody destroys
+//! in this way what it may not purge, only who may purge the deleted record can give its name to another, or delete
+//! another under it. The first is for whoever would be surprised later; the second, which is decided with
+//! the deletion itself, is what keeps the record.
+
+use database::{Precondition, Record};
+use process::problem::kinds;
+use process::{Identity, Problem};
+
+use super::Collection;
+use super::prepare::check_grant;
+use super::read::load_from;
+use crate::declare::deleted;
+
+/// Tells whether a deleted record keeps a name from a caller; one it may not know of looks like any other that is there.
+pub(super) async fn is_reserved(
+    collection: &Collection,
+    caller: Option<&Identity>,
+    id: &str,
+) -> Result<bool, Problem> {
+    let found = find(collection, id).await?;
+    Ok(found.is_some_and(|record| !may_purge(collection, caller, &record)))
+}
+
+/// Says what must be so of the place that a record moves to when a caller deletes it, so that nothing is lost
+/// there but what the caller may purge.
+pub(super) async fn make_way(
+    collection: &Collection,
+    caller: Option<&Identity>,
+    id: &str,
+) -> Result<Precondition, Problem> {
+    match find(collection, id).await? {
+        None => Ok(Precondition::Absent),
+        Some(record) if may_purge(collection, caller, &record) => Ok(Precondition::Version(record.version)),
+        Some(_) => {
+            let detail = "another record was deleted under this name and is kept: it must be purged first";
+            Err(Problem::new(kinds::CONFLICT).detail(detail))
+        }
+    }
+}
+
+async fn find(collection: &Collection, id: &str) -> Result<Option<Record>, Problem> {
+    if !collection.settings.soft_delete {
+        return Ok(None);
+    }
+    match load_from(collection, &deleted(&collection.name), id).await {
+        Err(problem) if problem.kind() == kinds::NOT_FOUND => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+fn may_purge(collection: &Collection, caller: Option<&Identity>, record: &Record) -> bool {
+    let rules = &collection.rules;
+    let granted = rules.grant_deleted(caller).and_then(|grant| Ok(grant.and(rules.grant_delete(caller)?)));
+    granted.is_ok_and(|grant| check_grant(collection, caller, grant, record).is_ok())
+}

@@ -114,6 +114,12 @@ pub(crate) fn declaration(
     })
 }
 
+/// Names the fields that indexes have.
+pub(crate) fn indexed(declaration: &Declaration) -> Vec<Field> {
+    let columns = declaration.indexes.iter().flat_map(|index| &index.columns);
+    columns.map(|column| column.field.clone()).collect()
+}
+
 /// Names the fields of texts that an index has: such a text is bounded, since cursors carry it.
 pub(crate) fn indexed_texts(declaration: &Declaration) -> Vec<Field> {
     let columns = declaration.indexes.iter().flat_map(|index| &index.columns);

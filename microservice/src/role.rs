@@ -19,8 +19,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::accounts::{self, FirstAdmin};
 use crate::background::Background;
-use crate::collection::feed::Feeds;
 use crate::collection::in_flight::InFlight;
+use crate::collection::places::Feeds;
 use crate::collection::{self, Collection, batch};
 use crate::config::{Config, Service};
 use crate::cursor::Keys;
@@ -186,6 +186,7 @@ fn collection_routes(
         let declaration = declare::declaration(name, settings, &schema)
             .map_err(|(part, reason)| format!("{name}.{part}: {reason}"))?;
         let collection = Collection {
+            indexed: declare::indexed(&declaration),
             indexed_texts: declare::indexed_texts(&declaration),
             namespace: namespace.to_owned(),
             name: name.clone(),

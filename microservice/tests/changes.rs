@@ -5,6 +5,7 @@
 #[macro_use]
 mod house;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use database::{Operation, Precondition, Transaction};
@@ -20,6 +21,8 @@ on_both_engines! {
     one_of_ten_followers_stalls_and_resumes_without_gap_or_repeat
     a_filter_tells_only_what_it_names_and_a_stop_ends_the_stream
     who_comes_from_before_what_is_kept_is_told_to_list_again
+    who_comes_from_a_change_that_never_was_is_told_to_list_again
+    a_soft_deletion_is_told_to_whom_the_record_was_shown
 }
 
 const PRODUCTS: &str = "/catalog/products";
@@ -43,9 +46,14 @@ struct Follower {
 impl Follower {
     /// Follows from after an event on.
     async fn start(address: &str, query: &str, last: Option<u64>) -> Self {
-        let mut stream = TcpStream::connect(address).await.unwrap();
         let last = last.map_or(String::new(), |last| format!("last-event-id: {last}\r\n"));
-        let head = format!("GET {PRODUCTS}/changes{query} HTTP/1.1\r\nhost: a\r\n{last}\r\n");
+        Self::open(address, &format!("{PRODUCTS}/changes{query}"), &last).await
+    }
+
+    /// Follows with further fields in the head.
+    async fn open(address: &str, path: &str, fields: &str) -> Self {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut follower = Self { lines: BufReader::new(stream) };
         let status = follower.line().await.unwrap();
@@ -168,6 +176,8 @@ async fn a_filter_tells_only_what_it_names_and_a_stop_ends_the_stream(engine: En
             "{query}"
         );
     }
+    let refused = house.get("catalog", &format!("{PRODUCTS}/changes?nope=eq.1")).await;
+    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (422, "not-indexed"));
     let end = tokio::join!(house.stop(), follower.next()).1;
     assert_eq!(end, None);
 }
@@ -195,6 +205,71 @@ async fn who_comes_from_before_what_is_kept_is_told_to_list_again(engine: Engine
         let made = house.post("catalog", PRODUCTS, &json!({"name": "Lamp", "price": 1})).await;
         let next = follower.next().await.unwrap();
         assert_eq!((next.kind.as_str(), &next.data["record"]), ("create", &made.json()));
+    }
+    house.stop().await;
+}
+
+async fn who_comes_from_a_change_that_never_was_is_told_to_list_again(engine: Engine) {
+    let house = catalog(engine).await;
+    write(&house, "a", 3).await;
+    let address = house.address("catalog").to_owned();
+    for (query, last) in [("", Some(99_999_999_999_999)), ("?after=99999999999999", None)] {
+        let mut follower = Follower::start(&address, query, last).await;
+        let told = follower.next().await.unwrap();
+        assert_eq!((told.kind.as_str(), &told.data), ("reset", &json!({})));
+        let made = house.post("catalog", PRODUCTS, &json!({"name": "Lamp", "price": 1})).await;
+        let next = follower.next().await.unwrap();
+        assert_eq!((next.kind.as_str(), &next.data["record"]), ("create", &made.json()));
+        assert!(next.id > told.id);
+        // The latest there is was given out.
+        let mut latest = Follower::start(&address, "", Some(next.id)).await;
+        write(&house, "b", 1).await;
+        assert_ne!(latest.next().await.unwrap().kind, "reset");
+    }
+    house.stop().await;
+}
+
+async fn a_soft_deletion_is_told_to_whom_the_record_was_shown(engine: Engine) {
+    let mut house = House::start(engine, |config| {
+        let service = json!({ "listen": "127.0.0.1:0", "collections": { "notes": {
+            "owner": "by", "indexes": ["by:text", "public:boolean"], "soft_delete": true,
+            "rules": { "rows": "or=(public.is.true,by.eq.$subject)", "all_rows": ["editor"] },
+        } } });
+        config.services = BTreeMap::from([("notes".to_owned(), serde_json::from_value(service).unwrap())]);
+    })
+    .await;
+    house.start_service("notes").await;
+    let send = async |method: Method, path: &str, body: &str| {
+        let fields = [("content-type", "application/json"), ("sixfold-subject", "ada")];
+        house.send("notes", method, path, &fields, body).await
+    };
+    let path = "/notes/notes/changes?after=0";
+    let follow = async |who: &str| {
+        let roles = if who == "eve" { "editor" } else { "user" };
+        let fields = format!("sixfold-subject: {who}\r\nsixfold-roles: {roles}\r\n");
+        Follower::open(house.address("notes"), path, &fields).await
+    };
+    let mut names = Vec::new();
+    for body in [r#"{"text": "hidden"}"#, r#"{"public": true}"#] {
+        let made = send(Method::POST, "/notes/notes", body).await;
+        names.push(made.json()["id"].clone());
+        assert_eq!(send(Method::DELETE, made.field("location"), "").await.status, 204);
+    }
+    let last = send(Method::POST, "/notes/notes", r#"{"public": true}"#).await.json();
+    let both = [("delete".to_owned(), names[0].clone()), ("delete".to_owned(), names[1].clone())];
+    for (who, expected) in [("ada", &both[..]), ("bob", &both[1..]), ("eve", &both[..])] {
+        let mut follower = follow(who).await;
+        let mut told = Vec::new();
+        loop {
+            let event = follower.next().await.unwrap();
+            if event.data["id"] == last["id"] {
+                break;
+            }
+            told.push((event.kind, event.data["id"].clone()));
+        }
+        // Who sees every record is told of what was made and is gone, too.
+        told.retain(|(kind, _)| kind == "delete");
+        assert_eq!(told, expected, "{who}");
     }
     house.stop().await;
 }

@@ -23,6 +23,8 @@ on_both_engines! {
     a_json_patch_changes_a_record_whole_or_not_at_all
     a_listing_is_walked_page_by_page
     what_is_wrong_with_a_request_is_said
+    a_parameter_that_means_nothing_is_refused_wherever_it_stands
+    a_name_that_no_path_can_end_in_is_refused
     an_order_and_the_job_that_confirms_it_come_together
     who_missed_changes_does_not_believe_the_cache
     what_a_worker_writes_leaves_the_cache_and_survives_a_client_s_change
@@ -444,5 +446,54 @@ async fn who_missed_changes_does_not_believe_the_cache(engine: Engine) {
     house.start_service("catalog").await;
     let doubted = |answer: &Answer| answer.field("cache-status") == "sixfold; fwd=bypass";
     house.get_until("catalog", &path, doubted).await;
+    house.stop().await;
+}
+
+async fn a_parameter_that_means_nothing_is_refused_wherever_it_stands(engine: Engine) {
+    let house = catalog(engine).await;
+    let body = r#"{"name": "Lamp", "price": 1}"#;
+    let made = house.send("catalog", Method::POST, "/catalog/products", &[JSON], body).await;
+    let path = made.field("location").to_owned();
+    for (method, path, field) in [
+        (Method::GET, "/catalog/products", JSON),
+        (Method::POST, "/catalog/products", JSON),
+        (Method::POST, "/catalog/products", ("content-type", "application/x-ndjson")),
+        (Method::POST, "/catalog/_batch", JSON),
+        (Method::GET, path.as_str(), JSON),
+        (Method::PUT, path.as_str(), JSON),
+        (Method::PATCH, path.as_str(), MERGE),
+        (Method::DELETE, path.as_str(), JSON),
+    ] {
+        let body = if matches!(method, Method::GET | Method::DELETE) { "" } else { body };
+        for query in ["nope=1", "deleted=only"] {
+            let answer =
+                house.send("catalog", method.clone(), &format!("{path}?{query}"), &[field], body).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.problem().as_str()),
+                (400, "malformed-request"),
+                "{method} {path}?{query}"
+            );
+        }
+    }
+    assert_eq!(house.get("catalog", &format!("{path}?fields=name")).await.json()["name"], "Lamp");
+    house.stop().await;
+}
+
+async fn a_name_that_no_path_can_end_in_is_refused(engine: Engine) {
+    let house = catalog(engine).await;
+    for name in [".", "..", "changes", ""] {
+        let create =
+            json!({"op": "create", "collection": "products", "id": name, "data": {"name": "a", "price": 1}});
+        let refused = house.post("catalog", "/catalog/_batch", &json!({"operations": [create]})).await;
+        assert_eq!((refused.status.as_u16(), refused.pointers()), (422, vec!["/operations/0/id".to_owned()]));
+        let line = json!({"id": name, "name": "a", "price": 1}).to_string();
+        let fields = [("content-type", "application/x-ndjson")];
+        let told = house.send("catalog", Method::POST, "/catalog/products", &fields, &line).await;
+        assert!(String::from_utf8_lossy(&told.text).contains("\"imported\":0"), "{told:?}");
+    }
+    let create =
+        json!({"op": "create", "collection": "products", "id": "...", "data": {"name": "a", "price": 1}});
+    let made = house.post("catalog", "/catalog/_batch", &json!({"operations": [create]})).await;
+    assert_eq!(made.status, 200, "{made:?}");
     house.stop().await;
 }

@@ -21,6 +21,7 @@ on_both_engines! {
     a_batch_happens_whole_and_its_reads_are_fresh
     a_batch_with_a_fault_does_nothing_and_points_at_it
     a_batch_under_a_key_happens_once
+    a_batch_is_the_same_by_either_of_its_paths
 }
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -231,5 +232,16 @@ async fn a_batch_under_a_key_happens_once(engine: Engine) {
     let (first, again) = (send().await, send().await);
     assert_eq!((first.status.as_u16(), &first.text), (200, &again.text));
     assert_eq!(count(&house).await, 2);
+    house.stop().await;
+}
+
+async fn a_batch_is_the_same_by_either_of_its_paths(engine: Engine) {
+    let house = catalog(engine).await;
+    let body = json!({"operations": [{"op": "create", "collection": "products", "data": {"name": "a", "price": 1}}]});
+    let fields = [JSON, ("idempotency-key", "k")];
+    let send = async |path: &str| house.send("catalog", Method::POST, path, &fields, &body.to_string()).await;
+    let (first, again) = (send(BATCH).await, send("/catalog:batch").await);
+    assert_eq!((first.status.as_u16(), again.status.as_u16()), (200, 200), "{again:?}");
+    assert_eq!((first.text, count(&house).await), (again.text, 1));
     house.stop().await;
 }

@@ -24,7 +24,7 @@ use super::read::load_open;
 use super::representation::Representation;
 use super::reserved::{is_reserved, make_way};
 use super::write::{ROUNDS, overtaken};
-use super::{Collection, is_record_name, method_not_allowed};
+use super::{Collection, is_record_name, method_not_allowed, no_parameters};
 use crate::body::{self, JSON};
 use crate::condition::{Conditions, entity_tag};
 use crate::declare::is_deleted;
@@ -81,12 +81,16 @@ pub(crate) async fn serve(State(collections): State<Arc<Collections>>, request: 
 }
 
 async fn run(collections: &Collections, request: Request) -> Result<Response, Problem> {
+    no_parameters(&request)?;
     body::media_type(request.headers(), &[JSON])?;
     let (parts, body) = request.into_parts();
     let caller = Identity::read(&parts.headers);
     let body = body::read_bytes(Request::new(body), BODY_LIMIT).await?;
     let keys = collections.values().find_map(|collection| collection.sensitive.keys());
-    let once = Once::read(&parts.headers, &parts.method, parts.uri.path(), caller.as_ref(), &body, keys)?;
+    // Its two paths are one resource, so a repetition may come by either.
+    let namespace = collections.values().next().map_or("", |collection| collection.namespace.as_str());
+    let path = format!("/{namespace}/_batch");
+    let once = Once::read(&parts.headers, &parts.method, &path, caller.as_ref(), &body, keys)?;
     let operations = read(collections, body::parse(&body)?)?;
     // Reached only with collections, so there is a first one.
     let Some(any) = operations.first().and_then(|operation| collections.get(&operation.collection)) else {

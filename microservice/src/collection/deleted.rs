@@ -11,12 +11,13 @@ use process::{Identity, Problem};
 
 use super::Collection;
 use super::commit::{Change, commit};
+use super::list::read_of_one;
 use super::prepare::check_grant;
 use super::read::{check_sight, load_from, load_within};
 use super::write::{self, ROUNDS, overtaken, respond};
 use crate::declare::deleted;
 use crate::fault::problem_of;
-use crate::query::{AskedOfOne, Deleted};
+use crate::query::Deleted;
 use crate::rules::Grant;
 use crate::staleness::Staleness;
 
@@ -108,7 +109,7 @@ pub(super) async fn restore(
 
 /// Tells whether a DELETE is of a record that was deleted before, and so for good.
 pub(super) fn is_purge(collection: &Collection, query: Option<&str>) -> Result<bool, Problem> {
-    let asked = AskedOfOne::read(query.unwrap_or_default()).map_err(super::list::malformed)?;
+    let asked = read_of_one(collection, query, &["deleted"])?;
     Ok(Sources::of(collection, asked.deleted) == Sources::Deleted)
 }
 

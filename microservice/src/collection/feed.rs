@@ -6,8 +6,9 @@
 //! `reset` says to list again, and has the id from which the changes then go on.
 //!
 //! An event carries the record as it is now, which may be later than its change. With a filter, and for callers
-//! who do not see every record, only changes of records that match now are told; deletions are told unless the
-//! caller does not see every record.
+//! who do not see every record, only changes of records that match now are told. Of deletions the log keeps no more than
+//! the record's name, so whoever sees every record is told all of them, and others only those that were soft, as long as
+//! the deleted record is there to tell whether they saw it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,28 +19,27 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use database::change::ChangeKind;
-use database::find::Filter;
+use database::find::{Field, Filter};
 use database::{Change, Error, Query, Record};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use process::problem::kinds;
 use process::{Identity, Problem};
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Collection;
 use super::list::{malformed, read};
+use super::places::Place;
 use super::representation::Representation;
 use super::shown::Shown;
-use crate::fault::{RETRY_AFTER, problem_of_read};
+use crate::declare::deleted;
+use crate::fault::problem_of_read;
 use crate::query::Deleted;
 
 /// The field with which a client that was interrupted says what it saw last.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-
-/// How many followers one instance has at a time.
-const FOLLOWERS: usize = 256;
 
 /// How many changes are looked at together; with their records they are what a follower holds in memory.
 const BATCH: u32 = 32;
@@ -49,20 +49,6 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// The pause when the database does not answer, or answers early that there is nothing.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// What the feeds of one service share: how many there may be, and when they end.
-#[derive(Debug)]
-pub(crate) struct Feeds {
-    places: Arc<Semaphore>,
-    ending: watch::Receiver<bool>,
-}
-
-impl Feeds {
-    /// Makes room for feeds that end when `ending` says so.
-    pub(crate) fn new(ending: watch::Receiver<bool>) -> Self {
-        Self { places: Arc::new(Semaphore::new(FOLLOWERS)), ending }
-    }
-}
 
 /// What is told of one change.
 #[derive(Serialize)]
@@ -91,21 +77,31 @@ pub(super) async fn follow(collection: &Arc<Collection>, request: Request) -> Re
         let number = value.to_str().ok().and_then(|text| sequence(text.trim()));
         number.ok_or_else(|| malformed("Last-Event-ID is the id of an event"))
     });
-    let cursor = match (seen, after) {
-        (Some(seen), _) => seen?,
-        (None, Some(after)) => after,
-        (None, None) => latest(collection).await?,
+    let asked_from = match (seen, after) {
+        (Some(seen), _) => Some(seen?),
+        (None, after) => after,
     };
-    let place = Arc::clone(&collection.feeds.places).try_acquire_owned();
-    let place = place.map_err(|_| Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER))?;
+    if let Some(field) =
+        asked.filter.iter().flat_map(Filter::fields).find(|field| !is_known(collection, field))
+    {
+        let detail = format!("`{field}`: neither the schema nor an index has such a field");
+        return Err(Problem::new(kinds::NOT_INDEXED).detail(detail));
+    }
+    let place = collection.feeds.take(caller.as_ref())?;
+    let latest = latest(collection).await?;
+    let mut ready = VecDeque::from([Bytes::from_static(b"retry: 1000\n\n")]);
+    // What was never given out is of another database, or made up: there is nothing to go on from.
+    if asked_from.is_some_and(|from| from > latest) {
+        ready.push_back(reset(latest));
+    }
     let visible = collection.rules.narrow(caller.as_ref(), grant, None)?;
     let feed = Feed {
-        tells_deletions: visible.is_none(),
+        sees_all: visible.is_none(),
         filter: collection.rules.narrow(caller.as_ref(), grant, asked.filter)?,
         shown: Shown::decide(collection, caller.as_ref(), asked.fields)?,
         collection: Arc::clone(collection),
-        cursor,
-        ready: VecDeque::from([Bytes::from_static(b"retry: 1000\n\n")]),
+        cursor: asked_from.map_or(latest, |from| from.min(latest)),
+        ready,
         ending: collection.feeds.ending.clone(),
         _place: place,
     };
@@ -139,6 +135,18 @@ fn sequence(text: &str) -> Option<u64> {
     text.parse().ok().filter(|sequence| is_number && i64::try_from(*sequence).is_ok())
 }
 
+/// Tells whether anything is known of a field, so that a condition on it is no slip of the pen.
+fn is_known(collection: &Collection, field: &Field) -> bool {
+    collection.settings.scan
+        || collection.schema.kind_of(field).is_some()
+        || collection.indexed.iter().any(|indexed| indexed == field)
+}
+
+/// Writes the event that says to list again.
+fn reset(from: u64) -> Bytes {
+    Bytes::from(format!("id: {from}\nevent: reset\ndata: {{}}\n\n"))
+}
+
 async fn latest(collection: &Collection) -> Result<u64, Problem> {
     let page = collection.database.query(&collection.namespace, &Query::Latest).await;
     Ok(page.map_err(|error| problem_of_read(&error))?.sequence.unwrap_or(0))
@@ -149,13 +157,14 @@ struct Feed {
     collection: Arc<Collection>,
     filter: Option<Filter>,
     shown: Shown,
-    tells_deletions: bool,
+    /// Whether there is no record that the caller does not see.
+    sees_all: bool,
     /// The last change that was looked at.
     cursor: u64,
     /// What the client has not taken yet.
     ready: VecDeque<Bytes>,
     ending: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Feed {
@@ -194,7 +203,7 @@ impl Feed {
             }
             Err(Error::ChangesGone { from }) => {
                 self.cursor = from;
-                Ok(VecDeque::from([Bytes::from(format!("id: {from}\nevent: reset\ndata: {{}}\n\n"))]))
+                Ok(VecDeque::from([reset(from)]))
             }
             Err(error) => Err(error),
         };
@@ -217,17 +226,25 @@ impl Feed {
     async fn events(&self, changes: &[Change]) -> Result<VecDeque<Bytes>, Error> {
         let own: Vec<&Change> =
             changes.iter().filter(|change| change.collection == self.collection.name).collect();
-        let written = own.iter().filter(|change| change.kind != ChangeKind::Delete);
-        let mut ids: Vec<String> = written.map(|change| change.id.clone()).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let records = self.load(ids).await?;
+        let ids = |of_deletions: bool| {
+            let about = own.iter().filter(|change| (change.kind == ChangeKind::Delete) == of_deletions);
+            let mut ids: Vec<String> = about.map(|change| change.id.clone()).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        };
+        let records = self.load(&self.collection.name, ids(false)).await?;
+        let gone = match !self.sees_all && self.collection.settings.soft_delete {
+            true => self.load(&deleted(&self.collection.name), ids(true)).await?,
+            false => Vec::new(),
+        };
         let mut events = VecDeque::new();
         for change in own {
             let record = records.iter().find(|record| record.id == change.id);
             let is_told = match (change.kind, record) {
-                (ChangeKind::Delete, _) => self.tells_deletions,
-                (_, Some(record)) => self.filter.as_ref().is_none_or(|filter| filter.matches(record)),
+                (ChangeKind::Delete, _) if self.sees_all => true,
+                (ChangeKind::Delete, _) => gone.iter().any(|gone| self.saw(gone, change)),
+                (_, Some(record)) => self.matches(record),
                 // It is gone already; its deletion follows.
                 (_, None) => self.filter.is_none(),
             };
@@ -237,6 +254,16 @@ impl Feed {
             }
         }
         Ok(events)
+    }
+
+    fn matches(&self, record: &Record) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.matches(record))
+    }
+
+    /// Tells whether a deleted record is what a deletion put out of sight, untouched since, and the caller saw it.
+    fn saw(&self, gone: &Record, deletion: &Change) -> bool {
+        // Its move is the deletion, and then the making in the other place.
+        gone.id == deletion.id && gone.version == deletion.sequence + 1 && self.matches(gone)
     }
 
     fn event(&self, change: &Change, record: Option<&Record>) -> Bytes {
@@ -259,10 +286,10 @@ impl Feed {
         Bytes::from(format!("id: {}\nevent: {kind}\ndata: {data}\n\n", change.sequence))
     }
 
-    async fn load(&self, mut ids: Vec<String>) -> Result<Vec<Record>, Error> {
+    async fn load(&self, place: &str, mut ids: Vec<String>) -> Result<Vec<Record>, Error> {
         let mut records = Vec::new();
         while !ids.is_empty() {
-            let query = Query::Some { collection: self.collection.name.clone(), ids: ids.clone() };
+            let query = Query::Some { collection: place.to_owned(), ids: ids.clone() };
             let page = self.collection.database.query(&self.collection.namespace, &query).await?;
             records.extend(page.records);
             match page.next {

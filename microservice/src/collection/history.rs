@@ -17,14 +17,13 @@ use serde_json::Value;
 
 use super::Collection;
 use super::deleted::{Sources, find_in};
-use super::list::malformed;
+use super::list::read_of_one;
 use super::read::check_sight;
 use super::representation::Representation;
 use super::shown::Shown;
 use crate::body::JSON;
 use crate::cursor::{self, Question};
 use crate::fault::problem_of_read;
-use crate::query::AskedOfOne;
 use crate::staleness::Staleness;
 
 /// How many versions a page has unless the client says otherwise.
@@ -67,7 +66,7 @@ pub(super) async fn read(
         return Err(Problem::new(kinds::NOT_FOUND));
     }
     let caller = Identity::read(fields);
-    let asked = AskedOfOne::read(query.unwrap_or_default()).map_err(malformed)?;
+    let asked = read_of_one(collection, query, &["fields", "deleted", "limit", "cursor"])?;
     let sources = Sources::of(collection, asked.deleted);
     let grant = collection.rules.grant_read(caller.as_ref())?;
     let grant = sources.grant(collection, caller.as_ref(), grant)?;

@@ -17,7 +17,7 @@ use super::shown::Shown;
 use crate::body::JSON;
 use crate::cursor::{self, Question};
 use crate::fault::problem_of_read;
-use crate::query::{Asked, Reader};
+use crate::query::{Asked, AskedOfOne, Reader};
 use crate::staleness::Staleness;
 
 /// The body of a listing.
@@ -207,6 +207,17 @@ fn with_cursor(query: &str, cursor: &str) -> String {
     let mut pairs: Vec<String> = kept.map(|pair| pair.replace('>', "%3E")).collect();
     pairs.push(format!("cursor={cursor}"));
     pairs.join("&")
+}
+
+/// Reads a query about one record, which may have these parameters; `deleted` is one where deletions are soft.
+pub(super) fn read_of_one(
+    collection: &Collection,
+    query: Option<&str>,
+    taken: &[&str],
+) -> Result<AskedOfOne, Problem> {
+    let is_taken = |name: &&str| *name != "deleted" || collection.settings.soft_delete;
+    let taken: Vec<&str> = taken.iter().copied().filter(is_taken).collect();
+    AskedOfOne::read(query.unwrap_or_default(), &taken).map_err(malformed)
 }
 
 pub(super) fn malformed(detail: impl Into<String>) -> Problem {

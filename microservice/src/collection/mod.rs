@@ -8,7 +8,7 @@ pub(crate) mod batch;
 mod commit;
 mod deleted;
 mod export;
-pub(crate) mod feed;
+mod feed;
 mod history;
 mod import;
 pub(crate) mod in_flight;
@@ -16,6 +16,7 @@ mod lines;
 mod list;
 mod once;
 mod patch;
+pub(crate) mod places;
 mod prepare;
 mod read;
 mod representation;
@@ -47,6 +48,7 @@ use crate::config;
 use crate::cursor::Keys;
 use crate::doubt::Doubt;
 use crate::follower::OwnWrites;
+use crate::query::AskedOfOne;
 use crate::rules::Rules;
 use crate::schema::Schema;
 use crate::sensitive::Sensitive;
@@ -82,6 +84,8 @@ pub(crate) struct Collection {
     pub(crate) schema: Schema,
     /// The fields whose texts an index has.
     pub(crate) indexed_texts: Vec<Field>,
+    /// The fields that indexes have.
+    pub(crate) indexed: Vec<Field>,
     /// Its sensitive fields.
     pub(crate) sensitive: Sensitive,
     /// Who may do what with them.
@@ -89,7 +93,7 @@ pub(crate) struct Collection {
     /// Where its records lie.
     pub(crate) database: Database,
     /// Who follows its changes.
-    pub(crate) feeds: Arc<feed::Feeds>,
+    pub(crate) feeds: Arc<places::Feeds>,
     /// What signs its cursors.
     pub(crate) keys: Arc<Keys>,
     /// Which idempotency keys are under way.
@@ -132,10 +136,13 @@ async fn serve_collection(State(collection): State<Arc<Collection>>, request: Re
         &Method::GET | &Method::HEAD => {
             list::list(&collection, request.headers(), request.uri().query(), &staleness).await
         }
-        &Method::POST if body::media_type(request.headers(), &[NDJSON]).is_ok() => {
-            import::import(&collection, request).await
-        }
-        &Method::POST => write::create(&collection, request).await,
+        &Method::POST => match no_parameters(&request) {
+            Err(problem) => Err(problem),
+            Ok(()) if body::media_type(request.headers(), &[NDJSON]).is_ok() => {
+                import::import(&collection, request).await
+            }
+            Ok(()) => write::create(&collection, request).await,
+        },
         &Method::OPTIONS => return options(COLLECTION_METHODS),
         _ => return method_not_allowed(COLLECTION_METHODS),
     };
@@ -167,8 +174,11 @@ async fn serve_record(
         &Method::GET | &Method::HEAD => {
             read::read(&collection, &id, request.headers(), request.uri().query(), &staleness).await
         }
-        &Method::PUT => write::replace(&collection, &id, request).await,
-        &Method::PATCH => write::patch(&collection, &id, request).await,
+        &Method::PUT | &Method::PATCH => match no_parameters(&request) {
+            Err(problem) => Err(problem),
+            Ok(()) if is_patch => write::patch(&collection, &id, request).await,
+            Ok(()) => write::replace(&collection, &id, request).await,
+        },
         &Method::DELETE => match deleted::is_purge(&collection, request.uri().query()) {
             Ok(true) => deleted::purge(&collection, &id, request).await,
             Ok(false) => write::delete(&collection, &id, request).await,
@@ -215,11 +225,19 @@ async fn serve_restore(
         return Problem::new(kinds::NOT_FOUND).into_response();
     };
     let answer = match *request.method() {
-        Method::POST => deleted::restore(&collection, &id, request).await,
+        Method::POST => match no_parameters(&request) {
+            Ok(()) => deleted::restore(&collection, &id, request).await,
+            Err(problem) => Err(problem),
+        },
         Method::OPTIONS => return options("POST, OPTIONS"),
         _ => return method_not_allowed("POST, OPTIONS"),
     };
     answer.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Refuses a query where nothing is asked: a parameter that is passed over is one that somebody relies on.
+fn no_parameters(request: &Request) -> Result<(), Problem> {
+    AskedOfOne::read(request.uri().query().unwrap_or_default(), &[]).map(drop).map_err(list::malformed)
 }
 
 /// Gives the record a path names, if it can name one.
@@ -227,10 +245,11 @@ fn record_name(id: Result<Path<String>, PathRejection>) -> Option<String> {
     id.ok().map(|Path(id)| id).filter(|id| is_record_name(id))
 }
 
-/// Tells whether a path segment can name a record; anything else names nothing.
-fn is_record_name(id: &str) -> bool {
+/// Tells whether a path segment can name a record; anything else names nothing. `.` and `..` would be taken out of the path on
+/// its way (RFC 3986 §5.2.4).
+pub(crate) fn is_record_name(id: &str) -> bool {
     let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    (1..=ID_LIMIT).contains(&id.len()) && id.bytes().all(is_unreserved) && id != CHANGES
+    (1..=ID_LIMIT).contains(&id.len()) && id.bytes().all(is_unreserved) && !matches!(id, CHANGES | "." | "..")
 }
 
 fn options(methods: &'static str) -> Response {

@@ -14,12 +14,11 @@ use prometheus::IntCounterVec;
 
 use super::Collection;
 use super::deleted::{Sources, find_in};
-use super::list::malformed;
+use super::list::read_of_one;
 use super::representation::Prepared;
 use super::shown::Shown;
 use crate::condition::{Conditions, ReadAnswer, entity_tag};
 use crate::fault::problem_of_read;
-use crate::query::AskedOfOne;
 use crate::rules::Grant;
 use crate::staleness::Staleness;
 
@@ -74,7 +73,7 @@ pub(super) async fn read(
     let conditions = conditions(fields)?;
     let caller = Identity::read(fields);
     let grant = collection.rules.grant_read(caller.as_ref())?;
-    let asked = AskedOfOne::read(query.unwrap_or_default()).map_err(malformed)?;
+    let asked = read_of_one(collection, query, &["fields", "deleted"])?;
     let shown = Shown::decide(collection, caller.as_ref(), asked.fields)?;
     let sources = Sources::of(collection, asked.deleted);
     let (prepared, cache_use) = match shown.needs_no_sensitive() && sources == Sources::Live {

@@ -9,8 +9,8 @@ use database::find::{Field, Kind};
 
 use crate::collection::Collection;
 
-/// The name of a record.
-pub(super) const NAME: &str = "^[A-Za-z0-9._~-]{1,255}$";
+/// The name of a record: neither `.` nor `..`, which no path can end in.
+pub(super) const NAME: &str = "^([A-Za-z0-9_~-][A-Za-z0-9._~-]{0,254}|\\.[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,253}|\\.\\.[A-Za-z0-9._~-]{1,253})$";
 
 /// A cursor, which only the service that wrote it can read.
 pub(super) const CURSOR: &str = "^[A-Za-z0-9_-]+$";
@@ -158,6 +158,10 @@ mod tests {
         each(FIELDS, |text| match text.split(',').all(|name| Field::new(name).is_some()) {
             true => Ok(()),
             false => Err("no fields".to_owned()),
+        });
+        each(NAME, |text| match crate::collection::is_record_name(text) {
+            true => Ok(()),
+            false => Err("no name".to_owned()),
         });
         each(CURSOR, |text| if crate::cursor::is_one(text) { Ok(()) } else { Err("no cursor".to_owned()) });
         for tags in [TAG, TAGS] {

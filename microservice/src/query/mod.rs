@@ -128,13 +128,14 @@ pub(crate) struct AskedOfOne {
 }
 
 impl AskedOfOne {
-    /// Reads the query of one record; what else is there is nobody's.
-    pub(crate) fn read(query: &str) -> Result<Self, String> {
+    /// Reads the query of one record, which may have these parameters; the error says which one is wrong, and how.
+    pub(crate) fn read(query: &str, taken: &[&str]) -> Result<Self, String> {
         let (mut asked, mut seen) = (Self::default(), Vec::new());
-        for pair in query.split('&') {
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if !matches!(name, "fields" | "deleted" | "limit" | "cursor") {
-                continue;
+            if !taken.contains(&name) {
+                let shown: String = name.chars().take(100).collect();
+                return Err(format!("`{shown}`: not a parameter here"));
             }
             let told = |detail: String| format!("`{name}`: {detail}");
             if seen.contains(&name) {

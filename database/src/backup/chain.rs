@@ -20,6 +20,9 @@ use super::snapshot::{self, Snapshot};
 use super::wal::Place;
 use super::{object, wal};
 
+/// The file in the data folder that tells which destination was used.
+const NOTE: &str = "backup-destination";
+
 /// About how much of an older process's log is read at a time, in frames.
 const LEFT_OVER_FRAMES: u32 = 1024;
 
@@ -53,7 +56,7 @@ impl Chain {
 /// Finds where to go on, or begins a generation.
 pub(super) async fn establish(shipper: &Shipper, may_continue: bool) -> Result<Chain, BackupError> {
     // What follows will rest on it.
-    shipper.destination.settle()?;
+    shipper.destination.claim(&shipper.database.with_file_name(NOTE))?;
     let listed = shipper.destination.list().await?;
     let inventory: Inventory = listed.into_iter().map(|(name, _)| name).collect();
     if may_continue {

@@ -82,6 +82,8 @@ struct State {
     page_bytes: u32,
     copies: bool,
     ordinal: u64,
+    /// When the oldest of what was taken, and is not known to be stored, was made.
+    in_flight: Option<Timestamp>,
     /// Why the chain cannot be continued.
     broken: Option<String>,
 }
@@ -108,6 +110,7 @@ impl Feed {
             page_bytes: 0,
             copies: false,
             ordinal: 0,
+            in_flight: None,
             broken: None,
         };
         let (state, news, checkpoints) = (Mutex::new(state), Notify::new(), Mutex::new(()));
@@ -198,6 +201,8 @@ impl Feed {
     pub(crate) fn begin(&self, frames: u32) -> io::Result<(Mark, Vec<Answer>)> {
         let mark = self.mark(frames)?;
         let mut state = self.lock();
+        // Until the next look for what waits, the base that holds them is on its way.
+        state.in_flight = state.oldest();
         let answers = state.entries.drain(..).filter_map(|mut entry| entry.answer.take()).collect();
         state.bytes = 0;
         state.place = mark.place;
@@ -235,12 +240,15 @@ impl Feed {
             end = entry.end;
             taken.push(entry);
         }
+        // Whoever takes again has stored what was taken before.
+        state.in_flight = taken.first().map(|entry| entry.at);
         Ok(taken)
     }
 
     /// Tells that everything up to a place was read from the log: if nothing waits, commits are copied again.
     pub(crate) fn caught_up(&self, place: Place) {
         let mut state = self.lock();
+        state.in_flight = None;
         if state.entries.is_empty() && state.broken.is_none() {
             state.place = place;
             state.copies = true;
@@ -279,9 +287,9 @@ impl Feed {
         self.news.notified().await;
     }
 
-    /// Tells whether something waits, and since when.
+    /// Tells whether something waits or is on its way, and since when.
     pub(crate) fn oldest(&self) -> Option<Timestamp> {
-        self.lock().entries.front().map(|entry| entry.at)
+        self.lock().oldest()
     }
 
     /// Tells whether more waits than memory may hold.
@@ -312,6 +320,10 @@ impl Feed {
 }
 
 impl State {
+    fn oldest(&self) -> Option<Timestamp> {
+        self.in_flight.or_else(|| self.entries.front().map(|entry| entry.at))
+    }
+
     fn give_up(&mut self, reason: String) {
         if self.broken.is_none() {
             self.broken = Some(reason);

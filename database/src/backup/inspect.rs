@@ -8,7 +8,7 @@ use std::path::Path;
 use super::gather::{Note, gather};
 use super::name::{Generation, Kind, Name, head_of};
 use super::object::{self, Digest};
-use super::plan::{Inventory, Target};
+use super::plan::{Inventory, PlanError, Target};
 use super::{BackupError, DestinationError, Recovery, check, segment, snapshot};
 
 /// What an inspection found.
@@ -45,6 +45,10 @@ impl Recovery {
         let listed = self.destination.list().await?;
         begin(listed.iter().map(|(_, size)| size).sum());
         let mut found = Inspection::default();
+        if listed.is_empty() {
+            return Err(PlanError::Empty.into());
+        }
+        found.faults.extend(self.destination.fault_of_marker());
         let inventory: Inventory = listed.iter().map(|(name, _)| name.clone()).collect();
         for (generation, names) in inventory.generations() {
             found.generations += 1;

@@ -35,6 +35,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often the head is stored that tells how far a generation went.
 const HEAD_EVERY: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether the destination is there, while nothing is to be shipped.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// How long a stop waits for what was not shipped.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -101,14 +104,14 @@ impl Shipper {
                 }
             };
             if taken.is_empty() {
-                if closed || Timestamp::now() >= head_due {
+                if self.look() && (closed || Timestamp::now() >= head_due) {
                     self.store_head(&mut chain).await;
                     head_due = Timestamp::now() + HEAD_EVERY;
                 }
                 if closed {
                     return false;
                 }
-                self.wait(&chain, head_due).await;
+                self.wait().await;
                 continue;
             }
             match self.ship(&mut chain, taken).await {
@@ -125,16 +128,25 @@ impl Shipper {
         }
     }
 
-    /// Waits until something is to be shipped.
-    async fn wait(&self, chain: &Chain, head_due: Timestamp) {
-        match chain.is_head_stored {
-            true => self.feed.news().await,
-            false => {
-                let left = Duration::try_from(head_due.duration_since(Timestamp::now())).unwrap_or_default();
-                if tokio::time::timeout(left, self.feed.news()).await.is_err() {
-                    return;
-                }
+    /// Looks whether the destination is there, also while nothing is written.
+    fn look(&self) -> bool {
+        match self.destination.check() {
+            Ok(()) => {
+                // What failed to be stored says for itself when it goes again; here nothing waits.
+                self.board.note_standing(Standing::Shipping);
+                true
             }
+            Err(error) => {
+                self.note_failure(&error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Waits until something is to be shipped, or the next look is due.
+    async fn wait(&self) {
+        if tokio::time::timeout(LOOK_EVERY, self.feed.news()).await.is_err() {
+            return;
         }
         if self.config.mode == Mode::Async && !self.feed.is_closed() {
             tokio::time::sleep(self.config.interval).await;

@@ -96,6 +96,17 @@ async fn a_bucket_takes_and_gives_back_what_a_folder_does_and_may_be_away() {
     let scratch = tempfile::tempdir().unwrap();
     let found = recovery.inspect(true, &scratch.path().join("s"), |_| (), &|_| ()).await.unwrap();
     assert_eq!(found.faults, []);
+    // One that answers nothing: what is on its way to it is behind, also before that is given up.
+    let process = rustix::process::Pid::from_child(&server.child);
+    rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
+    let hanging = transact(&engine, vec![put(1999, 1, 10)]);
+    let watching = async {
+        until("the lag", || status(&engine).lag_seconds > 0.5).await;
+        rustix::process::kill_process(process, rustix::process::Signal::CONT).unwrap();
+    };
+    let _ = tokio::join!(hanging, watching);
+    until("what hung", || status(&engine).lag_commits == 0).await;
+    assert_eq!(status(&engine).lag_seconds, 0.0);
     drop(server);
     let refused = transact(&engine, vec![put(2000, 1, 10)]).await;
     assert!(refused.is_err());

@@ -46,6 +46,107 @@ async fn a_destination_that_fails_is_said_and_everything_arrives_once_it_is_back
     assert_eq!(Recovery::open(&config.backup).unwrap().list().await.unwrap().len(), 1, "one generation");
 }
 
+/// A share that is not mounted any more: another, empty folder is where it was.
+fn unmount(destination: &Path) {
+    std::fs::rename(destination, destination.with_extension("away")).unwrap();
+    std::fs::create_dir(destination).unwrap();
+}
+
+fn mount_again(destination: &Path) {
+    std::fs::remove_dir(destination).unwrap();
+    std::fs::rename(destination.with_extension("away"), destination).unwrap();
+}
+
+fn is_unreachable(engine: &Engine) -> bool {
+    matches!(status(engine).standing, Standing::Unreachable { .. })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_is_not_mounted_any_more_takes_nothing_and_is_found_again_once_it_is() {
+    for mode in [Mode::Sync, Mode::Async] {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, share) = (folder.path().join("data"), folder.path().join("share"));
+        std::fs::create_dir(&share).unwrap();
+        // The folder that is mounted, and one below it.
+        for destination in [share.clone(), share.join("backups")] {
+            let config = config(&destination, mode);
+            let engine = Engine::open(&config, &data).unwrap();
+            shipping(&engine).await;
+            transact(&engine, vec![put(0, 0, 10)]).await.unwrap();
+            all_shipped(&engine).await;
+            unmount(&share);
+            let refused = transact(&engine, vec![put(1, 1, 10)]).await;
+            match mode {
+                Mode::Sync => {
+                    let is_refused =
+                        matches!(refused, Err(Error::Unknown { .. } | Error::Unavailable { .. }));
+                    assert!(is_refused, "{refused:?}");
+                    until("the alarm", || is_unreachable(&engine)).await;
+                }
+                Mode::Async => {
+                    assert_eq!(refused, Ok(()));
+                    until("the alarm", || is_unreachable(&engine)).await;
+                    assert_eq!(status(&engine).lag_commits, 1);
+                    assert!(status(&engine).lag_seconds > 0.0);
+                }
+            }
+            assert_eq!(std::fs::read_dir(&share).unwrap().count(), 0, "nothing is made in its place");
+            mount_again(&share);
+            shipping(&engine).await;
+            all_shipped(&engine).await;
+            transact(&engine, vec![put(2, 2, 10)]).await.unwrap();
+            all_shipped(&engine).await;
+            engine.close();
+            let found = restored(&config, Target::Latest).await;
+            assert!(found.contains_key("00000") && found.contains_key("00002"));
+            assert!(mode == Mode::Sync || found.contains_key("00001"));
+            let recovery = Recovery::open(&config.backup).unwrap();
+            assert_eq!(recovery.list().await.unwrap().len(), 1, "the generation goes on");
+            std::fs::remove_dir_all(&data).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_goes_away_while_nobody_writes_is_noticed_and_one_that_was_used_is_missed_at_the_start()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let (data, share) = (folder.path().join("data"), folder.path().join("share"));
+    let config = config(&share, Mode::Sync);
+    let engine = Engine::open(&config, &data).unwrap();
+    shipping(&engine).await;
+    transact(&engine, vec![put(0, 0, 10)]).await.unwrap();
+    unmount(&share);
+    until("the alarm", || is_unreachable(&engine)).await;
+    engine.close();
+    let engine = Engine::open(&config, &data).unwrap();
+    until("the alarm", || is_unreachable(&engine)).await;
+    let Standing::Unreachable { reason } = status(&engine).standing else { panic!("it came back") };
+    assert!(reason.contains("mount what belongs there"), "{reason}");
+    assert_eq!(std::fs::read_dir(&share).unwrap().count(), 0, "no generation begins in its place");
+    let refused = transact(&engine, vec![put(1, 1, 10)]).await;
+    assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    mount_again(&share);
+    shipping(&engine).await;
+    transact(&engine, vec![put(2, 2, 10)]).await.unwrap();
+    engine.close();
+    assert_eq!(restored(&config, Target::Latest).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_without_a_backup_is_an_error_of_verify_and_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let scratch = folder.path().join("scratch");
+    for (destination, words) in
+        [(folder.path().join("none"), "it is not there"), (folder.path().to_owned(), "holds no backup")]
+    {
+        let recovery = Recovery::open(&config(&destination, Mode::Async).backup).unwrap();
+        let failed = recovery.inspect(false, &scratch, |_| (), &|_| ()).await.unwrap_err().to_string();
+        assert!(failed.contains(words), "{failed}");
+        assert!(!destination.ends_with("none") || recovery.list().await.is_err());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_the_log_may_hold_begins_a_generation() {
     let folder = tempfile::tempdir().unwrap();

@@ -85,7 +85,8 @@ async fn a_drill_says_that_a_good_backup_is_good_and_a_damaged_one_is_not() {
     assert_eq!(report.fault, None);
     assert_eq!(report.position, Position::Commit(history.last().unwrap().0));
     until("the scheduled drill", || status(&engine).drill.is_some_and(|drill| drill.at > report.at)).await;
-    let base = std::fs::read_dir(destination.path()).unwrap().next().unwrap().unwrap().path().join("base");
+    let generation = Recovery::open(&config.backup).unwrap().list().await.unwrap().remove(0).generation;
+    let base = destination.path().join(generation).join("base");
     let base = std::fs::read_dir(base).unwrap().next().unwrap().unwrap().path();
     let mut bytes = std::fs::read(&base).unwrap();
     let middle = bytes.len() / 2;

@@ -5,10 +5,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::root::{Found, Root, fault_of_marker, look, sync};
 use super::{DestinationError, PIECE_BYTES, Result};
 
 /// What a file's name begins with until it is whole.
@@ -21,22 +22,53 @@ const DEPTH: usize = 3;
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
     path: PathBuf,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What tells the folder from another in its place, once it was claimed.
+    root: Option<Root>,
     /// The folders whose names this process flushed.
-    durable: Arc<Mutex<HashSet<PathBuf>>>,
+    durable: HashSet<PathBuf>,
 }
 
 impl Folder {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), durable: Arc::default() }
+        Self { path: path.to_owned(), state: Arc::default() }
+    }
+
+    /// Makes sure that this is the destination `note` tells of, for as long as the process runs, and flushes the names
+    /// of all files: one that a killed process left may be seen here and not be on the disk.
+    pub(super) fn claim(&self, note: &Path) -> Result<()> {
+        let root = Root::claim(&self.path, note)?;
+        let mut state = self.lock();
+        (state.root, state.durable) = (Some(root), HashSet::new());
+        drop(state);
+        settle(&self.path, DEPTH).map_err(|error| DestinationError::failed(self.path.display(), error))
+    }
+
+    /// Fails unless the folder is there, and is the one that was claimed.
+    pub(super) fn check(&self) -> Result<()> {
+        let mut state = self.lock();
+        let Some(root) = &state.root else { return look(&self.path).map(drop) };
+        if let Found::Moved(root) = root.check(&self.path)? {
+            (state.root, state.durable) = (Some(root), HashSet::new());
+        }
+        Ok(())
+    }
+
+    /// Says what is wrong with what tells this destination from others.
+    pub(super) fn fault_of_marker(&self) -> Option<(String, String)> {
+        fault_of_marker(&self.path)
     }
 
     pub(super) fn list(&self) -> Result<Vec<(String, u64)>> {
+        self.check()?;
         let mut found = Vec::new();
-        match list_into(&self.path, "", DEPTH, &mut found) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(DestinationError::failed(self.path.display(), error)),
-            Ok(()) => Ok(found),
-        }
+        let listed = list_into(&self.path, "", DEPTH, &mut found);
+        listed.map_err(|error| DestinationError::failed(self.path.display(), error))?;
+        Ok(found)
     }
 
     pub(super) fn put(&self, name: &str, bytes: &Bytes, replace: bool) -> Result<()> {
@@ -61,18 +93,9 @@ impl Folder {
     }
 
     pub(super) fn remove(&self, name: &str) -> Result<()> {
+        self.check()?;
         match fs::remove_file(self.path.join(name)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(fault(name, error)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Flushes the names of all files: one that a killed process left may be seen here and not be on the disk.
-    pub(super) fn settle(&self) -> Result<()> {
-        match settle(&self.path, DEPTH) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(DestinationError::failed(self.path.display(), error))
-            }
             _ => Ok(()),
         }
     }
@@ -83,6 +106,7 @@ impl Folder {
         replace: bool,
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<()> {
+        self.check()?;
         let path = self.path.join(name);
         let folder = path.parent().unwrap_or(&self.path);
         if !replace && path.exists() {
@@ -98,37 +122,42 @@ impl Folder {
             write(&mut file)?;
             file.sync_all()?;
             fs::rename(&partial, &path)?;
-            sync(folder)
+            sync(folder)?;
+            file.metadata()
         });
-        stored.map_err(|error| {
+        let file = stored.map_err(|error| {
             let _ = fs::remove_file(&partial);
             fault(name, error)
-        })
+        })?;
+        // The folder may have been taken away, or mounted over, since the look before.
+        self.check()?;
+        match self.lock().root.as_ref().is_none_or(|root| root.holds(&file)) {
+            true => Ok(()),
+            false => Err(DestinationError::failed(name, "it was stored in another file system")),
+        }
     }
 
-    /// Makes a folder of ours and what is missing above it, and flushes the name of each.
+    /// Makes a folder of ours, and the one above it below the root, and flushes the name of each.
     ///
-    /// That of a folder that is there too, once: whoever made it may have been killed before it was flushed.
+    /// That of a folder that is there too, once: whoever made it may have been killed before it was flushed. The root
+    /// itself is never made here: it may be what a share is mounted on.
     fn make_durable(&self, folder: &Path) -> io::Result<()> {
-        let durable = || self.durable.lock().unwrap_or_else(PoisonError::into_inner);
-        if folder.is_dir() && durable().contains(folder) {
+        if folder == self.path || (folder.is_dir() && self.lock().durable.contains(folder)) {
             return Ok(());
         }
-        let is_root = folder == self.path;
-        if let Some(parent) = folder.parent().filter(|_| !is_root) {
-            self.make_durable(parent)?;
-        }
-        match DirBuilder::new().recursive(is_root).mode(0o700).create(folder) {
+        let above = folder.parent().unwrap_or(&self.path);
+        self.make_durable(above)?;
+        match DirBuilder::new().mode(0o700).create(folder) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            _ => folder.parent().map_or(Ok(()), sync)?,
+            _ => sync(above)?,
         }
-        durable().insert(folder.to_owned());
+        self.lock().durable.insert(folder.to_owned());
         Ok(())
     }
-}
 
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn settle(folder: &Path, depth: usize) -> io::Result<()> {
@@ -187,7 +216,7 @@ mod tests {
     #[test]
     fn a_file_is_stored_once_listed_read_back_and_removed() {
         let root = tempfile::tempdir().unwrap();
-        let folder = Folder::new(&root.path().join("deep/er"));
+        let folder = Folder::new(root.path());
         assert_eq!(folder.list().unwrap(), []);
         folder.put("g/base/1-2", &Bytes::from_static(b"one"), false).unwrap();
         let again = folder.put("g/base/1-2", &Bytes::from_static(b"two"), false);
@@ -197,6 +226,30 @@ mod tests {
         folder.remove("g/base/1-2").unwrap();
         folder.remove("g/base/1-2").unwrap();
         assert_eq!(folder.get("g/base/1-2"), Err(DestinationError::Missing { name: "g/base/1-2".into() }));
+    }
+
+    #[test]
+    fn nothing_is_stored_in_a_folder_that_took_the_destination_s_place() {
+        let machine = tempfile::tempdir().unwrap();
+        let (share, away) = (machine.path().join("share"), machine.path().join("away"));
+        let folder = Folder::new(&share);
+        folder.claim(&machine.path().join("note")).unwrap();
+        folder.put("g/base/1-2", &Bytes::from_static(b"one"), false).unwrap();
+        fs::rename(&share, &away).unwrap();
+        for is_there in [false, true] {
+            if is_there {
+                fs::create_dir(&share).unwrap();
+            }
+            let refused = folder.put("g/segments/1-2-3", &Bytes::from_static(b"two"), false);
+            assert!(matches!(&refused, Err(DestinationError::Failed { .. })), "{refused:?}");
+            assert!(folder.list().is_err());
+            assert_eq!(share.exists(), is_there);
+        }
+        assert_eq!(fs::read_dir(&share).unwrap().count(), 0);
+        fs::remove_dir(&share).unwrap();
+        fs::rename(&away, &share).unwrap();
+        folder.put("g/segments/1-2-3", &Bytes::from_static(b"two"), false).unwrap();
+        assert_eq!(folder.get("g/segments/1-2-3").unwrap(), "two");
     }
 
     #[test]

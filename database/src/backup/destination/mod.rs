@@ -5,6 +5,7 @@
 
 mod client;
 mod file;
+mod root;
 mod s3;
 
 use std::path::Path;
@@ -76,12 +77,29 @@ impl Destination {
         Ok(Self { kind, timeout: config.timeout })
     }
 
-    /// Makes sure that what is listed is durable, whoever stored it.
-    pub(crate) fn settle(&self) -> Result<()> {
+    /// Makes sure that this is the destination that was used before, of which `note` is kept, and that what is listed is
+    /// durable, whoever stored it.
+    pub(crate) fn claim(&self, note: &Path) -> Result<()> {
         match &self.kind {
-            Kind::File(folder) => folder.settle(),
-            // What a bucket lists, it has.
+            Kind::File(folder) => folder.claim(note),
+            // A bucket is what its name says, and what it lists, it has.
             Kind::S3(_) => Ok(()),
+        }
+    }
+
+    /// Fails when a folder is away; of a bucket that shows with the next call.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &self.kind {
+            Kind::File(folder) => folder.check(),
+            Kind::S3(_) => Ok(()),
+        }
+    }
+
+    /// Says what is wrong with what tells this destination from others.
+    pub(crate) fn fault_of_marker(&self) -> Option<(String, String)> {
+        match &self.kind {
+            Kind::File(folder) => folder.fault_of_marker(),
+            Kind::S3(_) => None,
         }
     }
 

@@ -9,7 +9,7 @@ use super::drill::Drill;
 use super::files;
 use super::inventory::{Base, Generation, Layout};
 use super::log_check::LogFolder;
-use super::plan::Target;
+use super::plan::{PlanError, Target};
 use super::restore::{self, Stop};
 use super::tools::{Tool, Tools};
 use crate::backup::{BackupError, Inspection};
@@ -31,6 +31,9 @@ impl Inspector<'_> {
         note: &dyn Fn(u64),
     ) -> Result<Inspection, BackupError> {
         let inventory = self.layout.read()?;
+        if inventory.generations.is_empty() {
+            return Err(PlanError::Empty.into());
+        }
         let bytes_of = |generation: &Generation| -> u64 {
             let bases: u64 = generation.bases.iter().map(|base| base.size_bytes).sum();
             bases + generation.segments.iter().map(|segment| segment.size_bytes).sum::<u64>()

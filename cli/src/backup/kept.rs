@@ -4,7 +4,7 @@ use std::path::Path;
 
 use database::Url;
 use database::backup::postgres::{self, Lsn};
-use database::backup::{self, BackupError, DrillReport, Inspection};
+use database::backup::{self, BackupError, DrillReport, Following, Inspection, RestoredState, Target};
 use jiff::Timestamp;
 
 use super::explain_force;
@@ -130,17 +130,49 @@ async fn restore_sqlite(
     let bar = Bar::new("restoring");
     let restored = recovery.restore(target, to, force, |total| bar.begin(total), &|read| bar.add(read)).await;
     drop(bar);
-    let (reached, report) = restored.map_err(explain_force)?;
-    let made = Timestamp::from_microsecond(reached.at).unwrap_or_default();
+    let RestoredState { reached, following, report } = restored.map_err(explain_force)?;
     terminal::say(format_args!(
-        "restored commit {}, made at {made}, into {}: {} records, {} jobs, {}",
+        "restored commit {}, made at {}, into {}: {} records, {} jobs, {}",
         reached.commit,
+        time_of(reached.at),
         report.file.display(),
         report.records,
         report.jobs,
         process::size::format(report.size_bytes)
     ));
+    if let Target::Time(asked) = target {
+        terminal::say(describe_following(asked, reached.commit, following));
+    }
     Ok(())
+}
+
+/// Says whether what was restored is the state at a time, and what of it may be missing if not.
+fn describe_following(asked: i64, commit: u64, following: Following) -> String {
+    let asked = time_of(asked);
+    let next = |commit: u64, at: i64| {
+        format!("the next state that can be restored is commit {commit}, of {} (--at {commit})", time_of(at))
+    };
+    match following {
+        Following::Nothing => format!("that is the last commit of the backup; {asked} is later"),
+        Following::Commit { commit, at } => {
+            format!("that is the state at {asked}: the next commit, {commit}, was made at {}", time_of(at))
+        }
+        Following::Merged { first, last, at } => format!(
+            "WARNING: this may be an EARLIER state than that at {asked}: commits {first} to {last} were merged, and \
+             those of them made by then are NOT in it; {}",
+            next(last, at)
+        ),
+        Following::Generation { commit: begins, at } => format!(
+            "WARNING: this may be an EARLIER state than that at {asked}: the backup has nothing between commit {commit} \
+             and {}, and what was committed in between is NOT in it; {}",
+            time_of(at),
+            next(begins, at)
+        ),
+    }
+}
+
+fn time_of(microseconds: i64) -> Timestamp {
+    Timestamp::from_microsecond(microseconds).unwrap_or_default()
 }
 
 async fn restore_postgres(
@@ -210,6 +242,21 @@ mod tests {
         assert_eq!(read_commit("1970-01-01T00:00:01.5Z").unwrap(), Target::Time(1_500_000));
         assert_eq!(read_commit("1970-01-01T01:00:01+01:00").unwrap(), Target::Time(1_000_000));
         assert!(read_commit("yesterday").unwrap_err().to_string().contains("yesterday"));
+    }
+
+    #[test]
+    fn an_earlier_state_than_was_asked_for_is_said_loudly_with_both_bounds() {
+        let second = 1_000_000;
+        let (last, at) = (19, 9 * second);
+        let merged = describe_following(5 * second, 11, Following::Merged { first: 12, last, at });
+        let gap = describe_following(5 * second, 11, Following::Generation { commit: 19, at });
+        for (line, what) in [(merged, "commits 12 to 19 were merged"), (gap, "between commit 11")] {
+            assert!(line.starts_with("WARNING: this may be an EARLIER state"), "{line}");
+            assert!(line.contains(what) && line.contains("--at 19"), "{line}");
+            assert!(line.contains("1970-01-01T00:00:05Z") && line.contains("1970-01-01T00:00:09Z"), "{line}");
+        }
+        let exact = describe_following(5 * second, 11, Following::Commit { commit: 12, at });
+        assert!(exact.starts_with("that is the state at 1970-01-01T00:00:05Z"), "{exact}");
     }
 
     #[test]

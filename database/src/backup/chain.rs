@@ -11,6 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::BackupError;
+use super::head::{self, write_head};
 use super::name::{Generation, Kind, Name};
 use super::object::Digest;
 use super::plan::Inventory;
@@ -49,7 +50,7 @@ pub(crate) struct Chain {
 impl Chain {
     /// Gives the content of the generation's head: the last commit and the digest after it.
     pub(crate) fn head(&self) -> Bytes {
-        format!("{} {}\n", self.number, self.digest).into()
+        write_head(self.number, &self.digest)
     }
 }
 
@@ -76,6 +77,12 @@ pub(super) async fn establish(shipper: &Shipper, may_continue: bool) -> Result<C
 /// Goes on with the newest generation, if the log here does.
 async fn go_on(shipper: &Shipper, inventory: &Inventory) -> Result<Option<Chain>, BackupError> {
     let Some(mut chain) = find_end(shipper, inventory).await? else { return Ok(None) };
+    // Of an older release.
+    if let Ok(None) = head::read_bases(&shipper.destination, &chain.generation).await {
+        let names = inventory.names().filter(|name| name.generation == chain.generation);
+        let bases = names.filter(|name| name.kind == Kind::Base).map(|name| name.last).collect();
+        head::store_bases(&shipper.destination, &chain.generation, &bases).await?;
+    }
     let offset = ship_left_over(shipper, &mut chain).await?;
     shipper.board.note_generation(&chain.generation.to_string(), offset, 0);
     tracing::info!(generation = %chain.generation, commit = chain.number, "the backup goes on");
@@ -174,9 +181,9 @@ async fn begin(shipper: &Shipper, inventory: &Inventory) -> Result<Chain, Backup
         place: mark.place,
         pages: stored.pages,
         page_bytes: stored.page_bytes,
+        stored_head: Some(write_head(number, &stored.digest)),
         digest: stored.digest,
-        is_head_stored: false,
-        stored_head: None,
+        is_head_stored: true,
     })
 }
 
@@ -189,5 +196,6 @@ fn shipper_store(shipper: &Shipper) -> snapshot::Store<'_> {
         board: &shipper.board,
         feed: &shipper.feed,
         scratch,
+        begins: true,
     }
 }

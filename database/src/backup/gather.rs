@@ -24,6 +24,8 @@ pub struct Reached {
     pub commit: u64,
     /// When that was made, in microseconds since 1970.
     pub at: i64,
+    /// The next commit and when it was made, where it was read.
+    pub next: Option<(u64, i64)>,
 }
 
 /// Is told of bytes that came, out of how many a work takes.
@@ -45,7 +47,7 @@ pub(super) async fn gather(
     let (head, digest) = unpacked?;
     let file =
         OpenOptions::new().read(true).write(true).open(target).map_err(|error| fault(target, error))?;
-    let mut reached = Reached { commit: plan.base.last, at: plan.base.at };
+    let mut reached = Reached { commit: plan.base.last, at: plan.base.at, next: None };
     // The base itself is what the first segment follows, if it begins the generation.
     let mut before: Option<(Name, Digest)> = Some((plan.base.clone(), digest));
     let mut pages = head.pages;
@@ -96,6 +98,7 @@ fn apply(
             Target::Commit(last) => number > last,
         };
         if is_beyond {
+            reached.next = Some((number, timed.at));
             break;
         }
         if number <= reached.commit {
@@ -106,7 +109,7 @@ fn apply(
             file.write_all_at(bytes, u64::from(index) * page_bytes)?;
         }
         *pages = timed.commit.pages;
-        *reached = Reached { commit: number, at: timed.at };
+        *reached = Reached { commit: number, at: timed.at, next: None };
     }
     Ok(())
 }

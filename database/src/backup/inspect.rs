@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::gather::{Note, gather};
-use super::name::{Generation, Kind, Name, head_of};
+use super::head::{self, head_of};
+use super::name::{Generation, Kind, Name};
 use super::object::{self, Digest};
 use super::plan::{Inventory, PlanError, Target};
-use super::{BackupError, DestinationError, Recovery, check, segment, snapshot};
+use super::{BackupError, DestinationError, Recovery, check, lacking, segment, snapshot};
 
 /// What an inspection found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,9 +65,8 @@ impl Recovery {
                     Err(error) => found.faults.push((name.to_string(), reason_of(error))),
                 }
             }
-            found.faults.extend(gaps(names).into_iter().map(|gap| (generation.to_string(), gap)));
+            found.faults.extend(self.find_lacking(generation, names, &links).await?);
             found.faults.extend(breaks(&links));
-            found.faults.extend(self.check_head(generation, names, &links).await?);
             if deep {
                 found.faults.extend(self.restore_end(generation, names, scratch).await);
             }
@@ -103,34 +103,40 @@ impl Recovery {
         Ok(Some(LinkOf { name: name.clone(), before: head.before, after }))
     }
 
-    /// Holds the end of a generation against what its head tells, so that a missing end is noticed.
-    async fn check_head(
+    /// Holds a generation against what its head and its noted bases tell, so that what is missing is noticed.
+    async fn find_lacking(
         &self,
         generation: &Generation,
         names: &[Name],
         links: &[LinkOf],
-    ) -> Result<Option<(String, String)>, BackupError> {
-        let path = head_of(generation);
-        let head = match self.head(generation).await {
-            Ok(Some(head)) => head,
-            Ok(None) => return Ok(None),
-            Err(BackupError::DamagedFile { name, reason }) => return Ok(Some((name, reason))),
-            Err(error) => return Err(error),
-        };
-        let last = names.iter().map(|name| name.last).max().unwrap_or(0);
-        if head.commit > last {
-            let reason = format!("commit {} was stored and the last that is there is {last}", head.commit);
-            return Ok(Some((generation.to_string(), reason)));
-        }
-        let other = links.iter().find(|link| link.name.last == head.commit && link.after != head.digest);
-        let is_known = names.iter().any(|name| name.last == head.commit);
-        Ok(match other {
-            Some(link) => Some((path, format!("it does not agree with {}", link.name))),
-            None if !is_known => {
-                Some((path, format!("no file ends with commit {}, which it names", head.commit)))
+    ) -> Result<Vec<(String, String)>, BackupError> {
+        let mut faults = Vec::new();
+        let mut readable = |fault| match fault {
+            BackupError::DamagedFile { name, reason } => {
+                faults.push((name, reason));
+                Ok(())
             }
-            None => None,
-        })
+            error => Err(error),
+        };
+        let bases = head::read_bases(&self.destination, generation).await;
+        let (bases, bases_are_damaged) = match bases {
+            Ok(bases) => (bases, false),
+            Err(fault) => (None, readable(fault).map(|()| true)?),
+        };
+        let head = match head::read_head(&self.destination, generation).await {
+            Ok(head) => head,
+            Err(fault) => {
+                readable(fault)?;
+                // Only what names and bases tell can be told.
+                let last = names.iter().map(|name| name.last).max().unwrap_or(0);
+                Some(head::GenerationHead { commit: last, digest: String::new(), has_bases: false })
+            }
+        };
+        let is_noted = |head: &head::GenerationHead| head.has_bases && !bases_are_damaged;
+        let known = head.map(|head| head::GenerationHead { has_bases: is_noted(&head), ..head });
+        faults.extend(lacking::find(generation, names, known.as_ref(), bases.as_ref()));
+        faults.extend(known.and_then(|head| disagreement(generation, names, links, &head)));
+        Ok(faults)
     }
 
     async fn restore_end(
@@ -157,23 +163,25 @@ fn reason_of(error: BackupError) -> String {
     }
 }
 
-/// Names the commits of a generation that no file holds, and those that two hold.
-fn gaps(names: &[Name]) -> Vec<String> {
-    let Some(base) = names.iter().filter(|name| name.kind == Kind::Base).map(|name| name.last).min() else {
-        return vec!["it has no base, so nothing of it can be restored".into()];
-    };
-    let (mut reached, mut gaps) = (base, Vec::new());
-    let segments: Vec<&Name> = names.iter().filter(|name| name.kind == Kind::Segment).collect();
-    for pair in segments.windows(2).filter(|pair| pair[1].first <= pair[0].last) {
-        gaps.push(format!("two processes went on with it: {} and {} overlap", pair[0], pair[1]));
+/// Says what of a generation does not agree with its head.
+fn disagreement(
+    generation: &Generation,
+    names: &[Name],
+    links: &[LinkOf],
+    head: &head::GenerationHead,
+) -> Option<(String, String)> {
+    if head.digest.is_empty() {
+        return None;
     }
-    for name in names.iter().filter(|name| name.kind != Kind::Base) {
-        if name.first > reached + 1 {
-            gaps.push(format!("commits {} to {} are missing", reached + 1, name.first - 1));
-        }
-        reached = reached.max(name.last);
+    let path = head_of(generation);
+    // Merged or removed, its commit may end no file any more; that a segment goes on beyond it cannot be.
+    let is_within =
+        |name: &&Name| name.kind == Kind::Segment && name.first <= head.commit && head.commit < name.last;
+    if let Some(name) = names.iter().find(is_within) {
+        return Some((path, format!("it names commit {}, which is in the middle of {name}", head.commit)));
     }
-    gaps
+    let other = links.iter().find(|link| link.name.last == head.commit && link.after != head.digest)?;
+    Some((path, format!("it does not agree with {}", other.name)))
 }
 
 /// Names the files that do not follow the one before them.

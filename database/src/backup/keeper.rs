@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use super::board::{Board, DrillReport, Position};
 use super::config::Config;
 use super::feed::Feed;
-use super::name::{Generation, Kind, Name, head_of};
+use super::head::{self, bases_of, head_of};
+use super::name::{Generation, Kind, Name};
 use super::orders::Order;
 use super::plan::Inventory;
 use super::retention::{self, Horizon};
@@ -160,6 +161,7 @@ impl Keeper {
                     board: &self.board,
                     feed: &self.feed,
                     scratch: snapshot::scratch_path(&self.database).join("keeper"),
+                    begins: false,
                 };
                 snapshot::store(snapshot.source, &name, mark.place, store).await?.bytes
             }
@@ -169,6 +171,7 @@ impl Keeper {
             self.recovery.destination.remove(&name.to_string()).await?;
             return Err(BackupError::Busy);
         }
+        self.note_bases(&name.generation, |bases| _ = bases.insert(number)).await?;
         let time = Timestamp::from_microsecond(at).unwrap_or_default();
         self.board.note_base(number, time);
         tracing::info!(commit = number, bytes, "a base was stored");
@@ -199,12 +202,24 @@ impl Keeper {
         let horizon =
             Horizon { moments: before(self.config.keep), commits: before(self.config.keep_commits) };
         let gone = retention::decide(&inventory, horizon).map_err(BackupError::Settings)?;
+        // First, so that what is removed is not missed.
+        for (generation, names) in inventory.generations() {
+            let bases: Vec<u64> = names
+                .iter()
+                .filter(|name| name.kind == Kind::Base && gone.contains(name))
+                .map(|name| name.last)
+                .collect();
+            if !bases.is_empty() {
+                self.note_bases(generation, |noted| noted.retain(|base| !bases.contains(base))).await?;
+            }
+        }
         for name in &gone {
             destination.remove(&name.to_string()).await?;
         }
         for (generation, names) in inventory.generations() {
             if names.iter().all(|name| gone.contains(name)) {
                 destination.remove(&head_of(generation)).await?;
+                destination.remove(&bases_of(generation)).await?;
             }
         }
         if !gone.is_empty() {
@@ -212,6 +227,20 @@ impl Keeper {
                 files = gone.len(),
                 "what is older than is kept was removed from the backup destination"
             );
+        }
+        Ok(())
+    }
+
+    /// Changes which bases a generation must have; of an older release's nothing is noted.
+    async fn note_bases(
+        &self,
+        generation: &Generation,
+        change: impl FnOnce(&mut head::Bases),
+    ) -> Result<(), BackupError> {
+        let destination = &self.recovery.destination;
+        if let Some(mut bases) = head::read_bases(destination, generation).await? {
+            change(&mut bases);
+            head::store_bases(destination, generation, &bases).await?;
         }
         Ok(())
     }

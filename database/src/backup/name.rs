@@ -1,7 +1,7 @@
 //! The names of what lies at a destination. A name tells all that planning needs, so that a listing is enough.
 //!
-//! `GENERATION/base/NUMBER-TIME`, `GENERATION/segments/FIRST-LAST-TIME`, `GENERATION/merged/FIRST-LAST-TIME` and
-//! `GENERATION/head`; numbers of commits and times (microseconds since 1970) have 16 digits, so that names sort.
+//! `GENERATION/base/NUMBER-TIME`, `GENERATION/segments/FIRST-LAST-TIME`, `GENERATION/merged/FIRST-LAST-TIME`, and beside
+//! them what [`super::head`] writes; numbers of commits and times (microseconds since 1970) have 16 digits, so that names sort.
 
 use std::fmt;
 use std::str::FromStr;
@@ -92,11 +92,6 @@ impl FromStr for Name {
         // Exactly as it is written, so that a file with another name is never taken for one of ours.
         (name.to_string() == text && first <= last).then_some(name).ok_or(())
     }
-}
-
-/// Gives the name of the file that tells how far a generation went.
-pub(crate) fn head_of(generation: &Generation) -> String {
-    format!("{generation}/head")
 }
 
 #[cfg(test)]

@@ -67,6 +67,36 @@ pub enum PlanError {
     },
 }
 
+/// What lies beyond the state that a time gave: whether it is the state at that time, or only one from before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Following {
+    /// No later commit is at the destination.
+    Nothing,
+    /// The next commit was made after the time.
+    Commit {
+        /// Its number.
+        commit: u64,
+        /// When it was made.
+        at: i64,
+    },
+    /// The next commits were merged: some may have been made before the time, and only all of them can be restored.
+    Merged {
+        /// The next commit.
+        first: u64,
+        /// The last of them.
+        last: u64,
+        /// When that was made.
+        at: i64,
+    },
+    /// The generation ends: what was committed until the next began is not in the backup.
+    Generation {
+        /// The commit that the next one begins with.
+        commit: u64,
+        /// When that was.
+        at: i64,
+    },
+}
+
 /// What to fetch and apply, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -125,6 +155,24 @@ impl Inventory {
             }
         }
         Err(failed.unwrap_or_else(|| PlanError::NoBase { generation: generation.to_string(), commit: goal }))
+    }
+
+    /// Tells what lies beyond a commit of a generation, by names alone.
+    pub(crate) fn following(&self, generation: &Generation, commit: u64) -> Following {
+        let own = self.generations.get(generation).map_or(&[][..], Vec::as_slice);
+        let next =
+            own.iter().find(|name| name.kind != Kind::Base && name.first <= commit + 1 && commit < name.last);
+        if let Some(name) = next {
+            return Following::Merged { first: commit + 1, last: name.last, at: name.at };
+        }
+        let later =
+            self.generations.range((std::ops::Bound::Excluded(generation), std::ops::Bound::Unbounded));
+        let base = later
+            .flat_map(|(_, names)| {
+                names.iter().filter(|name| name.kind == Kind::Base).min_by_key(|name| name.last)
+            })
+            .next();
+        base.map_or(Following::Nothing, |base| Following::Generation { commit: base.last, at: base.at })
     }
 
     /// The newest generation that had begun: a restore to the past begins a new one, which counts from then on.

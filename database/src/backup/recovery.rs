@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use super::config::Config;
 use super::destination::Destination;
 use super::gather::{Note, Reached, gather};
+use super::head;
 use super::keys::Keys;
-use super::name::{Generation, Kind, Name, head_of};
-use super::plan::{Inventory, Plan, Target};
+use super::name::{Generation, Kind, Name};
+use super::plan::{Following, Inventory, Plan, Target};
 use super::restore::{put_in_place, take_folder};
-use super::{BackupError, DestinationError, DrillReport, Report, beside, drill};
+use super::{BackupError, DrillReport, Report, beside, drill, lacking, segment};
 use crate::engine::sqlite::{check_library, database_file};
 
 /// A destination to recover from.
@@ -23,11 +24,15 @@ pub struct Recovery {
     pub(super) keys: Arc<Keys>,
 }
 
-/// How far a generation went.
-#[derive(Debug)]
-pub(super) struct GenerationHead {
-    pub(super) commit: u64,
-    pub(super) digest: String,
+/// A state that was restored.
+#[derive(Debug, Clone)]
+pub struct RestoredState {
+    /// The last commit in it, and when that was made.
+    pub reached: Reached,
+    /// What lies beyond it.
+    pub following: Following,
+    /// What the database holds.
+    pub report: Report,
 }
 
 /// One generation, as `backup list` shows it.
@@ -35,7 +40,7 @@ pub(super) struct GenerationHead {
 pub struct GenerationSummary {
     /// Its name.
     pub generation: String,
-    /// The commits of its first base and of its last segment.
+    /// The first commit that can be restored, which is its oldest base's, and the last.
     pub commits: (u64, u64),
     /// When these were made.
     pub times: (Timestamp, Timestamp),
@@ -43,7 +48,7 @@ pub struct GenerationSummary {
     pub files: [usize; 3],
     /// What they take.
     pub size_bytes: u64,
-    /// Why its last state cannot be restored, if so.
+    /// What of it is missing, and so cannot be restored.
     pub fault: Option<String>,
 }
 
@@ -60,27 +65,45 @@ impl Recovery {
     pub async fn list(&self) -> Result<Vec<GenerationSummary>, BackupError> {
         let listed = self.destination.list().await?;
         let inventory: Inventory = listed.iter().map(|(name, _)| name.clone()).collect();
-        let summaries = inventory.generations().map(|(generation, names)| {
-            let size_bytes =
-                listed.iter().filter(|(name, _)| name.generation == *generation).map(|(_, size)| size).sum();
-            let alone: Inventory = names.iter().cloned().collect();
-            let ends = |pick: fn(&Name) -> u64, by: fn(&Name) -> i64| {
-                let commits = (names.iter().map(pick).min(), names.iter().map(pick).max());
-                let times = (names.iter().map(by).min(), names.iter().map(by).max());
-                (commits, times)
+        let mut summaries = Vec::new();
+        for (generation, names) in inventory.generations() {
+            let of_generation = listed.iter().filter(|(name, _)| name.generation == *generation);
+            let time = |name: Option<&Name>| {
+                Timestamp::from_microsecond(name.map_or(0, |name| name.at)).unwrap_or_default()
             };
-            let ((first, last), (began, ended)) = ends(|name| name.last, |name| name.at);
-            let time = |at: Option<i64>| Timestamp::from_microsecond(at.unwrap_or(0)).unwrap_or_default();
-            GenerationSummary {
+            // Segments from before the oldest base restore nothing.
+            let first = names.iter().filter(|name| name.kind == Kind::Base).min_by_key(|name| name.last);
+            let last = names.iter().max_by_key(|name| (name.last, name.kind != Kind::Base));
+            summaries.push(GenerationSummary {
                 generation: generation.to_string(),
-                commits: (first.unwrap_or(0), last.unwrap_or(0)),
-                times: (time(began), time(ended)),
+                commits: (first.map_or(0, |name| name.last), last.map_or(0, |name| name.last)),
+                times: (time(first), time(last)),
                 files: Kind::ALL.map(|kind| names.iter().filter(|name| name.kind == kind).count()),
-                size_bytes,
-                fault: alone.plan(Target::Latest).err().map(|error| error.to_string()),
+                size_bytes: of_generation.map(|(_, size)| size).sum(),
+                fault: self.first_lack(generation, names).await?,
+            });
+        }
+        Ok(summaries)
+    }
+
+    /// Says what a generation lacks first.
+    async fn first_lack(
+        &self,
+        generation: &Generation,
+        names: &[Name],
+    ) -> Result<Option<String>, BackupError> {
+        let noted = async {
+            let head = head::read_head(&self.destination, generation).await?;
+            Ok((head, head::read_bases(&self.destination, generation).await?))
+        };
+        match noted.await {
+            Ok((head, bases)) => {
+                let faults = lacking::find(generation, names, head.as_ref(), bases.as_ref());
+                Ok(faults.into_iter().next().map(|(_, reason)| reason))
             }
-        });
-        Ok(summaries.collect())
+            Err(error @ BackupError::DamagedFile { .. }) => Ok(Some(error.to_string())),
+            Err(error) => Err(error),
+        }
     }
 
     /// Restores a state into a data directory that nobody has open; replaces a database there only with `force`,
@@ -93,14 +116,21 @@ impl Recovery {
         force: bool,
         begin: impl Fn(u64),
         note: Note<'_>,
-    ) -> Result<(Reached, Report), BackupError> {
+    ) -> Result<RestoredState, BackupError> {
         check_library()?;
-        let (plan, size) = self.plan(target).await?;
+        let (inventory, plan, size) = self.find(target).await?;
         let _owner = take_folder(data, force)?;
         begin(size);
         let partial = beside(&database_file(data), ".partial");
-        let reached = self.make(&plan, &partial, note).await?;
-        Ok((reached, put_in_place(&partial, data)?))
+        let mut reached = self.make(&plan, &partial, note).await?;
+        if reached.commit == plan.base.last {
+            reached.at = self.time_of_base(&inventory, &plan.base).await;
+        }
+        let following = match reached.next {
+            Some((commit, at)) => Following::Commit { commit, at },
+            None => inventory.following(&plan.base.generation, reached.commit),
+        };
+        Ok(RestoredState { reached, following, report: put_in_place(&partial, data)? })
     }
 
     /// Restores the latest state into the folder `scratch` and has it checked, with nothing to compare it with.
@@ -117,48 +147,54 @@ impl Recovery {
 
     /// Finds the way to a state, and how many bytes it takes.
     pub(super) async fn plan(&self, target: Target) -> Result<(Plan, u64), BackupError> {
+        self.find(target).await.map(|(_, plan, size)| (plan, size))
+    }
+
+    async fn find(&self, target: Target) -> Result<(Inventory, Plan, u64), BackupError> {
         let listed = self.destination.list().await?;
         let inventory: Inventory = listed.iter().map(|(name, _)| name.clone()).collect();
         let plan = inventory.plan(target)?;
-        if !matches!(target, Target::Commit(_)) {
-            self.check_end(&inventory, &plan).await?;
+        let generation = &plan.base.generation;
+        let names: Vec<Name> =
+            inventory.names().filter(|name| name.generation == *generation).cloned().collect();
+        // What is asked for may lie where the end is missing, which the names that are left do not show.
+        let may_lie_there = match target {
+            Target::Latest => true,
+            Target::Time(at) => names.iter().all(|name| name.at <= at),
+            Target::Commit(_) => false,
+        };
+        if may_lie_there {
+            let head = head::read_head(&self.destination, generation).await?;
+            if let Some(reason) = lacking::fault_of_end(&names, head.as_ref()) {
+                let last = names.iter().map(|name| name.last).max().unwrap_or(0);
+                let reason = format!("{reason}; --at {last} restores what is left");
+                return Err(BackupError::DamagedFile { name: generation.to_string(), reason });
+            }
         }
         let is_needed = |name: &Name| *name == plan.base || plan.segments.contains(name);
         let size = listed.iter().filter(|(name, _)| is_needed(name)).map(|(_, size)| size).sum();
-        Ok((plan, size))
+        Ok((inventory, plan, size))
     }
 
-    /// Fails when the end of a plan's generation is missing, which its names alone do not show: what is asked for
-    /// may lie there.
-    async fn check_end(&self, inventory: &Inventory, plan: &Plan) -> Result<(), BackupError> {
-        let generation = &plan.base.generation;
-        let Some(head) = self.head(generation).await? else { return Ok(()) };
-        let last =
-            inventory.names().filter(|name| name.generation == *generation).map(|name| name.last).max();
-        match last.unwrap_or(0) {
-            last if head.commit > last => Err(BackupError::DamagedFile {
-                name: generation.to_string(),
-                reason: format!("commit {} was stored and the last that is there is {last}", head.commit),
-            }),
-            _ => Ok(()),
+    /// Gives when the commit that a base ends with was made, which is before the base was; or else when that was.
+    async fn time_of_base(&self, inventory: &Inventory, base: &Name) -> i64 {
+        let mut own = inventory.names().filter(|name| name.generation == base.generation);
+        let is_over =
+            |name: &Name| name.kind != Kind::Base && name.first <= base.last && base.last <= name.last;
+        let over: Vec<&Name> = own.by_ref().filter(|name| is_over(name)).collect();
+        if let Some(name) = over.iter().find(|name| name.last == base.last) {
+            return name.at;
         }
-    }
-
-    /// Reads how far a generation went; it is stored every few seconds, so it may be behind.
-    pub(super) async fn head(&self, generation: &Generation) -> Result<Option<GenerationHead>, BackupError> {
-        let name = head_of(generation);
-        let bytes = match self.destination.get(&name).await {
-            Ok(bytes) => bytes,
-            Err(DestinationError::Missing { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        // Only to be told: a segment that cannot be read is none that is needed.
+        let single = over.iter().find(|name| name.kind == Kind::Segment);
+        let read = async {
+            let name = single?;
+            let bytes = self.destination.get(&name.to_string()).await.ok()?;
+            let segment = segment::decode(&bytes, name, &self.keys).ok()?;
+            let place = usize::try_from(base.last - name.first).ok()?;
+            Some(segment.commits.get(place)?.at)
         };
-        let text = String::from_utf8_lossy(&bytes);
-        let parsed =
-            text.strip_suffix('\n').and_then(|line| line.split_once(' ')).and_then(|(commit, digest)| {
-                Some(GenerationHead { commit: commit.parse().ok()?, digest: digest.to_owned() })
-            });
-        let unreadable = || BackupError::DamagedFile { name, reason: "it cannot be read".into() };
-        parsed.map(Some).ok_or_else(unreadable)
+        read.await.unwrap_or(base.at)
     }
 
     /// Makes the database of a plan in a file, anew.

@@ -18,7 +18,7 @@ use super::keys::Keys;
 use super::name::Name;
 use super::object::{self, Digest, Head};
 use super::wal::Place;
-use super::{BackupError, check, fault};
+use super::{BackupError, check, fault, head};
 use crate::engine::sqlite::{Between, open_reader};
 
 /// The folder in the data directory that bases are made in.
@@ -44,6 +44,8 @@ pub(super) struct Store<'a> {
     pub(super) feed: &'a Feed,
     /// The folder it is made in; emptied before and after.
     pub(super) scratch: PathBuf,
+    /// Whether it begins a generation.
+    pub(super) begins: bool,
 }
 
 /// A base that was stored.
@@ -124,7 +126,7 @@ async fn store_in(
     let (copy, packed) = (store.scratch.join("copy.db"), store.scratch.join("base"));
     copy_pages(source, &copy, store)?;
     let (pages, page_bytes) = check::structure(&copy)?;
-    let head = Head {
+    let own = Head {
         name: name.to_string(),
         page_bytes,
         pages,
@@ -135,9 +137,15 @@ async fn store_in(
         format: object::FORMAT,
         writer: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let digest = pack(&copy, &packed, &head, store.keys).map_err(|error| fault(&packed, error))?;
+    let digest = pack(&copy, &packed, &own, store.keys).map_err(|error| fault(&packed, error))?;
     let _ = fs::remove_file(&copy);
     let bytes = fs::metadata(&packed).map_err(|error| fault(&packed, error))?.len();
+    if store.begins {
+        // Before the base, so that a generation never is without them; one without a file is none.
+        head::store_bases(store.destination, &name.generation, &[name.last].into()).await?;
+        let (path, content) = (head::head_of(&name.generation), head::write_head(name.last, &digest));
+        store.destination.replace(&path, content).await?;
+    }
     store.board.note_progress(Some(Progress { what: "storing the base".into(), done: 0, total: bytes }));
     store.destination.upload(&name.to_string(), &packed, &|sent| store.board.add_progress(sent)).await?;
     super::figures::count_stored(name.kind.folder(), bytes);

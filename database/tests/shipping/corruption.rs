@@ -107,7 +107,7 @@ async fn every_flipped_bit_and_every_cut_is_found_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_missing_and_every_swapped_segment_is_found_and_named() {
+async fn every_missing_file_and_every_swapped_segment_is_found_and_named() {
     let destination = tempfile::tempdir().unwrap();
     let (config, expected) = make(destination.path()).await;
     let segments: Vec<PathBuf> = files(destination.path())
@@ -121,6 +121,32 @@ async fn every_missing_and_every_swapped_segment_is_found_and_named() {
         let name = name_of(destination.path(), file);
         assert_found(&config, &expected, &[name], &format!("{} is missing", file.display())).await;
         std::fs::rename(&away, file).unwrap();
+    }
+    // A base, the head, or what tells which bases there are; of the first base also `list` says it.
+    let recovery = Recovery::open(&config).unwrap();
+    let others = files(destination.path()).into_iter().filter(|file| !segments.contains(file));
+    for file in others.filter(|file| !file.ends_with("sixfold-destination")) {
+        let away = aside.path().join("away");
+        std::fs::rename(&file, &away).unwrap();
+        let name = name_of(destination.path(), &file);
+        assert_found(&config, &expected, &[name], &format!("{} is missing", file.display())).await;
+        let listed = recovery.list().await.unwrap().remove(0);
+        assert!(listed.fault.is_some(), "{} is missing: {listed:?}", file.display());
+        let oldest = tempfile::tempdir().unwrap();
+        let target = Target::Commit(listed.commits.0);
+        recovery.restore(target, oldest.path(), false, |_| (), &|_| ()).await.unwrap();
+        std::fs::rename(&away, &file).unwrap();
+    }
+    // The end with what tells of it.
+    let head = segments[0].parent().unwrap().with_file_name("head");
+    let gone = [&segments[segments.len() - 2], &segments[segments.len() - 1], &head];
+    for (place, file) in gone.iter().enumerate() {
+        std::fs::rename(file, aside.path().join(place.to_string())).unwrap();
+    }
+    assert_found(&config, &expected, &[name_of(destination.path(), gone[1])], "the end with its head").await;
+    assert!(recovery.list().await.unwrap()[0].fault.as_ref().unwrap().contains("no head"));
+    for (place, file) in gone.iter().enumerate() {
+        std::fs::rename(aside.path().join(place.to_string()), file).unwrap();
     }
     for pair in segments.windows(2) {
         let (one, two) = (std::fs::read(&pair[0]).unwrap(), std::fs::read(&pair[1]).unwrap());

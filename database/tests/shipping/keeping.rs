@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use database::Engine;
-use database::backup::{Mode, Position, Recovery, Target};
+use database::backup::{Following, Mode, Position, Recovery, Target};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::harness::{all_shipped, config, restored, shipping, status, until, write};
+use crate::harness::{all_shipped, config, contents, restored, shipping, status, until, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn merged_segments_restore_to_the_same_and_old_ones_go() {
@@ -37,11 +37,39 @@ async fn merged_segments_restore_to_the_same_and_old_ones_go() {
     let scratch = tempfile::tempdir().unwrap();
     let found = recovery.inspect(true, &scratch.path().join("s"), |_| (), &|_| ()).await.unwrap();
     assert_eq!(found.faults, []);
-    // What was merged cannot be taken apart again, and that is said.
-    let refused = recovery
-        .restore(Target::Commit(history[3].0), &scratch.path().join("r"), false, |_| (), &|_| ())
-        .await;
-    assert!(refused.unwrap_err().to_string().contains("merged"));
+    // What was merged cannot be taken apart again, and that is said; a commit that ends a merged segment is none of those.
+    let mut refused = String::new();
+    for (commit, _, _) in &history[3..13] {
+        let folder = tempfile::tempdir().unwrap();
+        let done = recovery.restore(Target::Commit(*commit), folder.path(), false, |_| (), &|_| ()).await;
+        refused.extend(done.err().map(|error| error.to_string()));
+    }
+    assert!(refused.contains("merged"), "{refused}");
+    // A time within them gives what was before, and says what that is and what comes next.
+    let (mut merged, mut exact) = (0, 0);
+    for (place, (_, at, _)) in history.iter().enumerate().step_by(7) {
+        let (folder, asked) = (tempfile::tempdir().unwrap(), at.as_microsecond());
+        let target = Target::Time(asked);
+        let done = recovery.restore(target, folder.path(), false, |_| (), &|_| ()).await.unwrap();
+        let reached = done.reached.commit;
+        assert!(done.reached.at <= asked, "{done:?}");
+        let known = history.iter().position(|(commit, _, _)| *commit == reached);
+        let expected = known.map(|known| history[known].2.clone()).unwrap_or_default();
+        assert_eq!(contents(folder.path()).await, expected, "it is the state after the commit it names");
+        match done.following {
+            Following::Merged { first, last, at } => {
+                assert!(first == reached + 1 && last >= first && at > asked, "{done:?}");
+                merged += 1;
+            }
+            Following::Commit { commit, at } => {
+                assert!(commit == reached + 1 && at > asked && known == Some(place), "{done:?}");
+                exact += 1;
+            }
+            Following::Nothing => assert_eq!(known, Some(history.len() - 1)),
+            Following::Generation { .. } => panic!("there is one generation: {done:?}"),
+        }
+    }
+    assert!(merged > 0, "{merged} within merged segments, {exact} exact");
     write(&engine, &mut rng, &mut model, &mut history, 10).await;
     all_shipped(&engine).await;
     engine.close();
@@ -66,9 +94,16 @@ async fn what_is_older_than_is_kept_goes_once_a_newer_base_is_there() {
         assert!(began.elapsed() < Duration::from_secs(20));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let folder = tempfile::tempdir().unwrap();
+    let done = recovery.restore(Target::Commit(base), folder.path(), false, |_| (), &|_| ()).await.unwrap();
+    assert_eq!(done.reached.commit, base, "what is listed first can be restored");
     write(&engine, &mut rng, &mut model, &mut history, 20).await;
     all_shipped(&engine).await;
     assert_eq!(restored(&config, Target::Latest).await, model);
+    let scratch = tempfile::tempdir().unwrap();
+    let found = recovery.inspect(true, &scratch.path().join("s"), |_| (), &|_| ()).await.unwrap();
+    assert_eq!(found.faults, [], "what retention removed is not missed");
+    assert_eq!(recovery.list().await.unwrap()[0].fault, None);
     engine.close();
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use database::backup::{Mode, Recovery, Target};
+use database::backup::{Following, Mode, Recovery, Target};
 use database::{Config, Engine};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -63,6 +63,7 @@ async fn a_log_that_is_gone_begins_a_generation_and_a_restore_to_the_past_anothe
     transact(&engine, vec![put(1, 1, 10)]).await.unwrap();
     let first = status(&engine);
     engine.close();
+    let between = jiff::Timestamp::now().as_microsecond();
     // Somebody opened it with another tool, which wrote the log back.
     let other = std::process::Command::new("python3")
         .args(["-c", "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute('PRAGMA wal_checkpoint(TRUNCATE)'); c.close()"])
@@ -77,6 +78,12 @@ async fn a_log_that_is_gone_begins_a_generation_and_a_restore_to_the_past_anothe
     assert!(second.committed > first.committed, "numbers never come twice");
     engine.close();
     let recovery = Recovery::open(&config.backup).unwrap();
+    // Between two generations there may have been commits that no backup has.
+    let folder = tempfile::tempdir().unwrap();
+    let done = recovery.restore(Target::Time(between), folder.path(), false, |_| (), &|_| ()).await.unwrap();
+    assert_eq!(done.reached.commit, first.committed);
+    let Following::Generation { commit, at } = done.following else { panic!("{done:?}") };
+    assert!(commit > first.committed && commit <= second.committed && at > between, "{done:?}");
     recovery.restore(Target::Commit(first.committed), data.path(), true, |_| (), &|_| ()).await.unwrap();
     let engine = Engine::open(&config, data.path()).unwrap();
     shipping(&engine).await;

@@ -8,7 +8,7 @@ use crate::collection::Collection;
 
 /// Describes what an event holds in its `data`.
 pub(super) fn event(name: &str) -> Value {
-    json!({
+    let change = json!({
         "type": "object",
         "description": "The `data` of an event `create`, `update` or `delete`; the event's `id` is the change's sequence.",
         "required": ["id", "version", "at"],
@@ -21,7 +21,13 @@ pub(super) fn event(name: &str) -> Value {
                 "anyOf": [reference(name, "record"), { "type": "object", "required": ["id"] }],
             },
         },
-    })
+    });
+    let reset = json!({
+        "type": "object",
+        "description": "The `data` of an event `reset`, which says to list again: nothing.",
+        "maxProperties": 0,
+    });
+    json!({ "anyOf": [change, reset] })
 }
 
 /// Describes the resource where changes are followed.
@@ -34,7 +40,7 @@ pub(super) fn follow(collection: &Collection, declaration: &Declaration) -> Valu
         "required": ["id", "event", "data"],
         "properties": {
             "id": { "type": "string", "pattern": "^[0-9]{1,19}$" },
-            "event": { "enum": ["create", "update", "delete"] },
+            "event": { "enum": ["create", "update", "delete", "reset"] },
             "data": {
                 "type": "string",
                 "contentMediaType": "application/json",

@@ -5,10 +5,16 @@ use serde_json::{Value, json};
 use super::patterns;
 use crate::collection::Collection;
 
-/// Describes the version a change is meant for.
-pub(super) fn if_match(collection: &Collection) -> Value {
-    let required = collection.settings.require_if_match;
-    let without = if required { "; 428 `precondition-required` without it" } else { "" };
+/// Describes the version a change is meant for. Where a record can be made as well, which has no version yet, it is
+/// demanded of the other requests alone, and a schema has no word for that.
+pub(super) fn if_match(collection: &Collection, may_create: bool) -> Value {
+    let demanded = collection.settings.require_if_match;
+    let required = demanded && !may_create;
+    let without = match (demanded, may_create) {
+        (true, false) => "; 428 `precondition-required` without it",
+        (true, true) => "; 428 `precondition-required` without it, but with `If-None-Match: *`",
+        (false, _) => "",
+    };
     let meaning = format!(
         "The ETag of the record as it was read, several of them, or `*` for any: 412 `precondition-failed` when it has \
          another by now{without}."

@@ -32,7 +32,10 @@ pub(crate) fn describe(service: &str, collections: &[(&Collection, &Declaration)
     for (collection, declaration) in collections {
         let name = &collection.name;
         components.insert(format!("{name}.record"), of_records(name, &collection.schema));
-        components.insert(format!("{name}.request"), of_requests(name, "request", &collection.schema));
+        components.insert(
+            format!("{name}.request"),
+            of_requests(name, "request", &collection.schema, &collection.indexed_texts),
+        );
         components.insert(format!("{name}.replacement"), patches::of_replacements(collection));
         components.insert(format!("{name}.patch"), patches::of_merge_patches(collection));
         components.insert(format!("{name}.json-patch"), patches::of_json_patches(collection));
@@ -130,7 +133,8 @@ fn whole(collection: &Collection, declaration: &Declaration) -> Value {
 fn single(collection: &Collection) -> Value {
     let name = &collection.name;
     let deleted = parameters::deleted(collection);
-    let conditions = || vec![headers::if_match(collection), headers::idempotency_key("")];
+    let conditions =
+        |may_create| vec![headers::if_match(collection, may_create), headers::idempotency_key("")];
     let with = |mut parameters: Vec<Value>, more: Vec<Value>| {
         parameters.extend(more);
         parameters
@@ -150,19 +154,19 @@ fn single(collection: &Collection) -> Value {
         "put": {
             "operationId": format!("replace_{name}"),
             "description": "With `If-None-Match: *` it makes a record; without, it replaces one.",
-            "parameters": with(conditions(), vec![headers::if_absent()]),
+            "parameters": with(conditions(true), vec![headers::if_absent()]),
             "requestBody": body(name, &[("application/json", "replacement")]),
             "responses": responses(&[("200", "The record.", record()), ("201", "The new record.", record())]),
         },
         "patch": {
             "operationId": format!("change_{name}"),
-            "parameters": conditions(),
+            "parameters": conditions(false),
             "requestBody": body(name, &patches),
             "responses": responses(&[("200", "The record.", record())]),
         },
         "delete": {
             "operationId": format!("delete_{name}"),
-            "parameters": with(conditions(), deleted),
+            "parameters": with(conditions(false), deleted),
             "responses": responses(&[("204", "It is gone.", None)]),
         },
     })

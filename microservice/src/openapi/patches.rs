@@ -3,12 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use super::reference;
-use super::schemas::{forbid, of_requests, rebased};
+use super::schemas::{bound_texts, forbid, of_requests, rebased};
 use crate::collection::Collection;
 
 /// Describes a whole record that takes the place of one: fields that are set once cannot differ, so they are left out.
 pub(super) fn of_replacements(collection: &Collection) -> Value {
-    let mut document = of_requests(&collection.name, "replacement", &collection.schema);
+    let mut document =
+        of_requests(&collection.name, "replacement", &collection.schema, &collection.indexed_texts);
     if let Some(required) = document.get_mut("required").and_then(Value::as_array_mut) {
         required.retain(|field| !is_set_once(collection, field));
     }
@@ -18,7 +19,8 @@ pub(super) fn of_replacements(collection: &Collection) -> Value {
 
 /// Describes a merge patch (RFC 7396): any of the fields; null removes one that is not required.
 pub(super) fn of_merge_patches(collection: &Collection) -> Value {
-    let whole = rebased(collection.schema.document().clone(), &format!("{}.request", collection.name));
+    let mut whole = rebased(collection.schema.document().clone(), &format!("{}.request", collection.name));
+    bound_texts(&mut whole, &collection.indexed_texts);
     let mut document = json!({ "type": "object" });
     for kept in ["properties", "additionalProperties", "patternProperties"] {
         if let Some(value) = whole.get(kept) {

@@ -1,12 +1,19 @@
 //! A collection's JSON Schema as what is sent and what is answered.
 
+use database::find::Field;
+use database::find::filter::TEXT_LIMIT;
 use serde_json::{Map, Value, json};
 
 use crate::schema::{RESERVED, Schema};
 
-/// Describes what a client sends as a record: no field that only the server sets.
-pub(super) fn of_requests(name: &str, form: &str, schema: &Schema) -> Value {
+/// The most bytes of a character in UTF-8.
+const LONGEST_CHARACTER: u64 = 4;
+
+/// Describes what a client sends as a record: no field that only the server sets, and of texts that an index has as
+/// many characters as it takes.
+pub(super) fn of_requests(name: &str, form: &str, schema: &Schema, indexed: &[Field]) -> Value {
     let mut document = rebased(schema.of_requests(), &format!("{name}.{form}"));
+    bound_texts(&mut document, indexed);
     forbid(&mut document, schema.unsendable());
     document
 }
@@ -38,6 +45,24 @@ pub(super) fn of_records(name: &str, schema: &Schema) -> Value {
         required.extend(RESERVED.map(Value::from));
     }
     document
+}
+
+/// Says of declared texts that an index has how long they may be. The bound is one of bytes, which a schema has no word for:
+/// of texts in ASCII it is the number of characters, and what it is of others is said.
+pub(super) fn bound_texts(document: &mut Value, indexed: &[Field]) {
+    for field in indexed {
+        let mut place = Some(&mut *document);
+        for name in field.names() {
+            place = place.and_then(|place| place.get_mut("properties")?.get_mut(name));
+        }
+        let Some(form) = place.and_then(Value::as_object_mut) else { continue };
+        let declared = form.get("maxLength").and_then(Value::as_u64).unwrap_or(u64::MAX);
+        if declared > TEXT_LIMIT as u64 / LONGEST_CHARACTER {
+            form.insert("maxLength".to_owned(), declared.min(TEXT_LIMIT as u64).into());
+            form.entry("description")
+                .or_insert_with(|| format!("An index has it: at most {TEXT_LIMIT} bytes in UTF-8.").into());
+        }
+    }
 }
 
 /// Describes a problem document.
@@ -122,10 +147,30 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_an_index_has_is_bounded_by_what_that_takes() {
+        let mut document = json!({"properties": {
+            "tag": {"type": "string"}, "long": {"type": "string", "maxLength": 5000},
+            "short": {"type": "string", "maxLength": 100}, "other": {"type": "string"},
+            "place": {"properties": {"shelf": {"type": "string"}}},
+        }});
+        let indexed = ["tag", "long", "short", "place.shelf", "none", "no.place"];
+        bound_texts(&mut document, &indexed.map(|name| Field::new(name).unwrap()));
+        let most = |pointer: &str| document.pointer(pointer).unwrap()["maxLength"].as_u64();
+        let properties = &document["properties"];
+        assert_eq!(most("/properties/tag"), Some(1024));
+        assert!(properties["tag"]["description"].as_str().unwrap().contains("1024 bytes"));
+        assert_eq!((most("/properties/long"), most("/properties/short")), (Some(1024), Some(100)));
+        assert_eq!(most("/properties/place/properties/shelf"), Some(1024));
+        assert_eq!(most("/properties/other"), None);
+        assert_eq!(properties.as_object().unwrap().len(), 5, "what is not declared stays so");
+    }
+
+    #[test]
     fn what_only_the_server_sets_is_answered_and_not_sent() {
         let orders = config::Config::default().services["orders"].collections["orders"].clone();
         let schema = Schema::load(&orders).unwrap();
-        let (sent, answered) = (of_requests("orders", "request", &schema), of_records("orders", &schema));
+        let (sent, answered) =
+            (of_requests("orders", "request", &schema, &[]), of_records("orders", &schema));
         assert_eq!(
             (&sent["properties"]["status"], &sent["properties"]["id"]),
             (&json!(false), &json!(false))

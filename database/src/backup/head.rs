@@ -100,11 +100,13 @@ fn parse_bases(text: &str) -> Option<Bases> {
         .collect()
 }
 
-fn write_line(line: &str) -> Bytes {
+/// Writes a line with a sum over it.
+pub(super) fn write_line(line: &str) -> Bytes {
     format!("{line} {}\n", sum(line)).into()
 }
 
-fn read_line(text: &str) -> Option<&str> {
+/// Reads a line whose sum holds.
+pub(super) fn read_line(text: &str) -> Option<&str> {
     let (line, stated) = text.strip_suffix('\n')?.rsplit_once(' ')?;
     (stated == sum(line)).then_some(line)
 }

@@ -90,3 +90,47 @@ async fn every_damage_is_named_and_stops_a_restore() {
     }
     assert_eq!(faults().await, [], "all is whole again");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_log_that_was_received_is_missed_and_a_damaged_record_in_it_named() {
+    let bench = Bench::new();
+    let engine = bench.open(&bench.config(Mode::Async)).await;
+    for number in 0..60 {
+        put(&engine, number, 1).await.unwrap();
+    }
+    all_received(&bench, &engine).await;
+    engine.close();
+    let recovery = bench.recovery();
+    let scratch = bench.data.path().join("scratch");
+    let faults = async || recovery.inspect(false, &scratch, |_| (), &|_| ()).await.unwrap().faults;
+    assert_eq!(faults().await, []);
+    let is_partial = |path: &Path| path.extension().is_some_and(|extension| extension == "partial");
+    let partial = find(bench.destination.path(), &is_partial)[0].clone();
+    let name = partial.file_name().unwrap().to_string_lossy().into_owned();
+    let whole = std::fs::read(&partial).unwrap();
+    let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    let places: Vec<usize> = (0..8).map(|part| used * part / 8).chain([8349, used - 3]).collect();
+    let places = places.iter().map(|at| whole[..=*at].iter().rposition(|byte| *byte != 0).unwrap_or(*at));
+    for at in places.map(Some).chain([None]) {
+        match at {
+            Some(at) => flip(&partial, at),
+            None => std::fs::remove_file(&partial).unwrap(),
+        }
+        let named = faults().await;
+        assert!(named.iter().any(|(place, _)| *place == name), "{at:?} of {used}: {named:?}");
+        let to = bench.data.path().join("restored");
+        let restored = recovery.restore(Target::Latest, &to, |_| (), &|_| ()).await;
+        assert!(restored.unwrap_err().to_string().contains(&name), "{at:?}");
+        assert!(!to.exists(), "{at:?}: nothing half restored is left");
+        std::fs::write(&partial, &whole).unwrap();
+    }
+    assert_eq!(faults().await, [], "all is whole again");
+    // A transaction that is not there is said, and the last one that is can be restored.
+    let to = bench.data.path().join("restored");
+    let refused = recovery.restore(Target::Transaction(99_999_999), &to, |_| (), &|_| ()).await;
+    let refused = refused.unwrap_err().to_string();
+    let last = refused.strip_prefix("there is no transaction 99999999; the last is ").expect(&refused);
+    assert!(!to.exists(), "{refused}");
+    let last = Target::Transaction(last.parse().unwrap());
+    assert_eq!(bench.restored(last).await.len(), 60);
+}

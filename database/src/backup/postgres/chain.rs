@@ -96,7 +96,14 @@ pub(super) mod tests {
 
     pub(in super::super) fn generation(segments: Vec<Segment>) -> Generation {
         let origin = Origin { system: "1".into(), major: 15, segment_bytes: BYTES };
-        Generation { name: "g".into(), origin, bases: Vec::new(), segments, faults: Vec::new() }
+        Generation {
+            name: "g".into(),
+            origin,
+            bases: Vec::new(),
+            segments,
+            received: None,
+            faults: Vec::new(),
+        }
     }
 
     #[test]

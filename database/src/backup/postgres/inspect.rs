@@ -86,7 +86,7 @@ impl Inspector<'_> {
         if is_whole && tools.find(Tool::WalDump).is_ok() {
             let stretch = chain::follow(generation, oldest.timeline, oldest.start.segment(bytes), None);
             let log = LogFolder::link(self.scratch.join("wal"), &wal, &stretch.segments, bytes)?;
-            found.faults.extend(log.first_fault(&tools, oldest.start).await?);
+            found.faults.extend(log.first_fault(&tools, oldest.start, generation.received).await?);
         }
         note(generation.segments.iter().map(|segment| segment.size_bytes).sum());
         if let (Some(drill), Some(newest)) = (&self.deep, generation.bases.last()) {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! postgresql/GENERATION/generation.json   whose log it is
+//!                      /received         up to where its log was received
 //!                      /wal/              segments, as pg_receivewal names them
 //!                      /base/NAME/        what pg_basebackup made
 //!                      /base/NAME.json    written last: without it the base was not finished
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::lsn::{Lsn, SegmentName};
+use super::received;
 use crate::backup::{BackupError, fault};
 
 /// The folder at the destination that is ours.
@@ -73,6 +75,8 @@ pub(super) struct Generation {
     pub(super) bases: Vec<Base>,
     /// Its segments, by timeline and number.
     pub(super) segments: Vec<Segment>,
+    /// Up to where its log was received, if that is noted: by an older release it was not.
+    pub(super) received: Option<Lsn>,
     /// What cannot be read, and why.
     pub(super) faults: Vec<(String, String)>,
 }
@@ -114,6 +118,11 @@ impl Layout {
 
     pub(super) fn base(&self, generation: &str, base: &str) -> PathBuf {
         self.bases(generation).join(base)
+    }
+
+    /// The file that tells how far the log was received.
+    pub(super) fn received(&self, generation: &str) -> PathBuf {
+        self.generation(generation).join("received")
     }
 
     /// Where it is told that a base was finished.
@@ -180,8 +189,20 @@ impl Layout {
                 }
             }
         }
+        // Before the segments are listed: what is received meanwhile is not missed.
+        let received = match fs::read(self.received(&name)) {
+            Ok(text) => {
+                let received = received::parse(&String::from_utf8_lossy(&text));
+                if received.is_none() {
+                    faults.push((format!("{FOLDER}/{name}/received"), "it cannot be read".into()));
+                }
+                received
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(fault(&self.received(&name), error)),
+        };
         let segments = self.read_segments(&name, origin.segment_bytes)?;
-        Ok(Generation { name, origin, bases, segments, faults })
+        Ok(Generation { name, origin, bases, segments, received, faults })
     }
 
     /// Lists the segments of a generation.

@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use super::files;
 use super::lsn::{Lsn, SegmentName};
 use super::program::{Ended, Program, Stream};
+use super::received;
 use super::tools::{Tool, Tools};
 use crate::backup::{BackupError, fault};
 
@@ -64,6 +65,7 @@ impl LogFolder {
         &self,
         tools: &Tools,
         start: Lsn,
+        received: Option<Lsn>,
     ) -> Result<Option<(String, String)>, BackupError> {
         let mut timelines: Vec<u32> = self.segments.iter().map(|segment| segment.timeline).collect();
         timelines.dedup();
@@ -81,13 +83,93 @@ impl LogFolder {
             let started = Program::start(command, None, Signal::TERM, |_, _| ());
             let mut program = started.map_err(|error| fault(&self.folder, error))?;
             let is_left = place + 1 < timelines.len();
-            if let Some(number) = where_broken(&program.end().await, self.segment_bytes, *last, is_left)? {
+            let ended = program.end().await;
+            if let Some(number) = where_broken(&ended, self.segment_bytes, *last, is_left)? {
                 let segment = of().find(|segment| segment.number == number).unwrap_or(last);
                 let reason = "a record in it, or in the one before, is damaged".to_owned();
                 return Ok(Some((segment.write(self.segment_bytes), reason)));
             }
+            if let (false, Some(received)) = (is_left, received)
+                && let Some(fault) = self.fault_of_end(&ended, start, received, *last)
+            {
+                return Ok(Some(fault));
+            }
         }
         Ok(None)
+    }
+
+    /// Says what is wrong if what can be read ends before what was received: the end was damaged or taken away.
+    fn fault_of_end(
+        &self,
+        ended: &Ended,
+        start: Lsn,
+        received: Lsn,
+        last: SegmentName,
+    ) -> Option<(String, String)> {
+        if ended.is_success() {
+            return None;
+        }
+        let bytes = self.segment_bytes;
+        let file_of = |place: Lsn| {
+            let number = place.segment(bytes);
+            self.folder.join(SegmentName { number, is_partial: false, ..last }.write(bytes))
+        };
+        // The last good record, and not where reading stopped: a damaged length leads anywhere.
+        let end = match last_record(&ended.reason()) {
+            Some(record) => {
+                received::end_of(record, received::length_at(&file_of(record), record, bytes)?, bytes)
+            }
+            None => start,
+        };
+        if received::before_head(received) <= end {
+            return None;
+        }
+        // After a switch to the next segment the fault is in that one.
+        let (first, furthest) = (end.segment(bytes), received.segment_before(bytes));
+        let number = place_of(&ended.reason(), bytes).map_or(first, |stopped| stopped.clamp(first, furthest));
+        let found = self.segments.iter().rfind(|segment| segment.number == number);
+        let name = found.copied().unwrap_or(SegmentName { number, is_partial: true, ..last });
+        let reason = format!(
+            "the log was received to {received} and can be read to {end}: a record is damaged or missing"
+        );
+        Some((name.write(bytes), reason))
+    }
+
+    /// Looks for a transaction's end; if it is not there, gives the last one that was committed.
+    pub(super) async fn find_transaction(
+        &self,
+        tools: &Tools,
+        start: Lsn,
+        asked: u64,
+    ) -> Result<Result<(), Option<u64>>, BackupError> {
+        let Some(first) = self.segments.first() else { return Ok(Err(None)) };
+        let mut timelines: Vec<u32> = self.segments.iter().map(|segment| segment.timeline).collect();
+        timelines.dedup();
+        let seen = Arc::new(Mutex::new((false, None)));
+        for timeline in timelines {
+            let mut command = tools.command(Tool::WalDump).map_err(BackupError::Settings)?;
+            command.arg("--path").arg(&self.folder).args(["--rmgr=Transaction"]);
+            command.args(["--timeline", &timeline.to_string()]);
+            match (timeline == first.timeline, self.segments.iter().find(|one| one.timeline == timeline)) {
+                (false, Some(segment)) => {
+                    command.arg(SegmentName { is_partial: false, ..*segment }.write(self.segment_bytes))
+                }
+                _ => command.args(["--start", &start.to_string()]),
+            };
+            let noted = Arc::clone(&seen);
+            let note = move |stream: Stream, line: &str| {
+                if let Some(number) = read_transaction(line).filter(|_| stream == Stream::Output) {
+                    let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                    // A recovery target compares the lower half.
+                    noted.0 |= number == asked & u64::from(u32::MAX);
+                    noted.1 = Some(number);
+                }
+            };
+            let started = Program::start(command, None, Signal::TERM, note);
+            started.map_err(|error| fault(&self.folder, error))?.end().await;
+        }
+        let (is_there, last) = *seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(if is_there { Ok(()) } else { Err(last) })
     }
 
     /// Finds when the last transaction was committed, looking from the end; `None` if none was.
@@ -186,6 +268,19 @@ fn place_of(said: &str, segment_bytes: u64) -> Option<u64> {
     named.map(|name| name.number).or_else(|| place().map(|place| place.segment(segment_bytes)))
 }
 
+/// Reads where the last good record begins, of which a complaint of pg_waldump tells.
+fn last_record(said: &str) -> Option<Lsn> {
+    let (_, rest) = said.split_once("WAL record at ")?;
+    rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '/')).next()?.parse().ok()
+}
+
+/// Reads which transaction a line of pg_waldump commits: `… tx:        738, … desc: COMMIT …`.
+fn read_transaction(line: &str) -> Option<u64> {
+    line.split_once("desc: COMMIT")?;
+    let (_, rest) = line.split_once("tx:")?;
+    rest.split_once(',')?.0.trim().parse().ok()
+}
+
 /// Reads the time of a commit: `… desc: COMMIT 2026-11-25 22:01:02.123456 UTC; …`.
 fn read_commit(line: &str) -> Option<Timestamp> {
     let (_, rest) = line.split_once("desc: COMMIT")?;
@@ -237,6 +332,9 @@ mod tests {
         let line = "rmgr: Transaction len (rec/tot):     46/    46, tx:        738, lsn: 0/01529340, prev 0/01529308, \
                     desc: COMMIT 2026-11-25 22:01:02.123456 UTC; subxacts: 5";
         assert_eq!(read_commit(line), Some("2026-11-25T22:01:02.123456Z".parse().unwrap()));
+        assert_eq!(read_transaction(line), Some(738));
+        let said = "pg_waldump: error: error in WAL record at 0/3000060: invalid record length at 0/5000100";
+        assert_eq!(last_record(said), Some(Lsn(0x300_0060)));
         let prepared = "desc: COMMIT_PREPARED gid one: 2026-11-25 22:01:02.1 UTC";
         assert_eq!(read_commit(prepared), Some("2026-11-25T22:01:02.1Z".parse().unwrap()));
         assert_eq!(read_commit("desc: ABORT 2026-11-25 22:01:02.123456 UTC"), None);

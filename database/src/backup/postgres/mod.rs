@@ -29,6 +29,7 @@ mod lsn;
 mod plan;
 mod program;
 mod receive;
+mod received;
 mod receiving;
 mod recovery;
 mod restore;

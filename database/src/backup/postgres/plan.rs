@@ -62,6 +62,14 @@ pub enum PlanError {
         /// The last segment.
         last: String,
     },
+    /// No such transaction was committed, or not received.
+    #[error("there is no transaction {asked}{}", last.map_or_else(String::new, |last| format!("; the last is {last}")))]
+    NoTransaction {
+        /// What is asked for.
+        asked: u64,
+        /// The last transaction that was committed, as far as the log after the base tells.
+        last: Option<u64>,
+    },
     /// A segment is missing or damaged.
     #[error("generation {generation}: {file}: {reason}")]
     Gap {
@@ -84,6 +92,8 @@ pub(super) struct Plan {
     /// The segments recovery reads, in order.
     pub(super) segments: Vec<SegmentName>,
     pub(super) target: Target,
+    /// Up to where those must be readable, if that is noted.
+    pub(super) received: Option<Lsn>,
 }
 
 impl Inventory {
@@ -143,6 +153,11 @@ impl Generation {
             base: base.clone(),
             segments: stretch.segments,
             target,
+            received: match target {
+                Target::Lsn(lsn) => self.received.map(|received| received.min(lsn)),
+                _ if until.is_some() => None,
+                _ => self.received,
+            },
         })
     }
 }

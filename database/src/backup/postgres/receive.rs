@@ -18,8 +18,9 @@ use super::board::Board;
 use super::inventory::{Layout, Origin};
 use super::judge::{Facts, Verdict};
 use super::login::Login;
-use super::lsn::SegmentName;
+use super::lsn::{Lsn, SegmentName};
 use super::program::Program;
+use super::received::{self, Boundary};
 use super::server;
 use super::tools::{Tool, Tools};
 use crate::backup::config::{Config, Mode};
@@ -43,6 +44,10 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long it must have run to be taken at its word: one that cannot use the slot ends at once.
 const PROVEN: Duration = Duration::from_millis(300);
+
+/// How often and how long it is looked, before a stop, whether all was received.
+const END_PAUSE: Duration = Duration::from_millis(50);
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What pg_receivewal says when the server has not what comes next any more.
 const REMOVED: &str = "has already been removed";
@@ -134,10 +139,12 @@ impl Receiver {
         *is_broken = false;
         let mut program = self.start(&tools, &generation)?;
         let (began, mut session) = (Instant::now(), Some(session));
+        let mut boundary = Boundary::default();
         loop {
             let is_shipping = self.board.standing() == Standing::Shipping;
             tokio::select! {
                 () = self.stop.cancelled() => {
+                    self.note_end(&mut session, &generation, &mut boundary).await;
                     program.stop().await;
                     return Ok(Pause::Stopped);
                 }
@@ -148,7 +155,7 @@ impl Receiver {
                 }
                 () = tokio::time::sleep(if is_shipping { LOOK } else { LOOK_SOON }) => {}
             }
-            match self.look(&mut session, began.elapsed() >= PROVEN).await {
+            match self.look(&mut session, began.elapsed() >= PROVEN, &generation, &mut boundary).await {
                 Ok(standing) => self.board.note_standing(standing),
                 Err(Pause::Failed(reason)) => {
                     // It may still receive; that is not known.
@@ -232,8 +239,38 @@ impl Receiver {
         Ok(program)
     }
 
+    /// Notes how far the log was received before the receiver is stopped, if the server tells soon.
+    async fn note_end(&self, kept: &mut Option<Session>, generation: &str, boundary: &mut Boundary) {
+        let noting = async {
+            while let Some(session) = kept.take() {
+                let Ok(look) = server::look(&session, self.slot()).await else { return };
+                let Some(slot) = look.slot else { return };
+                self.note_received(generation, boundary.note(look.inserted, slot.received));
+                if slot.received >= look.inserted {
+                    return;
+                }
+                *kept = Some(session);
+                tokio::time::sleep(END_PAUSE).await;
+            }
+        };
+        let _ = tokio::time::timeout(END_PATIENCE, noting).await;
+    }
+
+    fn note_received(&self, generation: &str, place: Option<Lsn>) {
+        let Some(place) = place else { return };
+        if let Err(error) = received::store(&self.layout.received(generation), place) {
+            tracing::warn!(%error, "how far the log was received cannot be noted");
+        }
+    }
+
     /// Looks how far it is, and whether what was found at the start still holds.
-    async fn look(&self, kept: &mut Option<Session>, is_proven: bool) -> Result<Standing, Pause> {
+    async fn look(
+        &self,
+        kept: &mut Option<Session>,
+        is_proven: bool,
+        generation: &str,
+        boundary: &mut Boundary,
+    ) -> Result<Standing, Pause> {
         let session = match kept.take() {
             Some(session) if !session.is_closed() => session,
             _ => server::connect(&self.server).await?,
@@ -246,6 +283,7 @@ impl Receiver {
         *kept = Some(session);
         let slot = look.slot.ok_or_else(|| format!("the slot `{}` was dropped", self.slot()))?;
         let is_receiving = slot.is_active && is_proven;
+        self.note_received(generation, boundary.note(look.inserted, slot.received));
         let waiting = facts.fault_of_waiting(self.slot());
         let is_synchronous = is_receiving && waiting.is_none();
         self.board.note_look(look.flushed, slot.received, is_receiving, is_synchronous);

@@ -11,7 +11,7 @@ use super::files::{self, Purpose};
 use super::inventory::Layout;
 use super::log_check::LogFolder;
 use super::lsn::{Lsn, SegmentName};
-use super::plan::{Plan, Target};
+use super::plan::{Plan, PlanError, Target};
 use super::program::Program;
 use super::tools::{Tool, Tools};
 use crate::backup::{BackupError, beside, fault};
@@ -97,8 +97,16 @@ impl Restore<'_> {
         match self.tools.find(Tool::WalDump) {
             Ok(_) => {
                 let log = LogFolder::link(beside(folder, ".wal"), &wal, segments, *segment_bytes)?;
-                if let Some((segment, reason)) = log.first_fault(self.tools, base.start).await? {
+                if let Some((segment, reason)) =
+                    log.first_fault(self.tools, base.start, self.plan.received).await?
+                {
                     return Err(BackupError::DamagedFile { name: segment, reason });
+                }
+                // Recovery that does not meet its target ends with a failure.
+                if let Target::Transaction(asked) = self.plan.target
+                    && let Err(last) = log.find_transaction(self.tools, base.start, asked).await?
+                {
+                    return Err(PlanError::NoTransaction { asked, last }.into());
                 }
                 // Recovery that does not meet a commit after the time fails, though all until then is there.
                 if let Target::Time(at) = self.plan.target

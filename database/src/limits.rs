@@ -1,6 +1,7 @@
 //! What a request may look like, whatever the engine: names, sizes, numbers. Other crates check by the same limits.
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::job::{JobFilter, MAX_ATTEMPTS_LIMIT};
 use crate::record::PAGE_LIMIT;
@@ -15,6 +16,12 @@ pub const ID_LIMIT: usize = 255;
 
 /// The largest record, payload or result, in bytes of JSON.
 pub const DOCUMENT_LIMIT: usize = 1 << 20;
+
+/// How deep a record, payload or result is nested at most: it is one level, each list or object within it one more.
+///
+/// JSON is read 127 levels deep and no deeper (`serde_json`), and up to six of ours stand around a document: a page, its
+/// kept answer, what was committed, the outcomes, one of them, its record. The rest of the way down to 100 is for the envelopes of clients, and some of those read no more than 100 themselves.
+pub const NESTING_LIMIT: usize = 100;
 
 /// The longest error text that is kept of an attempt, in bytes.
 const ERROR_LIMIT: usize = 8 << 10;
@@ -54,11 +61,11 @@ pub(crate) fn check_transaction(transaction: &Transaction) -> Result<(), Error> 
         }
         Operation::Put { collection, id, data, .. } => {
             check_record(collection, id)?;
-            check_size("the record", data)
+            check_object("the record", data)
         }
         Operation::Patch { collection, id, patch, .. } => {
             check_record(collection, id)?;
-            check_size("the patch", patch)
+            check_object("the patch", patch)
         }
         Operation::Delete { collection, id, .. } => check_record(collection, id),
         Operation::Move { collection, id, to, .. } => {
@@ -135,7 +142,7 @@ pub(crate) fn check_command(command: &JobCommand) -> Result<(), Error> {
             }
             check_lease(*lease_ms)
         }
-        JobCommand::Succeed { result, .. } => check_size("the result", result),
+        JobCommand::Succeed { result, .. } => check_document("the result", result),
         JobCommand::Fail { error, .. } if error.len() > ERROR_LIMIT => {
             invalid(format!("the error has more than {ERROR_LIMIT} bytes"))
         }
@@ -159,7 +166,7 @@ fn check_job(job: &NewJob) -> Result<(), Error> {
     if job.traceparent.as_ref().is_some_and(|trace| trace.len() > ID_LIMIT) {
         return invalid("the traceparent is too long");
     }
-    check_size("the payload", &job.payload)
+    check_document("the payload", &job.payload)
 }
 
 fn check_key(key: &str) -> Result<(), Error> {
@@ -192,8 +199,39 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
     }
 }
 
+/// Checks how deep an object is nested and how large it is once written.
+pub(crate) fn check_object(what: &str, object: &Map<String, Value>) -> Result<(), Error> {
+    match too_deep(object).next() {
+        Some(name) => invalid(format!("{what} is nested deeper than {NESTING_LIMIT} levels in `{name}`")),
+        None => check_size(what, object),
+    }
+}
+
+/// Checks how deep any document is nested and how large it is once written.
+fn check_document(what: &str, document: &Value) -> Result<(), Error> {
+    match is_within(document, NESTING_LIMIT) {
+        true => check_size(what, document),
+        false => invalid(format!("{what} is nested deeper than {NESTING_LIMIT} levels")),
+    }
+}
+
+/// Names the members with which an object is nested deeper than [`NESTING_LIMIT`].
+pub fn too_deep(object: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    let deep = object.iter().filter(|(_, value)| !is_within(value, NESTING_LIMIT - 1));
+    deep.map(|(name, _)| name.as_str())
+}
+
+/// Tells whether a value has at most so many levels; looks no deeper than that, however deep it is.
+pub fn is_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| is_within(item, levels - 1)),
+        Value::Object(members) => levels > 0 && members.values().all(|member| is_within(member, levels - 1)),
+        _ => true,
+    }
+}
+
 /// Checks how large a document is once written.
-pub(crate) fn check_size(what: &str, document: &impl Serialize) -> Result<(), Error> {
+fn check_size(what: &str, document: &impl Serialize) -> Result<(), Error> {
     let mut size = Count(0);
     match serde_json::to_writer(&mut size, document) {
         Ok(()) if size.0 <= DOCUMENT_LIMIT => Ok(()),
@@ -238,5 +276,16 @@ mod tests {
     fn a_record_of_more_than_a_mebibyte_is_refused() {
         check_size("the record", &"x".repeat(DOCUMENT_LIMIT - 2)).unwrap();
         assert!(check_size("the record", &"x".repeat(DOCUMENT_LIMIT - 1)).is_err());
+    }
+
+    #[test]
+    fn what_is_nested_deeper_than_it_can_be_read_is_refused_by_the_name_of_its_member() {
+        let nested = |levels: usize| (0..levels).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
+        let object = |levels| Map::from_iter([("a".to_owned(), nested(0)), ("b".to_owned(), nested(levels))]);
+        check_object("the record", &object(NESTING_LIMIT - 1)).unwrap();
+        let refused = check_object("the record", &object(NESTING_LIMIT)).unwrap_err().to_string();
+        assert_eq!(refused, "the record is nested deeper than 100 levels in `b`");
+        check_document("the result", &nested(NESTING_LIMIT)).unwrap();
+        assert!(check_document("the result", &nested(NESTING_LIMIT + 1)).is_err());
     }
 }

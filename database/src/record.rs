@@ -25,6 +25,24 @@ pub struct Record {
     pub updated_at: Timestamp,
     /// Its fields, without the ones above.
     pub data: Map<String, Value>,
+    /// Whether what is stored cannot be read, and `data` is empty instead. No such record can be written; one from before
+    /// nesting was bounded is still named, removed and moved, and keeps nobody from the others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreadable: bool,
+}
+
+impl Record {
+    /// Takes a document as it is stored; one that cannot be read is logged by its name.
+    pub(crate) fn with_stored(self, text: &str) -> Self {
+        match serde_json::from_str(text) {
+            Ok(data) => Self { data, unreadable: false, ..self },
+            Err(error) => {
+                let (collection, id) = (&self.collection, &self.id);
+                tracing::error!(collection, id, %error, "a stored record cannot be read; delete it, or restore an older one");
+                Self { data: Map::new(), unreadable: true, ..self }
+            }
+        }
+    }
 }
 
 /// A question about the records of one namespace.

@@ -45,7 +45,7 @@ async fn fill(database: &Database) {
         ..Declaration::default()
     };
     database.declare("shop", &notes).await.unwrap();
-    let odd = json!({"mail": "a@b", "n": 1e16, "u": u64::MAX, "s": "x\0y\u{1}z", "o": {"ä": [null, -0.5]}});
+    let odd = json!({"mail": "a@b", "n": 1e16, "u": u64::MAX, "z": [-0.0, 0.0], "f": 907.303_832_202_868_9, "s": "x\0y\u{1}z", "o": {"ä": [null, -0.5]}});
     let once = Operation::Once { key: "k".into(), fingerprint: "f".into(), keep_ms: 3_600_000 };
     let job = |queue: &str| Operation::Enqueue { job: NewJob::new(queue, "send", json!({"n": 1e300})) };
     transact(database, "shop", vec![once, put("odd", odd), job("mail"), job("sms")]).await;

@@ -39,7 +39,15 @@ async fn fill(database: &Database, from: u32, to: u32) {
 fn record(number: u32) -> Record {
     let now = jiff::Timestamp::UNIX_EPOCH;
     let (collection, id) = ("things".to_owned(), format!("r{number:06}"));
-    Record { collection, id, version: 1, created_at: now, updated_at: now, data: data(number) }
+    Record {
+        collection,
+        id,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+        data: data(number),
+        unreadable: false,
+    }
 }
 
 async fn total(database: &Database, filter: Filter) -> Total {

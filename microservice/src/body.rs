@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use bytes::Bytes;
+use database::limits::{NESTING_LIMIT, too_deep};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body::Body as _;
@@ -11,6 +12,8 @@ use http_body_util::LengthLimitError;
 use process::Problem;
 use process::problem::{Fault, kinds};
 use serde_json::{Map, Value};
+
+use crate::schema::escape;
 
 /// How long a body may take to arrive; the gateway in front has buffered or streams it without pause.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,10 +61,29 @@ pub(crate) async fn read_bytes(request: Request, limit: u64) -> Result<Bytes, Pr
 
 /// Parses a body as JSON.
 pub(crate) fn parse(bytes: &Bytes) -> Result<Value, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let detail = format!("the body is not JSON: line {} column {}", error.line(), error.column());
-        Problem::new(kinds::MALFORMED_REQUEST).detail(detail)
-    })
+    serde_json::from_slice(bytes)
+        .map_err(|error| Problem::new(kinds::MALFORMED_REQUEST).detail(describe(&error)))
+}
+
+/// Says why a body cannot be read. Two reasons are of JSON that is as it should be, and are told by their words alone.
+fn describe(error: &serde_json::Error) -> String {
+    let (text, place) = (error.to_string(), format!("line {} column {}", error.line(), error.column()));
+    match text {
+        text if text.starts_with("recursion limit exceeded") => {
+            format!("the body is nested deeper than {NESTING_LIMIT} levels: {place}")
+        }
+        text if text.starts_with("number out of range") => format!("a number is out of range: {place}"),
+        _ => format!("the body is not JSON: {place}"),
+    }
+}
+
+/// Finds the members with which an object is nested too deep to be a record.
+pub(crate) fn find_too_deep(object: &Map<String, Value>) -> Vec<Fault> {
+    let fault = |name: &str| Fault {
+        pointer: format!("/{}", escape(name)),
+        detail: format!("nested deeper than {NESTING_LIMIT} levels"),
+    };
+    too_deep(object).map(fault).collect()
 }
 
 /// Takes a JSON value as an object, or says that it is none.
@@ -97,6 +119,18 @@ mod tests {
         assert_eq!(read("text/plain", "{}", 2).await, Err(415));
         assert_eq!(read(JSON, "{ }", 2).await, Err(413));
         assert_eq!(read(JSON, "{", 2).await, Err(400));
+    }
+
+    #[test]
+    fn what_is_json_and_cannot_be_read_is_said_as_what_it_is() {
+        let detail = |body: String| {
+            let problem = parse(&Bytes::from(body)).unwrap_err().to_response();
+            serde_json::from_slice::<Value>(problem.body()).unwrap()["detail"].as_str().unwrap().to_owned()
+        };
+        let deep = detail(format!("{}{}", "[".repeat(128), "]".repeat(128)));
+        assert_eq!(deep, "the body is nested deeper than 100 levels: line 1 column 128");
+        assert_eq!(detail("[1e400]".to_owned()), "a number is out of range: line 1 column 6");
+        assert_eq!(detail("[1".to_owned()), "the body is not JSON: line 1 column 2");
     }
 
     #[tokio::test]

@@ -2,8 +2,9 @@
 //!
 //! Own code, because the crates there are let a patch of a few lines grow without end: each `copy` of the
 //! whole into a member doubles it. Here what a patch adds is counted, and one that adds more than a record may
-//! hold is refused as it goes. Numbers are compared by value (§4.6), `1` as `1.0`.
+//! hold, or puts it deeper than a record may be nested, is refused as it goes. Numbers are compared by value (§4.6), `1` as `1.0`.
 
+use database::limits::{NESTING_LIMIT, is_within};
 use process::problem::Fault;
 use serde::Deserialize;
 use serde_json::Value;
@@ -36,6 +37,8 @@ pub(crate) enum Unfit {
     Misplaced(Fault),
     /// What it adds is more than a record may hold.
     TooLarge,
+    /// An operation puts something deeper than a record may be nested.
+    TooDeep(Fault),
 }
 
 impl JsonPatch {
@@ -67,8 +70,13 @@ impl JsonPatch {
             let fault = |detail: &str| Fault { pointer: format!("/{place}"), detail: detail.to_owned() };
             let misplaced = |detail: &str| Unfit::Misplaced(fault(detail));
             let nothing = || misplaced("there is nothing at this path");
+            let check_depth = |path: &str, value: &Value| match fits_at(path, value) {
+                true => Ok(()),
+                false => Err(Unfit::TooDeep(fault(&format!("puts it deeper than {NESTING_LIMIT} levels")))),
+            };
             match operation {
                 Operation::Add { path, value } => {
+                    check_depth(path, value)?;
                     added += size_of(value);
                     add(&mut changed, path, value.clone()).map_err(misplaced)?;
                 }
@@ -76,6 +84,7 @@ impl JsonPatch {
                     remove(&mut changed, path).ok_or_else(nothing)?;
                 }
                 Operation::Replace { path, value } => {
+                    check_depth(path, value)?;
                     added += size_of(value);
                     *changed.pointer_mut(path).ok_or_else(nothing)? = value.clone();
                 }
@@ -83,16 +92,19 @@ impl JsonPatch {
                     if path.strip_prefix(from.as_str()).is_some_and(|rest| rest.starts_with('/')) {
                         return Err(misplaced("nothing can be moved into itself"));
                     }
-                    let value = changed.pointer(from).cloned();
+                    let value = changed.pointer(from);
                     let value = value.ok_or_else(|| misplaced("there is nothing at `from`"))?;
                     if from != path {
-                        remove(&mut changed, from).ok_or_else(|| misplaced("the whole cannot be moved"))?;
+                        check_depth(path, value)?;
+                        let value = remove(&mut changed, from);
+                        let value = value.ok_or_else(|| misplaced("the whole cannot be moved"))?;
                         add(&mut changed, path, value).map_err(misplaced)?;
                     }
                 }
                 Operation::Copy { from, path } => {
                     let value =
                         changed.pointer(from).ok_or_else(|| misplaced("there is nothing at `from`"))?;
+                    check_depth(path, value)?;
                     added += size_of(value);
                     if added > limit {
                         return Err(Unfit::TooLarge);
@@ -133,6 +145,12 @@ impl Operation {
 fn is_pointer(text: &str) -> bool {
     let escapes = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
     (text.is_empty() || text.starts_with('/')) && escapes
+}
+
+/// Tells whether a value at a path is within the levels of a record: each step of the path is one.
+fn fits_at(path: &str, value: &Value) -> bool {
+    let steps = path.matches('/').count();
+    NESTING_LIMIT.checked_sub(steps).is_some_and(|left| is_within(value, left))
 }
 
 /// Adds a value at a path (§4.1).

@@ -12,6 +12,7 @@ fn patched(document: Value, patch: Value) -> Result<Value, String> {
         Unfit::TestFailed(fault) => format!("test {}", fault.pointer),
         Unfit::Misplaced(fault) => fault.pointer,
         Unfit::TooLarge => "large".to_owned(),
+        Unfit::TooDeep(fault) => format!("deep {}", fault.pointer),
     })
 }
 
@@ -130,6 +131,27 @@ fn a_short_patch_cannot_grow_without_end() {
     let copies: Vec<Value> =
         (0..60).map(|n| json!({"op": "copy", "from": "", "path": format!("/x{n}")})).collect();
     assert_eq!(patched(json!({"a": "0123456789"}), Value::Array(copies)), Err("large".to_owned()));
+}
+
+#[test]
+fn a_short_patch_cannot_nest_deeper_than_a_record_may_be() {
+    let copies = |number| vec![json!({"op": "copy", "from": "/a", "path": "/a/a"}); number];
+    let document = json!({"a": {}});
+    assert!(patched(document.clone(), copies(98).into()).is_ok());
+    for number in [99, 100, 900] {
+        assert_eq!(patched(document.clone(), copies(number).into()), Err("deep /98".to_owned()));
+    }
+    // A thousand operations can each put what is there a hundred levels deeper.
+    let deep = (0..97).fold(json!({}), |inner, _| json!({ "b": inner }));
+    let path = format!("/c{}", "/b".repeat(99));
+    for (operation, pointer) in [
+        (json!({"op": "add", "path": path, "value": {"d": 1}}), "/1"),
+        (json!({"op": "replace", "path": format!("/c{}", "/b".repeat(97)), "value": [[[1]]]}), "/1"),
+        (json!({"op": "move", "from": "/a", "path": path}), "/1"),
+    ] {
+        let patch = json!([{"op": "add", "path": "/c", "value": {"b": deep}}, operation]);
+        assert_eq!(patched(document.clone(), patch), Err(format!("deep {pointer}")), "{operation}");
+    }
 }
 
 #[test]

@@ -57,7 +57,11 @@ impl Reseal {
             let collection = sensitive.collection().to_owned();
             let query = Query::List { collection, after, limit: PAGE };
             let page = self.database.query(&self.namespace, &query).await?;
-            for record in page.records.into_iter().filter(|record| !sensitive.is_fresh(&record.data)) {
+            for record in page
+                .records
+                .into_iter()
+                .filter(|record| !record.unreadable && !sensitive.is_fresh(&record.data))
+            {
                 match self.seal(sensitive, record).await? {
                     true => sealed += 1,
                     false => failed += 1,

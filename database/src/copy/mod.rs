@@ -59,6 +59,18 @@ pub enum CopyError {
     /// What was written is not what was read.
     #[error("the destination does not hold what the source does; nothing was copied")]
     Differs,
+    /// A record of the source cannot be read.
+    #[error(
+        "record {id} in {collection} of {namespace} cannot be read, so it cannot be copied: delete it, or what it was before; nothing was copied"
+    )]
+    Unreadable {
+        /// The namespace.
+        namespace: String,
+        /// The collection.
+        collection: String,
+        /// The record's name.
+        id: String,
+    },
     /// Reading or writing failed.
     #[error("{0}; nothing was copied")]
     Failed(Error),
@@ -102,6 +114,23 @@ pub(crate) enum Item {
 }
 
 impl Item {
+    /// Checks that it is a document that was read whole, and can be written again.
+    pub(crate) fn check_readable(&self) -> Result<(), CopyError> {
+        let (Self::Record { namespace, record }
+        | Self::Earlier { namespace, version: Earlier { record, .. } }) = self
+        else {
+            return Ok(());
+        };
+        match record.unreadable {
+            false => Ok(()),
+            true => Err(CopyError::Unreadable {
+                namespace: namespace.clone(),
+                collection: record.collection.clone(),
+                id: record.id.clone(),
+            }),
+        }
+    }
+
     /// Makes an item of a job: whether a waiting one is ready depends on when one looks.
     pub(crate) fn of_job(mut job: Job) -> Self {
         if job.state == JobState::Scheduled {

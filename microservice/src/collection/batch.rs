@@ -20,7 +20,7 @@ use super::commit::{self, Change, commit};
 use super::once::{Once, happen};
 use super::patch;
 use super::prepare::{self, check_grant};
-use super::read::load_open;
+use super::read::{load, open};
 use super::representation::Representation;
 use super::reserved::{is_reserved, make_way};
 use super::write::{ROUNDS, overtaken};
@@ -234,13 +234,16 @@ async fn prepare(
         Verb::Delete => collection.rules.grant_delete(caller)?,
         _ => collection.rules.grant_update(caller)?,
     };
-    let current = load_open(collection, id).await?;
+    let current = load(collection, id).await?;
     check_grant(collection, caller, grant, &current)?;
     if !conditions.allow_write(current.version) {
         return Err(Problem::new(kinds::PRECONDITION_FAILED));
     }
+    if operation.op == Verb::Delete {
+        return Ok(prepare::remove(collection, &current, make_way(collection, caller, id).await?));
+    }
+    let current = open(collection, current)?;
     match operation.op {
-        Verb::Delete => Ok(prepare::remove(collection, &current, make_way(collection, caller, id).await?)),
         Verb::Patch => {
             let patched = patch::merge(collection, &current, &data)?;
             prepare::change(collection, caller, &current, patched)

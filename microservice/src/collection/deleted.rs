@@ -13,7 +13,7 @@ use super::Collection;
 use super::commit::{Change, commit};
 use super::list::read_of_one;
 use super::prepare::check_grant;
-use super::read::{check_sight, load_from, load_within};
+use super::read::{check_readable, check_sight, load_from, load_within};
 use super::write::{self, ROUNDS, overtaken, respond};
 use crate::declare::deleted;
 use crate::fault::problem_of;
@@ -162,6 +162,9 @@ async fn settle(
             }
             let operation = decide(collection, &current);
             let is_restore = matches!(operation, Operation::Move { .. });
+            if is_restore {
+                check_readable(&current)?;
+            }
             let change = Change { operations: vec![operation], cache_key: Some(collection.cache_key(id)) };
             match commit(collection, vec![change], asked.once.as_ref()).await {
                 Ok(outcomes) => return respond(collection, outcomes),

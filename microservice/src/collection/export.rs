@@ -153,7 +153,8 @@ impl Export {
     /// Writes the lines of a page, and goes on to the next.
     fn lines(&mut self, mut page: Page) -> Result<Bytes, Problem> {
         let mut lines = Vec::new();
-        for record in &mut page.records {
+        // What cannot be read was logged by its name.
+        for record in page.records.iter_mut().filter(|record| !record.unreadable) {
             self.shown.apply(&self.collection, record)?;
             // Strings, numbers and times in memory have no way to fail.
             let _ = serde_json::to_writer(&mut lines, &Representation::of(record, self.shown.fields()));

@@ -291,7 +291,7 @@ impl Feed {
         while !ids.is_empty() {
             let query = Query::Some { collection: place.to_owned(), ids: ids.clone() };
             let page = self.collection.database.query(&self.collection.namespace, &query).await?;
-            records.extend(page.records);
+            records.extend(page.records.into_iter().filter(|record| !record.unreadable));
             match page.next {
                 Some(next) => ids.retain(|id| *id >= next),
                 None => break,

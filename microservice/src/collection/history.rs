@@ -94,6 +94,7 @@ pub(super) async fn read(
         cursor::encode(key, question, &Position { index: WALK.to_owned(), values })
     });
     let next = next.transpose()?;
+    page.earlier.retain(|earlier| !earlier.record.unreadable);
     page.earlier.retain(|earlier| check_sight(collection, caller.as_ref(), grant, &earlier.record).is_ok());
     page.earlier.iter_mut().try_for_each(|earlier| shown.apply(collection, &mut earlier.record))?;
     let version = |earlier| Version::of(earlier, &shown);

@@ -92,6 +92,8 @@ pub(super) async fn list(
         None if place + 1 < places.len() => Some(walk.write(key, place + 1, &walk.beginning())?),
         None => None,
     };
+    // What cannot be read was logged by its name, and keeps nobody from the others.
+    page.records.retain(|record| !record.unreadable);
     page.records.iter_mut().try_for_each(|record| shown.apply(collection, record))?;
     let items = page.records.iter().map(|record| Representation::of(record, shown.fields())).collect();
     write(&collection.path, query, items, next.as_deref(), &page)

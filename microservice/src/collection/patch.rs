@@ -99,5 +99,6 @@ fn apply(patch: &JsonPatch, document: &Value, limit: u64) -> Result<Value, Probl
             Problem::new(kinds::CONFLICT).detail(detail).errors(vec![fault])
         }
         Unfit::TooLarge => body::too_large(limit),
+        Unfit::TooDeep(fault) => body::invalid(vec![fault]),
     })
 }

@@ -39,6 +39,7 @@ pub(super) fn create(
     if let (Some(field), Some(owner)) = (&collection.settings.owner, collection.rules.owner_name(caller)) {
         data.insert(field.clone(), owner);
     }
+    check_nesting(&data)?;
     check_rows(collection, caller, id, &data)?;
     seal(collection, id, &mut data)?;
     let put = Operation::Put {
@@ -96,6 +97,7 @@ pub(super) fn change(
             data.insert(name.clone(), value.clone());
         }
     }
+    check_nesting(&data)?;
     check_rows(collection, caller, &current.id, &data)?;
     seal(collection, &current.id, &mut data)?;
     let put = Operation::Put {
@@ -160,6 +162,14 @@ pub(super) fn check(collection: &Collection, data: Value) -> Result<Map<String, 
     Ok(data)
 }
 
+/// Checks that a record is not nested deeper than the database takes, with what the server adds to it.
+fn check_nesting(data: &Map<String, Value>) -> Result<(), Problem> {
+    match body::find_too_deep(data) {
+        faults if faults.is_empty() => Ok(()),
+        faults => Err(body::invalid(faults)),
+    }
+}
+
 /// Seals the sensitive fields of what is to be stored, which grow by that.
 fn seal(collection: &Collection, id: &str, data: &mut Map<String, Value>) -> Result<(), Problem> {
     if collection.sensitive.is_empty() {
@@ -191,6 +201,7 @@ fn check_rows(
         created_at: now,
         updated_at: now,
         data: data.clone(),
+        unreadable: false,
     };
     match collection.rules.sees(caller, &record) {
         true => Ok(()),

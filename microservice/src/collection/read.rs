@@ -91,6 +91,7 @@ pub(super) async fn read(
         // The cache has no sensitive field, and no record that was deleted.
         false => {
             let record = find_in(collection, sources, id, caller.as_ref(), grant, staleness).await?;
+            check_readable(&record)?;
             shown.check_one(collection, &record)?;
             (cut(collection, &shown, record)?, CacheUse::Bypass)
         }
@@ -137,16 +138,25 @@ pub(super) fn conditions(fields: &HeaderMap) -> Result<Conditions, Problem> {
     })
 }
 
-/// Loads a record that is to be changed, with its sensitive fields opened.
-pub(super) async fn load_open(collection: &Collection, id: &str) -> Result<Record, Problem> {
-    let mut record = load(collection, id).await?;
+/// Says that a record cannot be read as it is stored; it can be deleted.
+pub(super) fn check_readable(record: &Record) -> Result<(), Problem> {
+    match record.unreadable {
+        false => Ok(()),
+        true => Err(Problem::new(kinds::CONFLICT)
+            .detail("what is stored of the record is nested too deep to be read; it can be deleted")),
+    }
+}
+
+/// Opens the sensitive fields of a record that is to be changed.
+pub(super) fn open(collection: &Collection, mut record: Record) -> Result<Record, Problem> {
+    check_readable(&record)?;
     let sensitive = &collection.sensitive;
     let opened = sensitive.open(&record.id, &mut record.data, sensitive.names());
     opened.map_err(|_| Problem::new(kinds::INTERNAL))?;
     Ok(record)
 }
 
-/// Loads one record past the cache as it is stored, or says that there is none.
+/// Loads one record past the cache as it is stored, be it readable or not, or says that there is none.
 pub(super) async fn load(collection: &Collection, id: &str) -> Result<Record, Problem> {
     load_from(collection, &collection.name, id).await
 }
@@ -177,6 +187,7 @@ async fn find(
     // Nothing sensitive is cached, nor shown to who did not name it.
     let load = async || {
         let mut record = load_within(collection, &collection.name, id, staleness).await?;
+        check_readable(&record)?;
         collection.sensitive.strip(&mut record.data);
         Ok::<_, Problem>(Prepared::new(&record))
     };

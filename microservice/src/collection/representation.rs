@@ -103,6 +103,7 @@ impl Prepared {
             created_at: created_at.parse().ok()?,
             updated_at: updated_at.parse().ok()?,
             data,
+            unreadable: false,
         })
     }
 
@@ -140,6 +141,7 @@ mod tests {
             created_at: at,
             updated_at: at,
             data,
+            unreadable: false,
         };
         let prepared = Prepared::new(&record);
         let cached = Prepared::from_cached(prepared.to_cached()).unwrap();

@@ -21,7 +21,7 @@ use super::commit::{self, commit};
 use super::once::{Once, happen};
 use super::patch::Patch;
 use super::prepare::{self, check_grant};
-use super::read::{conditions, load_open};
+use super::read::{conditions, load, open};
 use super::representation::Prepared;
 use super::reserved::{is_reserved, make_way};
 use crate::body::{self, JSON, JSON_PATCH, MERGE_PATCH};
@@ -153,7 +153,7 @@ enum Wanted<'a> {
     Remove,
 }
 
-/// Decides a change on the record as it is and commits it, anew whenever another writer was faster.
+/// Decides a change on the record as it is stored and commits it, anew whenever another writer was faster.
 ///
 /// With an `If-Match` the second round finds a version it does not name and ends with 412.
 async fn settle(
@@ -165,13 +165,16 @@ async fn settle(
 ) -> Result<Response, Problem> {
     let caller = asked.caller.as_ref();
     for _ in 0..ROUNDS {
-        let current = load_open(collection, id).await?;
+        let current = load(collection, id).await?;
         check_grant(collection, caller, grant, &current)?;
         if !asked.conditions.allow_write(current.version) {
             return Err(Problem::new(kinds::PRECONDITION_FAILED));
         }
         let change = match wanted {
-            Wanted::Rewrite(decide) => prepare::change(collection, caller, &current, decide(&current)?)?,
+            Wanted::Rewrite(decide) => {
+                let current = open(collection, current)?;
+                prepare::change(collection, caller, &current, decide(&current)?)?
+            }
             Wanted::Remove => prepare::remove(collection, &current, make_way(collection, caller, id).await?),
         };
         match commit(collection, vec![change], asked.once.as_ref()).await {

@@ -20,7 +20,15 @@ fn rule(roles: &[&str]) -> Option<Vec<String>> {
 fn record(data: Value) -> Record {
     let Value::Object(data) = data else { panic!("an object") };
     let at = jiff::Timestamp::UNIX_EPOCH;
-    Record { collection: "c".into(), id: "r".into(), version: 1, created_at: at, updated_at: at, data }
+    Record {
+        collection: "c".into(),
+        id: "r".into(),
+        version: 1,
+        created_at: at,
+        updated_at: at,
+        data,
+        unreadable: false,
+    }
 }
 
 fn rules(change: impl FnOnce(&mut config::Collection)) -> Rules {

@@ -8,23 +8,29 @@ use crate::{JSON, MERGE, NOTES, PATCH, end, library, nested};
 
 pub(crate) async fn what_is_odd_and_valid_is_kept_as_it_is(engine: Engine) {
     let house = library(engine).await;
-    let deep: Value = serde_json::from_str(&nested(120, "[", "1", "]")).unwrap();
+    let deep: Value = serde_json::from_str(&nested(99, "[", "1", "]")).unwrap();
     let records = [
         json!({"deep": deep}),
         json!({"": {"": ""}, "a.b": 1, "a/b~c": 2, "__proto__": 3, "$where": 4, "ä\u{10ffff}": 5}),
         json!({"nul": "a\u{0}b", "\u{0}": "\u{0}", "controls": "\u{1}\u{7f}\u{85}\u{2028}"}),
-        json!({"large": 1e308, "small": 5e-324, "zero": -0.0, "most": u64::MAX, "least": i64::MIN, "e16": 1e16}),
+        json!({"large": 1e308, "small": 5e-324, "zero": -0.0, "fraction": 907.3038322028689, "most": u64::MAX, "least": i64::MIN, "e16": 1e16}),
         json!({"text": "x".repeat(200_000)}),
         json!({"long name ".repeat(1000): 1}),
         Value::Object((0..2000).map(|n| (format!("n{n}"), json!(n))).collect()),
     ];
     for record in &records {
         let made = send(&house, "POST", NOTES, JSON, record.to_string().as_bytes()).await;
+        let sent = made.body.clone();
         let what: String = record.to_string().chars().take(100).collect();
         assert_eq!(made.status, 201, "{what}: {made:?}");
         let mut made: Value = serde_json::from_slice(&made.body).unwrap();
         let id = made["id"].as_str().unwrap().to_owned();
         let read = send(&house, "GET", &format!("{NOTES}/{id}"), "", b"").await;
+        assert_eq!(
+            String::from_utf8_lossy(&read.body),
+            String::from_utf8_lossy(&sent),
+            "{what}: one strong ETag"
+        );
         let mut read: Value = serde_json::from_slice(&read.body).unwrap();
         assert_eq!(read, made, "{what}");
         for own in ["id", "created_at", "updated_at"] {

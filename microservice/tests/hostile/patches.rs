@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::bodies::bad_bodies;
 use crate::house::Engine;
 use crate::wire::send;
-use crate::{LOANS, MERGE, PATCH, end, library};
+use crate::{LOANS, MERGE, PATCH, end, library, nested};
 
 pub(crate) async fn a_patch_that_makes_no_sense_is_refused(engine: Engine) {
     let house = library(engine).await;
@@ -25,6 +25,9 @@ pub(crate) async fn a_patch_that_makes_no_sense_is_refused(engine: Engine) {
         std::iter::once(json!({"op": "add", "path": "/place", "value": {"x": "x".repeat(1000)}}))
             .chain((0..40).map(|n| json!({"op": "copy", "from": "/place", "path": format!("/place/{n}")})))
             .collect();
+    let mut nesting = vec![json!({"op": "add", "path": "/place", "value": {}})];
+    nesting.extend(vec![json!({"op": "copy", "from": "/place", "path": "/place/z"}); 140]);
+    let deep: Value = serde_json::from_str(&nested(100, "[", "", "]")).unwrap();
     let many = vec![json!({"op": "test", "path": "/due", "value": 3}); 1001];
     let patches = [
         json!([1]),
@@ -55,6 +58,8 @@ pub(crate) async fn a_patch_that_makes_no_sense_is_refused(engine: Engine) {
         json!([{"op": "add", "path": "/due/x", "value": 1}]),
         json!([{"op": "add", "path": "/a\u{0}", "value": 1}]),
         Value::from(growing),
+        Value::from(nesting),
+        json!([{"op": "add", "path": "/place", "value": deep}]),
         Value::from(many),
     ];
     for patch in patches {

@@ -56,7 +56,7 @@ pub(crate) struct House {
     addresses: BTreeMap<String, String>,
     data: TempDir,
     /// Its schema on the shared server, on PostgreSQL.
-    _scratch: Option<Scratch>,
+    scratch: Option<Scratch>,
     /// Where the database starts, now or later.
     _reserved: Reserved,
     shutdown: Shutdown,
@@ -130,7 +130,7 @@ impl House {
             },
             cache: cache::Config { listen: any.clone(), resp_listen: any, ..cache::Config::default() },
             addresses: BTreeMap::new(),
-            _scratch: scratch,
+            scratch,
             data: tempfile::tempdir().unwrap(),
             _reserved: reserved,
             shutdown: Shutdown::new(Duration::from_secs(5)),
@@ -166,6 +166,27 @@ impl House {
     fn run(&mut self, role: Bound) {
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move { role.run(shutdown).await.unwrap() });
+    }
+
+    /// Runs SQL past the database role, for what it would not write itself.
+    pub(crate) async fn run_sql(&self, sql: &str) {
+        match &self.scratch {
+            None => {
+                let file = self.data.path().join("sixfold.db");
+                assert!(file.exists(), "{}", file.display());
+                let connection = rusqlite::Connection::open(file).unwrap();
+                connection.busy_timeout(PATIENCE).unwrap();
+                connection.execute_batch(sql).unwrap();
+            }
+            Some(scratch) => {
+                let (client, connection) =
+                    tokio_postgres::connect(&scratch.url(), tokio_postgres::NoTls).await.unwrap();
+                tokio::select! {
+                    done = client.batch_execute(sql) => done.unwrap(),
+                    ended = connection => panic!("{ended:?}"),
+                }
+            }
+        }
     }
 
     /// Gives a handle with which a test acts as somebody else who writes the same records.

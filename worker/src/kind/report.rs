@@ -108,7 +108,8 @@ impl Kind for Report {
 }
 
 fn add_page(mut aggregate: Aggregate, page: &Page) -> Result<Aggregate, AggregateError> {
-    for record in &page.records {
+    // What cannot be read was logged by the database.
+    for record in page.records.iter().filter(|record| !record.unreadable) {
         aggregate.add(&record.data)?;
     }
     Ok(aggregate)

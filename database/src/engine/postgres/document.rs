@@ -1,6 +1,6 @@
 //! A document as PostgreSQL keeps it: as jsonb, and once more as text where jsonb would change it.
 //!
-//! jsonb has no U+0000, and writes numbers out as decimals: `1e16` would come back as an integer. What is
+//! jsonb has no U+0000, and writes numbers out as decimals: `1e16` would come back as an integer, `-0.0` without its sign. What is
 //! searched in stands for what was written in the same order: characters below U+0002 are escaped so that texts
 //! compare as before, and large fractions are written out as the whole numbers they are.
 
@@ -43,14 +43,9 @@ impl Document {
     }
 
     /// Reads the document itself.
-    pub(super) fn parse(&self) -> Result<Map<String, Value>, Error> {
-        parse(self.text())
+    pub(super) fn parse(&self) -> serde_json::Result<Map<String, Value>> {
+        serde_json::from_str(self.text())
     }
-}
-
-/// Reads a stored document.
-pub(super) fn parse(text: &str) -> Result<Map<String, Value>, Error> {
-    serde_json::from_str(text).map_err(|error| Error::Storage { reason: format!("a stored record: {error}") })
 }
 
 fn write(data: &Map<String, Value>) -> Result<String, Error> {
@@ -61,12 +56,18 @@ fn fits(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) => true,
         Value::Number(number) => {
-            !number.is_f64() || number.as_f64().is_some_and(|number| number.abs() < PLAIN_BELOW)
+            !number.is_f64()
+                || number.as_f64().is_some_and(|number| number.abs() < PLAIN_BELOW && !is_minus_zero(number))
         }
         Value::String(text) => fits_text(text),
         Value::Array(values) => values.iter().all(fits),
         Value::Object(members) => members.iter().all(|(name, value)| fits_text(name) && fits(value)),
     }
+}
+
+/// Tells a zero with a sign, which decimals do not have.
+fn is_minus_zero(number: f64) -> bool {
+    number == 0.0 && number.is_sign_negative()
 }
 
 fn fits_text(text: &str) -> bool {
@@ -133,9 +134,13 @@ mod tests {
 
     #[test]
     fn what_jsonb_would_change_is_stored_as_text_too() {
-        for value in
-            [json!({"a": 1e16}), json!({"a": [{"b": -1e300}]}), json!({"a": "x\0"}), json!({"\0": 1})]
-        {
+        for value in [
+            json!({"a": 1e16}),
+            json!({"a": [{"b": -1e300}]}),
+            json!({"a": [-0.0]}),
+            json!({"a": "x\0"}),
+            json!({"\0": 1}),
+        ] {
             let document = document(value.clone());
             assert!(document.exact.is_some(), "{value}");
             assert!(!document.data.contains("\\u0000"), "{}", document.data);

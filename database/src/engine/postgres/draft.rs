@@ -174,11 +174,11 @@ impl<'a> Draft<'a> {
                     let key = place(collection, id);
                     let present = self.find(key, *precondition, operation)?.ok_or_else(|| missing(key))?;
                     let mut data = match &present.document {
-                        Some(document) => document.parse()?,
+                        Some(document) => document.parse().map_err(|_| unreadable(key))?,
                         None => return Err(Error::Storage { reason: "a record was not read".into() }),
                     };
                     merge_patch::apply(&mut data, patch);
-                    limits::check_size("the patched record", &data)?;
+                    limits::check_object("the patched record", &data)?;
                     self.write(operation, key, data)?
                 }
                 Operation::Delete { collection, id, precondition } => {
@@ -240,7 +240,8 @@ impl<'a> Draft<'a> {
         let created_at = created_at.unwrap_or(self.now);
         self.set(operation, key, Some(Present { version, created_at, document: Some(document) }));
         let (collection, id) = (key.collection.to_owned(), key.id.to_owned());
-        let record = Record { collection, id, version, created_at, updated_at: self.now, data };
+        let record =
+            Record { collection, id, version, created_at, updated_at: self.now, data, unreadable: false };
         Ok(Outcome::Written { record, created })
     }
 
@@ -248,11 +249,9 @@ impl<'a> Draft<'a> {
     fn relocate(&mut self, operation: usize, from: Key<'a>, to: &'a str) -> Result<Outcome, Error> {
         let present =
             self.rows.get(&from).and_then(|row| row.present.clone()).ok_or_else(|| missing(from))?;
-        let data = match &present.document {
-            Some(document) => document.parse()?,
-            None => return Err(Error::Storage { reason: "a record was not read".into() }),
+        let Some(document) = present.document else {
+            return Err(Error::Storage { reason: "a record was not read".into() });
         };
-        let document = Some(Arc::new(Document::of(&data)?));
         let target = Key { collection: to, ..from };
         let created = self.rows.get(&target).is_none_or(|row| row.present.is_none());
         self.keep(from);
@@ -264,9 +263,16 @@ impl<'a> Draft<'a> {
         self.set(operation, from, None);
         let version = self.append(target, if created { ChangeKind::Create } else { ChangeKind::Update });
         let created_at = present.created_at;
-        self.set(operation, target, Some(Present { version, created_at, document }));
         let (collection, id) = (to.to_owned(), from.id.to_owned());
-        let record = Record { collection, id, version, created_at, updated_at: self.now, data };
+        let (data, unreadable) = (Map::new(), false);
+        let record = Record { collection, id, version, created_at, updated_at: self.now, data, unreadable };
+        let record = record.with_stored(document.text());
+        // What cannot be read is moved as the one text it was read as.
+        let document = match record.unreadable {
+            true => document,
+            false => Arc::new(Document::of(&record.data)?),
+        };
+        self.set(operation, target, Some(Present { version, created_at, document: Some(document) }));
         Ok(Outcome::Written { record, created })
     }
 
@@ -304,6 +310,10 @@ impl Kept {
         }
         committed
     }
+}
+
+fn unreadable(key: Key<'_>) -> Error {
+    Error::Invalid { reason: format!("record {} in {} cannot be read", key.id, key.collection) }
 }
 
 fn missing(key: Key<'_>) -> Error {

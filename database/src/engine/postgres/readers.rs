@@ -12,7 +12,6 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::declared::{self, Declarations, Declared};
-use super::document;
 use super::draft::Kept;
 use super::fault::{Fault, Verdict};
 use super::find;
@@ -395,10 +394,11 @@ pub(super) fn read_record(row: &Row, collection: &str) -> Result<(Record, usize)
             created_at: time::from_stored(row.try_get(2)?),
             updated_at: time::from_stored(row.try_get(3)?),
             data: serde_json::Map::new(),
+            unreadable: false,
         })
     };
     let record = read().map_err(unreadable)?;
-    Ok((Record { data: document::parse(text)?, ..record }, text.len()))
+    Ok((record.with_stored(text), text.len()))
 }
 
 pub(super) fn read_change(row: &Row) -> Result<Change, tokio_postgres::Error> {

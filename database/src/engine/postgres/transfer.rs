@@ -83,6 +83,7 @@ pub(crate) async fn receive_all(url: &Secret, place: &str, inbox: &mut Inbox) ->
     let End { sequence, declarations, trimmed } = loop {
         match inbox.recv().await.ok_or(CopyError::Unfinished)? {
             Part::Items(items) => {
+                items.iter().try_for_each(Item::check_readable)?;
                 items.iter().try_for_each(|item| digest.take(item))?;
                 paste(&session, &items).await?;
             }
@@ -295,7 +296,7 @@ async fn paste(session: &Session, items: &[Item]) -> Result<(), CopyError> {
 async fn paste_one(session: &Session, item: &Item) -> Result<(), CopyError> {
     match item {
         Item::Record { namespace, record } => {
-            let Record { collection, id, version, created_at, updated_at, data } = record;
+            let Record { collection, id, version, created_at, updated_at, data, .. } = record;
             let Document { data, exact } = Document::of(data)?;
             let times = (time::to_stored(*created_at), time::to_stored(*updated_at));
             let values: [&(dyn ToSql + Sync); 8] =
@@ -303,7 +304,7 @@ async fn paste_one(session: &Session, item: &Item) -> Result<(), CopyError> {
             session.execute(PUT_RECORDS, &values).await
         }
         Item::Earlier { namespace, version: Earlier { record, until } } => {
-            let Record { collection, id, version, created_at, updated_at, data } = record;
+            let Record { collection, id, version, created_at, updated_at, data, .. } = record;
             let times = [created_at, updated_at, until].map(|time| time::to_stored(*time));
             let document = Document::of(data)?;
             let values: [&(dyn ToSql + Sync); 8] = [

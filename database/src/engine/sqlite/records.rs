@@ -109,9 +109,9 @@ fn patch(moment: &mut Moment<'_>, place: &Place<'_>, change: &Map<String, Value>
     let present = find(moment, place)?.ok_or_else(|| missing(place))?;
     let text: String =
         moment.connection.prepare_cached(DATA)?.query_row([present.number], |row| row.get(0))?;
-    let mut data = parse(&text)?;
+    let mut data = serde_json::from_str(&text).map_err(|_| unreadable(place))?;
     merge_patch::apply(&mut data, change);
-    limits::check_size("the patched record", &data)?;
+    limits::check_object("the patched record", &data)?;
     write(moment, place, Some(present), data)
 }
 
@@ -147,9 +147,10 @@ fn relocate(moment: &mut Moment<'_>, from: &Place<'_>, to: &Place<'_>) -> Result
         version,
         created_at: present.created_at,
         updated_at: moment.now,
-        data: parse(&text)?,
+        data: Map::new(),
+        unreadable: false,
     };
-    Ok(Outcome::Written { record, created })
+    Ok(Outcome::Written { record: record.with_stored(&text), created })
 }
 
 fn enqueue(moment: &mut Moment<'_>, namespace: &str, job: &NewJob) -> Result<Outcome, Error> {
@@ -202,7 +203,8 @@ fn write(
         }
     };
     let (collection, id) = (place.collection.to_owned(), place.id.to_owned());
-    let record = Record { collection, id, version, created_at, updated_at: moment.now, data };
+    let record =
+        Record { collection, id, version, created_at, updated_at: moment.now, data, unreadable: false };
     Ok(Outcome::Written { record, created })
 }
 
@@ -271,22 +273,20 @@ fn some(connection: &Connection, namespace: &str, collection: &str, ids: &[Strin
 /// Reads the five columns of a record, and how long its data is as text.
 pub(super) fn read(row: &Row<'_>, collection: &str) -> rusqlite::Result<(Record, usize)> {
     let text = row.get_ref(4)?.as_str()?;
-    let data = serde_json::from_str(text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, error.into())
-    })?;
     let record = Record {
         collection: collection.to_owned(),
         id: row.get(0)?,
         version: number(row.get(1)?),
         created_at: time::from_stored(row.get(2)?),
         updated_at: time::from_stored(row.get(3)?),
-        data,
+        data: Map::new(),
+        unreadable: false,
     };
-    Ok((record, text.len()))
+    Ok((record.with_stored(text), text.len()))
 }
 
-fn parse(text: &str) -> Result<Map<String, Value>, Error> {
-    serde_json::from_str(text).map_err(|error| Error::Storage { reason: format!("a stored record: {error}") })
+fn unreadable(place: &Place<'_>) -> Error {
+    Error::Invalid { reason: format!("record {} in {} cannot be read", place.id, place.collection) }
 }
 
 fn missing(place: &Place<'_>) -> Error {

@@ -99,6 +99,7 @@ pub(crate) fn receive_all(folder: &Path, inbox: &mut Inbox) -> Result<Summary, C
         match inbox.blocking_recv().ok_or(CopyError::Unfinished)? {
             Part::Items(items) => {
                 for item in &items {
+                    item.check_readable()?;
                     digest.take(item)?;
                     put(connection, item)?;
                 }
@@ -183,14 +184,14 @@ fn read_answer(row: &Row<'_>) -> Result<Item, Error> {
 fn put(connection: &Connection, item: &Item) -> Result<(), Error> {
     match item {
         Item::Record { namespace, record } => {
-            let Record { collection, id, version, created_at, updated_at, data } = record;
+            let Record { collection, id, version, created_at, updated_at, data, .. } = record;
             let text = text(data)?;
             let times = (time::to_stored(*created_at), time::to_stored(*updated_at));
             let row = params![namespace, collection, id, stored(*version), times.0, times.1, text];
             connection.prepare_cached(PUT_RECORD)?.execute(row)?;
         }
         Item::Earlier { namespace, version: Earlier { record, until } } => {
-            let Record { collection, id, version, created_at, updated_at, data } = record;
+            let Record { collection, id, version, created_at, updated_at, data, .. } = record;
             let times = [created_at, updated_at, until].map(|time| time::to_stored(*time));
             let row = params![
                 namespace,

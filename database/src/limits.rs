@@ -76,6 +76,10 @@ pub(crate) fn check_transaction(transaction: &Transaction) -> Result<(), Error> 
                 false => Ok(()),
             }
         }
+        Operation::Rewrite { collection, id, data, .. } => {
+            check_record(collection, id)?;
+            check_object("the record", data)
+        }
         Operation::Trim { collection } => check_name("collection", collection),
         Operation::Enqueue { job } => check_job(job),
     })

@@ -78,6 +78,18 @@ pub enum Operation {
         #[serde(default)]
         target: Precondition,
     },
+    /// Writes what is in a version of a record anew, the present one or an earlier one, where what it says stays the same:
+    /// no change is logged, no version made, no time moved. Where there is no such version, nothing is done.
+    Rewrite {
+        /// The collection.
+        collection: String,
+        /// The record's name.
+        id: String,
+        /// The version.
+        version: u64,
+        /// Its fields.
+        data: Map<String, Value>,
+    },
     /// Removes earlier versions of a collection's records whose time is over, at most [`TRIM_LIMIT`].
     Trim {
         /// The collection.
@@ -144,6 +156,8 @@ pub enum Outcome {
         /// The sequence of the change that removed it.
         version: u64,
     },
+    /// The version is as it was to be, if it is there.
+    Rewritten,
     /// What was over is gone, or some of it.
     Trimmed,
     /// The key was new, and the rest was done now.

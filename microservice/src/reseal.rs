@@ -1,15 +1,19 @@
 //! Sealing anew, in the background, what is not sealed with the present key: values from before their field was declared
-//! sensitive, and after a rotation those of earlier keys.
+//! sensitive, and after a rotation those of earlier keys; of records, of deleted ones, and of the earlier versions of both.
 //!
 //! A collection is walked when the service starts, a page at a time, while there are earlier keys; without any, once for
-//! each set of key and fields, which is noted. Each record is written on the condition that nobody else wrote it, so
+//! each set of key and fields, which is noted. One that was cut short begins anew, and only reads what it sealed before.
+//! A version is written anew in its place ([`Operation::Rewrite`]): what it says stays the same, so nobody who follows,
+//! and no history, has to know. One that was overtaken meanwhile is an earlier version by then, and is found there;
 //! instances that walk at once do the same work twice and no harm.
 
 use std::time::Duration;
 
+use cache::{Cache, record_key};
 use database::{Database, Error, Operation, Precondition, Query, Record, Transaction};
 use serde_json::{Map, Value};
 
+use crate::declare::deleted;
 use crate::sensitive::Sensitive;
 
 /// The collection of a namespace that notes what was walked; no declared collection begins with `_`.
@@ -31,8 +35,19 @@ pub(crate) struct Reseal {
     pub(crate) namespace: String,
     /// Where its records lie.
     pub(crate) database: Database,
+    /// What may have records from before a field was sensitive.
+    pub(crate) cache: Cache,
     /// What each of them declares.
     pub(crate) collections: Vec<Sensitive>,
+}
+
+/// What came of a walk so far, in versions of records.
+#[derive(Debug, Default)]
+struct Tally {
+    /// How many versions were sealed anew.
+    sealed: u64,
+    /// How many could not be.
+    failed: u64,
 }
 
 impl Reseal {
@@ -47,61 +62,103 @@ impl Reseal {
     }
 
     async fn walk(&self, sensitive: &Sensitive) -> Result<(), Error> {
+        let (namespace, collection) = (&self.namespace, sensitive.collection());
         let state = Value::from(sensitive.state());
-        let note = self.get(WALKED, sensitive.collection()).await?;
+        let note = self.get(WALKED, collection).await?;
         if !sensitive.has_previous_keys() && note.is_some_and(|note| note.data.get("state") == Some(&state)) {
             return Ok(());
         }
-        let (mut after, mut sealed, mut failed) = (None, 0_u64, 0_u64);
-        loop {
-            let collection = sensitive.collection().to_owned();
-            let query = Query::List { collection, after, limit: PAGE };
-            let page = self.database.query(&self.namespace, &query).await?;
-            for record in page
-                .records
-                .into_iter()
-                .filter(|record| !record.unreadable && !sensitive.is_fresh(&record.data))
-            {
-                match self.seal(sensitive, record).await? {
-                    true => sealed += 1,
-                    false => failed += 1,
+        let mut tally = Tally::default();
+        for place in [collection.to_owned(), deleted(collection)] {
+            let mut after = None;
+            loop {
+                let query = Query::List { collection: place.clone(), after, limit: PAGE };
+                let page = self.database.query(namespace, &query).await?;
+                for record in page.records {
+                    self.seal_all(sensitive, &place, record, &mut tally).await?;
                 }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
             }
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
         }
-        let (namespace, collection) = (&self.namespace, sensitive.collection());
+        let Tally { sealed, failed } = tally;
         if failed > 0 {
-            tracing::warn!(
-                namespace,
-                collection,
-                sealed,
-                failed,
-                "not every record could be sealed with the present key"
-            );
+            let what = "not everything is sealed with the present key: keep the earlier key files";
+            tracing::warn!(namespace, collection, sealed, failed, "{what}");
             return Ok(());
         }
-        tracing::info!(namespace, collection, sealed, "every record is sealed with the present key");
+        let what = "every record is sealed with the present key, deleted ones and earlier versions too";
+        tracing::info!(namespace, collection, sealed, "{what}");
         let data = Map::from_iter([("state".to_owned(), state)]);
-        self.put(WALKED, collection, data, Precondition::None).await
+        let (id, precondition) = (collection.to_owned(), Precondition::None);
+        self.transact(Operation::Put { collection: WALKED.to_owned(), id, data, precondition }).await
     }
 
-    /// Seals a record anew; false when that cannot be.
-    async fn seal(&self, sensitive: &Sensitive, mut record: Record) -> Result<bool, Error> {
-        let is_open = sensitive.open(&record.id, &mut record.data, sensitive.names()).is_ok();
-        if !is_open || sensitive.seal(&record.id, &mut record.data).is_err() {
-            return Ok(false);
+    /// Seals a record and its earlier versions anew, where they need it. The record goes first: should somebody change it
+    /// meanwhile, what it was is among its versions by the time they are read.
+    async fn seal_all(
+        &self,
+        sensitive: &Sensitive,
+        place: &str,
+        record: Record,
+        tally: &mut Tally,
+    ) -> Result<(), Error> {
+        let id = record.id.clone();
+        let sealed = tally.sealed;
+        self.seal(sensitive, place, record, tally).await?;
+        if tally.sealed > sealed && place == sensitive.collection() {
+            self.cache.invalidate(&[record_key(&self.namespace, place, &id)]).await;
         }
-        let version = Precondition::Version(record.version);
-        match self.put(sensitive.collection(), &record.id, record.data, version).await {
-            Ok(()) | Err(Error::PreconditionFailed { .. }) => Ok(true),
+        let mut before = None;
+        loop {
+            let query = Query::History { collection: place.to_owned(), id: id.clone(), before, limit: PAGE };
+            let page = self.database.query(&self.namespace, &query).await?;
+            before = page.earlier.last().filter(|_| page.has_earlier).map(|last| last.record.version);
+            for earlier in page.earlier {
+                self.seal(sensitive, place, earlier.record, tally).await?;
+            }
+            if before.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Seals one version anew, where it needs that and it can be.
+    async fn seal(
+        &self,
+        sensitive: &Sensitive,
+        place: &str,
+        mut record: Record,
+        tally: &mut Tally,
+    ) -> Result<(), Error> {
+        if record.unreadable {
+            tally.failed += 1;
+            return Ok(());
+        }
+        if sensitive.is_fresh(&record.data) {
+            return Ok(());
+        }
+        let unopened = sensitive.open(&record.id, &mut record.data, sensitive.names());
+        if !unopened.is_empty() || sensitive.seal(&record.id, &mut record.data).is_err() {
+            tally.failed += 1;
+            return Ok(());
+        }
+        let rewrite = Operation::Rewrite {
+            collection: place.to_owned(),
+            id: record.id,
+            version: record.version,
+            data: record.data,
+        };
+        match self.transact(rewrite).await {
+            Ok(()) => tally.sealed += 1,
             // Sealed, it is too large.
-            Err(Error::Invalid { .. }) => Ok(false),
-            Err(error) => Err(error),
+            Err(Error::Invalid { .. }) => tally.failed += 1,
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     async fn get(&self, collection: &str, id: &str) -> Result<Option<Record>, Error> {
@@ -109,15 +166,8 @@ impl Reseal {
         Ok(self.database.query(&self.namespace, &query).await?.records.into_iter().next())
     }
 
-    async fn put(
-        &self,
-        collection: &str,
-        id: &str,
-        data: Map<String, Value>,
-        precondition: Precondition,
-    ) -> Result<(), Error> {
-        let put = Operation::Put { collection: collection.to_owned(), id: id.to_owned(), data, precondition };
-        let transaction = Transaction { namespace: self.namespace.clone(), operations: vec![put] };
+    async fn transact(&self, operation: Operation) -> Result<(), Error> {
+        let transaction = Transaction { namespace: self.namespace.clone(), operations: vec![operation] };
         self.database.transact(&transaction).await.map(drop)
     }
 }

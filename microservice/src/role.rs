@@ -73,6 +73,7 @@ pub fn bind(
     let reseal = Reseal {
         namespace: name.to_owned(),
         database: database.clone(),
+        cache: cache.clone(),
         collections: service
             .collections
             .iter()

@@ -17,6 +17,8 @@ crate::on_every_handle! {
     earlier_versions_go_where_their_record_goes
     versions_whose_time_is_over_are_not_told_and_go
     earlier_versions_follow_each_other_page_by_page
+    a_version_is_written_anew_and_stays_what_it_is
+    a_version_that_is_not_there_is_not_written
 }
 
 fn move_to(id: &str, from: &str, to: &str, precondition: Precondition, target: Precondition) -> Operation {
@@ -242,4 +244,62 @@ async fn earlier_versions_follow_each_other_page_by_page(database: &Database) {
     let query = Query::History { collection: "things".into(), id: "large".into(), before: None, limit: 100 };
     let page = database.query("shop", &query).await.unwrap();
     assert!(page.has_earlier && (1..10).contains(&page.earlier.len()), "{}", page.earlier.len());
+}
+
+fn rewrite(collection: &str, id: &str, version: u64, data: Value) -> Operation {
+    Operation::Rewrite { collection: collection.into(), id: id.into(), version, data: object(data) }
+}
+
+async fn a_version_is_written_anew_and_stays_what_it_is(database: &Database) {
+    declare(database, 5, None).await;
+    let first = write(database, put("a", with(1), Precondition::None)).await;
+    let second = write(database, put("a", with(2), Precondition::None)).await;
+    write(database, away("a")).await;
+    let third = write(database, back("a")).await;
+    let before = database.changes(Some("shop"), 0, 100, Duration::ZERO).await.unwrap();
+    let odd = json!({"n": 1e16, "s": "x\u{0}y", "z": -0.0});
+    let operations = vec![
+        rewrite("things", "a", first.version, odd.clone()),
+        rewrite("things", "a", third.version, odd.clone()),
+        rewrite("things", "a", second.version, with(22)),
+    ];
+    assert_eq!(transact(database, operations).await.unwrap().outcomes, vec![Outcome::Rewritten; 3]);
+    let there = get(database, "a").await.unwrap();
+    assert_eq!(
+        there,
+        Record { data: object(odd.clone()), ..third.clone() },
+        "neither version nor time moved"
+    );
+    let told = earlier(database, "things", "a").await;
+    let told: Vec<_> =
+        told.iter().map(|earlier| (earlier.record.version, earlier.record.data.clone())).collect();
+    assert_eq!(told.last(), Some(&(first.version, object(odd))));
+    assert!(told.contains(&(second.version, object(with(22)))));
+    assert_eq!(database.changes(Some("shop"), 0, 100, Duration::ZERO).await.unwrap(), before);
+    // What a write then keeps, and a patch then changes, is what was written anew; in one batch, too.
+    let operations = vec![
+        rewrite("things", "a", third.version, json!({"n": 3, "m": 3})),
+        patch("a", with(4), Precondition::Version(third.version)),
+    ];
+    transact(database, operations).await.unwrap();
+    assert_eq!(get(database, "a").await.unwrap().data, object(json!({"n": 4, "m": 3})));
+    assert_eq!(earlier(database, "things", "a").await[0].record.data, object(json!({"n": 3, "m": 3})));
+}
+
+async fn a_version_that_is_not_there_is_not_written(database: &Database) {
+    declare(database, 5, None).await;
+    let first = write(database, put("a", with(1), Precondition::None)).await;
+    let others =
+        [("things", "b", first.version), ("attic", "a", first.version), ("things", "a", first.version + 1)];
+    for (collection, id, version) in others {
+        let done = transact(database, vec![rewrite(collection, id, version, with(9))]).await;
+        assert_eq!(done.unwrap().outcomes, [Outcome::Rewritten]);
+    }
+    // Nor where another operation of its transaction is refused.
+    let operations =
+        vec![rewrite("things", "a", first.version, with(9)), put("a", with(2), Precondition::Absent)];
+    let refused = transact(database, operations).await;
+    assert!(matches!(refused, Err(Error::PreconditionFailed { .. })), "{refused:?}");
+    assert_eq!(get(database, "a").await, Some(first));
+    assert_eq!(numbers(database, "things", "a").await, Vec::<Value>::new());
 }

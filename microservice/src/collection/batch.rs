@@ -242,15 +242,15 @@ async fn prepare(
     if operation.op == Verb::Delete {
         return Ok(prepare::remove(collection, &current, make_way(collection, caller, id).await?));
     }
-    let current = open(collection, current)?;
+    let (current, unopened) = open(collection, current)?;
     match operation.op {
         Verb::Patch => {
             let patched = patch::merge(collection, &current, &data)?;
-            prepare::change(collection, caller, &current, patched)
+            prepare::change(collection, caller, &current, &unopened, patched)
         }
         _ => {
             let data = prepare::with_unseen(collection, &current, data);
-            prepare::change(collection, caller, &current, data)
+            prepare::change(collection, caller, &current, &unopened, data)
         }
     }
 }

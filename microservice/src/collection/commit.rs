@@ -64,6 +64,10 @@ fn version(outcome: &Outcome) -> Option<u64> {
     match outcome {
         Outcome::Written { record, .. } => Some(record.version),
         Outcome::Deleted { version } => Some(*version),
-        Outcome::Enqueued { .. } | Outcome::Trimmed | Outcome::First | Outcome::Repeated => None,
+        Outcome::Enqueued { .. }
+        | Outcome::Rewritten
+        | Outcome::Trimmed
+        | Outcome::First
+        | Outcome::Repeated => None,
     }
 }

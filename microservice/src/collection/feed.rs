@@ -273,11 +273,8 @@ impl Feed {
             ChangeKind::Delete => "delete",
         };
         let mut cut = record.cloned();
-        if let Some(record) = &mut cut
-            && self.shown.apply(&self.collection, record).is_err()
-        {
-            // What cannot be opened was logged, and is no reason to end the stream.
-            self.collection.sensitive.strip(&mut record.data);
+        if let Some(record) = &mut cut {
+            self.shown.apply(&self.collection, record);
         }
         let record = cut.as_ref().map(|record| Representation::of(record, self.shown.fields()));
         let event = Event { id: &change.id, version: change.sequence, at: change.at, record };

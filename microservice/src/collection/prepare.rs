@@ -14,6 +14,7 @@ use crate::body;
 use crate::config::{Computed, Enqueue, MAX_BODY_LIMIT};
 use crate::declare::deleted;
 use crate::rules::Grant;
+use crate::schema::escape;
 
 /// Makes a record that must not exist, of what a client sent.
 pub(super) fn create(
@@ -34,14 +35,14 @@ pub(super) fn create(
             }
         }
     }
-    let mut data = check(collection, body)?;
+    let mut data = check(collection, body, &[])?;
     data.extend(collection.settings.server_fields.clone());
     if let (Some(field), Some(owner)) = (&collection.settings.owner, collection.rules.owner_name(caller)) {
         data.insert(field.clone(), owner);
     }
     check_nesting(&data)?;
     check_rows(collection, caller, id, &data)?;
-    seal(collection, id, &mut data)?;
+    seal(collection, id, &mut data, Vec::new())?;
     let put = Operation::Put {
         collection: collection.name.clone(),
         id: id.to_owned(),
@@ -67,13 +68,18 @@ pub(super) fn with_unseen(
 }
 
 /// Changes a record to what a client wants of it; `data` is without the fields of the server, and the sensitive ones of
-/// both are open.
+/// both are open, but for the unopened, whose key is missing: what is left as it was of these stays as it is stored.
 pub(super) fn change(
     collection: &Collection,
     caller: Option<&Identity>,
     current: &Record,
+    unopened: &[String],
     mut data: Map<String, Value>,
 ) -> Result<Change, Problem> {
+    let is_kept =
+        |name: &&String| data.get(*name).is_some_and(|value| current.data.get(*name) == Some(value));
+    let kept: Vec<&String> = unopened.iter().filter(is_kept).collect();
+    let kept: Vec<(String, Value)> = kept.into_iter().filter_map(|name| data.remove_entry(name)).collect();
     let mut faults = Vec::new();
     for name in &collection.settings.readonly {
         let before = current.data.get(name);
@@ -91,7 +97,7 @@ pub(super) fn change(
     if !faults.is_empty() {
         return Err(body::invalid(faults));
     }
-    let mut data = check(collection, Value::Object(data))?;
+    let mut data = check(collection, Value::Object(data), &kept)?;
     for (name, value) in &current.data {
         if collection.schema.is_server_s(name) {
             data.insert(name.clone(), value.clone());
@@ -99,7 +105,7 @@ pub(super) fn change(
     }
     check_nesting(&data)?;
     check_rows(collection, caller, &current.id, &data)?;
-    seal(collection, &current.id, &mut data)?;
+    seal(collection, &current.id, &mut data, kept)?;
     let put = Operation::Put {
         collection: collection.name.clone(),
         id: current.id.clone(),
@@ -139,9 +145,15 @@ pub(super) fn check_grant(
     }
 }
 
-/// Checks what is to become a record against the schema and the sizes a record may have.
-pub(super) fn check(collection: &Collection, data: Value) -> Result<Map<String, Value>, Problem> {
+/// Checks what is to become a record against the schema and the sizes a record may have; what is kept sealed cannot be, and
+/// is not missing.
+fn check(
+    collection: &Collection,
+    data: Value,
+    kept: &[(String, Value)],
+) -> Result<Map<String, Value>, Problem> {
     let mut faults = collection.schema.find_faults(&data);
+    faults.retain(|fault| !kept.iter().any(|(name, _)| fault.pointer == format!("/{}", escape(name))));
     for field in &collection.indexed_texts {
         let pointer = format!("/{}", field.as_str().replace('.', "/"));
         let text = data.pointer(&pointer).and_then(Value::as_str);
@@ -170,8 +182,13 @@ fn check_nesting(data: &Map<String, Value>) -> Result<(), Problem> {
     }
 }
 
-/// Seals the sensitive fields of what is to be stored, which grow by that.
-fn seal(collection: &Collection, id: &str, data: &mut Map<String, Value>) -> Result<(), Problem> {
+/// Seals the sensitive fields of what is to be stored, which grow by that, and adds those that are kept sealed.
+fn seal(
+    collection: &Collection,
+    id: &str,
+    data: &mut Map<String, Value>,
+    kept: Vec<(String, Value)>,
+) -> Result<(), Problem> {
     if collection.sensitive.is_empty() {
         return Ok(());
     }
@@ -179,6 +196,7 @@ fn seal(collection: &Collection, id: &str, data: &mut Map<String, Value>) -> Res
         tracing::error!(collection = collection.name, "sensitive fields cannot be sealed");
         Problem::new(kinds::INTERNAL)
     })?;
+    data.extend(kept);
     let size = serde_json::to_vec(data).map_or(u64::MAX, |text| text.len() as u64);
     match size <= MAX_BODY_LIMIT {
         true => Ok(()),

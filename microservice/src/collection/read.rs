@@ -126,7 +126,10 @@ fn whole(collection: &Collection, prepared: &Prepared) -> Result<Record, Problem
 
 /// Prepares what is shown of a record.
 fn cut(collection: &Collection, shown: &Shown, mut record: Record) -> Result<Prepared, Problem> {
-    shown.apply(collection, &mut record)?;
+    if let Some(field) = shown.apply(collection, &mut record).first() {
+        let detail = format!("`{field}` is sealed with a key that this service has not, or was changed");
+        return Err(Problem::new(kinds::CONFLICT).detail(detail));
+    }
     Ok(Prepared::of(&record, shown.fields()))
 }
 
@@ -147,13 +150,12 @@ pub(super) fn check_readable(record: &Record) -> Result<(), Problem> {
     }
 }
 
-/// Opens the sensitive fields of a record that is to be changed.
-pub(super) fn open(collection: &Collection, mut record: Record) -> Result<Record, Problem> {
+/// Opens the sensitive fields of a record that is to be changed, and names those that cannot be.
+pub(super) fn open(collection: &Collection, mut record: Record) -> Result<(Record, Vec<String>), Problem> {
     check_readable(&record)?;
     let sensitive = &collection.sensitive;
-    let opened = sensitive.open(&record.id, &mut record.data, sensitive.names());
-    opened.map_err(|_| Problem::new(kinds::INTERNAL))?;
-    Ok(record)
+    let unopened = sensitive.open(&record.id, &mut record.data, sensitive.names());
+    Ok((record, unopened))
 }
 
 /// Loads one record past the cache as it is stored, be it readable or not, or says that there is none.

@@ -88,21 +88,22 @@ impl Shown {
         }
     }
 
-    /// Makes of a record as it is stored what is shown of it.
-    pub(super) fn apply(&self, collection: &Collection, record: &mut Record) -> Result<(), Problem> {
+    /// Makes of a record as it is stored what is shown of it. Fields that cannot be opened, because the key is missing they
+    /// were sealed with, are left out; they are named in what is given back.
+    pub(super) fn apply(&self, collection: &Collection, record: &mut Record) -> Vec<String> {
+        let mut unopened = Vec::new();
         let sensitive = &collection.sensitive;
         if !sensitive.is_empty() {
             let may = self.grant == Grant::All || collection.rules.owns(self.caller.as_ref(), record);
             let opened: &[String] = if may { &self.opened } else { &[] };
             record.data.retain(|name, _| !sensitive.names().contains(name) || opened.contains(name));
-            sensitive
-                .open(&record.id, &mut record.data, opened)
-                .map_err(|_| Problem::new(kinds::INTERNAL))?;
+            unopened = sensitive.open(&record.id, &mut record.data, opened);
+            record.data.retain(|name, _| !unopened.contains(name));
         }
         if let Some(fields) = &self.fields {
             record.data = project(&record.data, fields);
         }
-        Ok(())
+        unopened
     }
 }
 

@@ -172,8 +172,8 @@ async fn settle(
         }
         let change = match wanted {
             Wanted::Rewrite(decide) => {
-                let current = open(collection, current)?;
-                prepare::change(collection, caller, &current, decide(&current)?)?
+                let (current, unopened) = open(collection, current)?;
+                prepare::change(collection, caller, &current, &unopened, decide(&current)?)?
             }
             Wanted::Remove => prepare::remove(collection, &current, make_way(collection, caller, id).await?),
         };

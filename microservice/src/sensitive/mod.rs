@@ -14,7 +14,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use database::find::Field;
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::keys::{Keys, Unreadable};
+pub(crate) use self::keys::Keys;
+use self::keys::Unreadable;
 
 /// The member that holds a sealed value.
 const SEALED: &str = "$sealed";
@@ -55,10 +56,11 @@ impl Sensitive {
         self.keys().is_some_and(Keys::has_previous)
     }
 
-    /// Names the present key and the fields, for a note of what was sealed with it.
+    /// Names the present key and the fields, for a note of what was sealed with it: of all versions, deleted ones too, which
+    /// the notes of earlier releases were not about.
     pub(crate) fn state(&self) -> String {
         let key = self.keys().map(Keys::present_id).unwrap_or_default();
-        format!("{key} {}", self.fields.join(","))
+        format!("all {key} {}", self.fields.join(","))
     }
 
     /// Names them.
@@ -98,25 +100,26 @@ impl Sensitive {
         Ok(())
     }
 
-    /// Opens those of them that are named in a record's data; one that cannot be opened is logged by its name.
-    pub(crate) fn open(
-        &self,
-        id: &str,
-        data: &mut Map<String, Value>,
-        names: &[String],
-    ) -> Result<(), Unreadable> {
-        let Some(keys) = self.keys() else { return Ok(()) };
+    /// Opens those of them that are named in a record's data. One that cannot be opened stays as it is, is logged, and
+    /// is named in what is given back.
+    pub(crate) fn open(&self, id: &str, data: &mut Map<String, Value>, names: &[String]) -> Vec<String> {
+        let mut unopened = Vec::new();
+        let Some(keys) = self.keys() else { return unopened };
         for name in names {
             if let Some(value) = data.get_mut(name)
                 && let Some(sealed) = sealed_within(value)
             {
-                *value = self.open_one(keys, id, name, sealed).inspect_err(|error| {
-                    let (namespace, collection) = (&self.namespace, &self.collection);
-                    tracing::error!(namespace, collection, id, field = name, %error, "a sensitive field is not readable");
-                })?;
+                match self.open_one(keys, id, name, sealed) {
+                    Ok(opened) => *value = opened,
+                    Err(error) => {
+                        let (namespace, collection) = (&self.namespace, &self.collection);
+                        tracing::error!(namespace, collection, id, field = name, %error, "a sensitive field is not readable");
+                        unopened.push(name.clone());
+                    }
+                }
             }
         }
-        Ok(())
+        unopened
     }
 
     /// Tells whether all of them are sealed with the present key.

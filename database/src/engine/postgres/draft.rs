@@ -88,6 +88,14 @@ pub(super) enum Past<'a> {
     Over(&'a str, &'a str),
 }
 
+/// A version that is written anew and otherwise stays what it is.
+#[derive(Debug)]
+pub(super) struct Rewrite<'a> {
+    pub(super) key: Key<'a>,
+    pub(super) version: u64,
+    pub(super) document: Arc<Document>,
+}
+
 /// The state of a batch under way.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
@@ -102,6 +110,8 @@ pub(super) struct Draft<'a> {
     pub(super) answers: Answers<'a>,
     pub(super) histories: Histories<'a>,
     pub(super) past: Vec<Past<'a>>,
+    /// Versions that were there before, written anew.
+    pub(super) rewrites: Vec<Rewrite<'a>>,
     /// What the present caller's rows were before it.
     undo: Vec<(Key<'a>, Row)>,
 }
@@ -117,14 +127,14 @@ impl<'a> Draft<'a> {
     ) -> Self {
         let there = |present| Row { was_there: true, is_written: false, present: Some(present) };
         let rows = found.into_iter().map(|(key, present)| (key, there(present))).collect();
-        let (changes, jobs, steps, past, undo) = Default::default();
-        Self { now, sequence, rows, changes, jobs, steps, answers, histories, past, undo }
+        let (changes, jobs, steps, past, rewrites, undo) = Default::default();
+        Self { now, sequence, rows, changes, jobs, steps, answers, histories, past, rewrites, undo }
     }
 
     /// Does one caller's operations, or none of them.
     pub(super) fn perform(&mut self, transaction: &'a Transaction) -> Result<Committed, Error> {
         let (sequence, changes, jobs) = (self.sequence, self.changes.len(), self.jobs.len());
-        let (steps, past) = (self.steps.len(), self.past.len());
+        let (steps, past, rewrites) = (self.steps.len(), self.past.len(), self.rewrites.len());
         self.undo.clear();
         let result = self.perform_once(transaction);
         if result.is_err() {
@@ -133,6 +143,7 @@ impl<'a> Draft<'a> {
             self.jobs.truncate(jobs);
             self.steps.truncate(steps);
             self.past.truncate(past);
+            self.rewrites.truncate(rewrites);
             for (key, row) in self.undo.drain(..).rev() {
                 self.rows.insert(key, row);
             }
@@ -194,6 +205,9 @@ impl<'a> Draft<'a> {
                     self.find(place(collection, id), *precondition, operation)?;
                     self.relocate(operation, place(collection, id), to)?
                 }
+                Operation::Rewrite { collection, id, version, data } => {
+                    self.rewrite(place(collection, id), *version, data)?
+                }
                 Operation::Trim { collection } => {
                     self.past.push(Past::Over(&transaction.namespace, collection));
                     Outcome::Trimmed
@@ -208,7 +222,11 @@ impl<'a> Draft<'a> {
             match &outcome {
                 Outcome::Written { record, .. } => sequence = record.version,
                 Outcome::Deleted { version } => sequence = *version,
-                Outcome::Enqueued { .. } | Outcome::Trimmed | Outcome::First | Outcome::Repeated => {}
+                Outcome::Enqueued { .. }
+                | Outcome::Rewritten
+                | Outcome::Trimmed
+                | Outcome::First
+                | Outcome::Repeated => {}
             }
             outcomes.push(outcome);
         }
@@ -243,6 +261,22 @@ impl<'a> Draft<'a> {
         let record =
             Record { collection, id, version, created_at, updated_at: self.now, data, unreadable: false };
         Ok(Outcome::Written { record, created })
+    }
+
+    /// Writes a version anew. The batch does so before all else: what it names was there before the batch, and what others of
+    /// the batch then keep or patch of it is anew already.
+    fn rewrite(&mut self, key: Key<'a>, version: u64, data: &Map<String, Value>) -> Result<Outcome, Error> {
+        let document = Arc::new(Document::of(data)?);
+        if let Some(row) = self.rows.get_mut(&key)
+            && let Row { is_written: false, present: Some(present), .. } = row
+            && present.version == version
+        {
+            let before = present.document.replace(Arc::clone(&document));
+            let present = Some(Present { document: before, ..present.clone() });
+            self.undo.push((key, Row { present, ..row.clone() }));
+        }
+        self.rewrites.push(Rewrite { key, version, document });
+        Ok(Outcome::Rewritten)
     }
 
     /// Moves a record to another collection, in place of one that is there.

@@ -137,6 +137,7 @@ impl Postgres {
                 Operation::Delete { .. } => "delete",
                 Operation::Enqueue { .. } => "enqueue",
                 Operation::Move { .. } => "move",
+                Operation::Rewrite { .. } => "rewrite",
                 Operation::Trim { .. } | Operation::Once { .. } => continue,
             });
         }

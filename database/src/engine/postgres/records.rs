@@ -54,6 +54,8 @@ pub(super) const STATEMENTS: &[&str] = &[
     versions::STATEMENTS[3],
     versions::STATEMENTS[4],
     versions::STATEMENTS[5],
+    versions::STATEMENTS[6],
+    versions::STATEMENTS[7],
     APPEND,
     ADJUST,
     ADVANCE,

@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 
 use super::columns::columns;
 use super::document::Document;
-use super::draft::{Draft, Key, Past, Present};
+use super::draft::{Draft, Key, Past, Present, Rewrite};
 use crate::engine::numbers::stored;
 use crate::time;
 use crate::transaction::TRIM_LIMIT;
@@ -17,9 +17,12 @@ pub(super) const CUT: &str = include_str!("sql/cut_versions.sql");
 pub(super) const MOVE: &str = include_str!("sql/move_versions.sql");
 pub(super) const REMOVE: &str = include_str!("sql/remove_versions.sql");
 pub(super) const TRIM: &str = include_str!("sql/trim_versions.sql");
+const REWRITE_PRESENT: &str = include_str!("sql/rewrite_records.sql");
+const REWRITE: &str = include_str!("sql/rewrite_versions.sql");
 
 /// What [`statements`] are made of.
-pub(super) const STATEMENTS: [&str; 6] = [KEEP_FOUND, KEEP_MADE, CUT, MOVE, REMOVE, TRIM];
+pub(super) const STATEMENTS: [&str; 8] =
+    [KEEP_FOUND, KEEP_MADE, CUT, MOVE, REMOVE, TRIM, REWRITE_PRESENT, REWRITE];
 
 /// How many versions of a collection whose time is over go with each batch that keeps new ones.
 const TRIMMED_A_BATCH: i64 = 64;
@@ -43,6 +46,7 @@ impl Statement<'_> {
 /// Writes what a batch does to earlier versions; it goes before the batch's records are written.
 pub(super) fn statements<'a>(draft: &'a Draft<'a>) -> Vec<Statement<'a>> {
     let mut run = Run { now: time::to_stored(draft.now), ..Run::default() };
+    run.statements.extend(rewrites(draft));
     let mut trimmed = BTreeMap::new();
     for past in &draft.past {
         match past {
@@ -84,6 +88,26 @@ pub(super) fn statements<'a>(draft: &'a Draft<'a>) -> Vec<Statement<'a>> {
         run.statements.push(Statement { sql: TRIM, values: names.into_iter().chain([most, now]).collect() });
     }
     run.statements
+}
+
+/// Writes versions anew, the present ones and the earlier ones. Of two of one version the later counts.
+fn rewrites<'a>(draft: &'a Draft<'a>) -> Vec<Statement<'a>> {
+    let named = |rewrite: &'a Rewrite<'a>| ((name(&rewrite.key), rewrite.version), rewrite);
+    let latest: BTreeMap<_, _> = draft.rewrites.iter().map(named).collect();
+    if latest.is_empty() {
+        return Vec::new();
+    }
+    let keys: Vec<Key<'_>> = latest.values().map(|rewrite| rewrite.key).collect();
+    let versions: Vec<i64> = latest.values().map(|rewrite| stored(rewrite.version)).collect();
+    let data: Vec<&str> = latest.values().map(|rewrite| rewrite.document.data.as_str()).collect();
+    let exact: Vec<Option<&str>> = latest.values().map(|rewrite| rewrite.document.exact.as_deref()).collect();
+    let text: Vec<&str> = latest.values().map(|rewrite| rewrite.document.text()).collect();
+    let present: [Bound<'_>; 3] = [Box::new(versions.clone()), Box::new(data), Box::new(exact)];
+    let earlier: [Bound<'_>; 2] = [Box::new(versions), Box::new(text)];
+    vec![
+        Statement { sql: REWRITE_PRESENT, values: names(&keys).into_iter().chain(present).collect() },
+        Statement { sql: REWRITE, values: names(&keys).into_iter().chain(earlier).collect() },
+    ]
 }
 
 /// What can be done together: first versions are kept, then some removed, then some moved. It ends before anything

@@ -39,7 +39,9 @@ impl<'a> Wanted<'a> {
             let namespace = transaction.namespace.as_str();
             for operation in &transaction.operations {
                 match operation {
-                    Operation::Put { collection, id, .. } | Operation::Delete { collection, id, .. } => {
+                    Operation::Put { collection, id, .. }
+                    | Operation::Rewrite { collection, id, .. }
+                    | Operation::Delete { collection, id, .. } => {
                         add(Key { namespace, collection, id }, false);
                     }
                     Operation::Patch { collection, id, .. } => add(Key { namespace, collection, id }, true),

@@ -28,6 +28,7 @@ fn hot() -> Vec<(&'static str, &'static str)> {
         (versions::REMOVE, "INDEX sqlite_autoindex_versions_1"),
         (versions::MOVE, "INDEX sqlite_autoindex_versions_1"),
         (versions::TRIM, "INDEX versions_by_end"),
+        (versions::REWRITE, "INDEX sqlite_autoindex_versions_1"),
         (versions::LIST, "INDEX sqlite_autoindex_versions_1"),
         (counts::FIND, "PRIMARY KEY"),
         (sample::INDEXED, "COVERING INDEX records_sampled"),

@@ -21,6 +21,8 @@ pub(super) const INSERT: &str = "INSERT INTO records \
     (namespace, collection, id, version, created_at, updated_at, data) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)";
 pub(super) const UPDATE: &str =
     "UPDATE records SET version = ?2, updated_at = ?3, data = ?4 WHERE number = ?1";
+pub(super) const REWRITE: &str = "UPDATE records SET data = ?5 \
+    WHERE namespace = ?1 AND collection = ?2 AND id = ?3 AND version = ?4";
 pub(super) const DELETE: &str = "DELETE FROM records WHERE number = ?1";
 pub(super) const MOVE: &str =
     "UPDATE records SET collection = ?2, version = ?3, updated_at = ?4 WHERE number = ?1";
@@ -63,6 +65,10 @@ pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Re
                 figures::count("move");
                 relocate(moment, &place(collection, id, *precondition), &place(to, id, *target))?
             }
+            Operation::Rewrite { collection, id, version, data } => {
+                figures::count("rewrite");
+                rewrite(moment, &place(collection, id, Precondition::None), *version, data)?
+            }
             Operation::Trim { collection } => {
                 versions::trim(moment, namespace, collection)?;
                 Outcome::Trimmed
@@ -73,7 +79,11 @@ pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Re
         match &outcome {
             Outcome::Written { record, .. } => sequence = record.version,
             Outcome::Deleted { version } => sequence = *version,
-            Outcome::Enqueued { .. } | Outcome::Trimmed | Outcome::First | Outcome::Repeated => {}
+            Outcome::Enqueued { .. }
+            | Outcome::Rewritten
+            | Outcome::Trimmed
+            | Outcome::First
+            | Outcome::Repeated => {}
         }
         outcomes.push(outcome);
     }
@@ -113,6 +123,23 @@ fn patch(moment: &mut Moment<'_>, place: &Place<'_>, change: &Map<String, Value>
     merge_patch::apply(&mut data, change);
     limits::check_object("the patched record", &data)?;
     write(moment, place, Some(present), data)
+}
+
+/// Writes the data of one version anew, wherever it is.
+fn rewrite(
+    moment: &mut Moment<'_>,
+    place: &Place<'_>,
+    version: u64,
+    data: &Map<String, Value>,
+) -> Result<Outcome, Error> {
+    let text = serde_json::to_string(data).map_err(|error| Error::Invalid { reason: error.to_string() })?;
+    let row = params![place.namespace, place.collection, place.id, stored(version), text];
+    let done = moment.connection.prepare_cached(REWRITE)?.execute(row);
+    let connection = moment.connection;
+    if done.map_err(|error| declared::explain(connection, error, place.operation))? == 0 {
+        connection.prepare_cached(versions::REWRITE)?.execute(row)?;
+    }
+    Ok(Outcome::Rewritten)
 }
 
 fn delete(moment: &mut Moment<'_>, place: &Place<'_>) -> Result<Outcome, Error> {

@@ -19,6 +19,8 @@ pub(super) const CUT: &str = "DELETE FROM versions WHERE namespace = ?1 AND coll
 pub(super) const REMOVE: &str = "DELETE FROM versions WHERE namespace = ?1 AND collection = ?2 AND id = ?3";
 pub(super) const MOVE: &str =
     "UPDATE versions SET collection = ?4 WHERE namespace = ?1 AND collection = ?2 AND id = ?3";
+pub(super) const REWRITE: &str = "UPDATE versions SET data = ?5 \
+    WHERE namespace = ?1 AND collection = ?2 AND id = ?3 AND version = ?4";
 pub(super) const TRIM: &str = "DELETE FROM versions WHERE number IN (SELECT number FROM versions \
     WHERE namespace = ?1 AND collection = ?2 AND until <= ?3 ORDER BY until LIMIT ?4)";
 pub(super) const LIST: &str = "SELECT id, version, created_at, updated_at, data, until FROM versions \

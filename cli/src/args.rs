@@ -162,7 +162,8 @@ pub(crate) enum DatabaseAction {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
-    /// Copy all data from one engine to another, which must be empty; neither may be running
+    /// Copy all data from one engine to another, which must be empty (SQLite must not be running; of PostgreSQL the state
+    /// at the start is copied)
     Copy {
         /// sqlite, sqlite:DIR, postgres://…, or file:PATH of a file that holds one of these
         #[arg(value_parser = database::Url::read)]

@@ -51,10 +51,7 @@ fn of_postgres(status: &ReceivingStatus) -> Vec<Row> {
         ("generation", status.generation.clone().unwrap_or_else(|| "none yet".to_owned())),
         ("log", format!("flushed to {}, received to {}", status.flushed, status.received)),
         ("lag", format!("{} bytes, {:.3} s", status.lag_bytes, status.lag_seconds)),
-        (
-            "slot",
-            format!("{}, keeps {} on the server", status.slot, process::size::format(status.retained_bytes)),
-        ),
+        ("slot", slot(status)),
         ("commits", waits.to_owned()),
         ("receiver", format!("started {} times", status.receiver_starts)),
     ];
@@ -63,6 +60,13 @@ fn of_postgres(status: &ReceivingStatus) -> Vec<Row> {
     }
     end(&mut rows, status.drill.as_ref(), status.progress.as_ref());
     rows
+}
+
+fn slot(status: &ReceivingStatus) -> String {
+    match status.standing {
+        Standing::KeptOff { .. } => "none of ours while we keep off".to_owned(),
+        _ => format!("{}, keeps {} on the server", status.slot, process::size::format(status.retained_bytes)),
+    }
 }
 
 fn end(rows: &mut Vec<Row>, drill: Option<&DrillReport>, progress: Option<&Progress>) {

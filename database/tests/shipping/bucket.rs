@@ -102,6 +102,8 @@ async fn a_bucket_takes_and_gives_back_what_a_folder_does_and_may_be_away() {
     let hanging = transact(&engine, vec![put(1999, 1, 10)]);
     let watching = async {
         until("the lag", || status(&engine).lag_seconds > 0.5).await;
+        let failed = recovery.list().await.unwrap_err().to_string();
+        assert!(failed.contains("no answer within 3s"), "each request has the deadline: {failed}");
         rustix::process::kill_process(process, rustix::process::Signal::CONT).unwrap();
     };
     let _ = tokio::join!(hanging, watching);

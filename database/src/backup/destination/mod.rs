@@ -105,11 +105,9 @@ impl Destination {
 
     /// Lists the files of ours with their sizes, in no order; other files are passed over.
     pub(crate) async fn list(&self) -> Result<Vec<(Name, u64)>> {
-        // A listing is many requests, each of which is short.
-        let within = self.timeout.saturating_mul(10);
         let listed = match &self.kind {
             Kind::File(folder) => folder.list(),
-            Kind::S3(bucket) => limit(within, "the listing", bucket.list()).await,
+            Kind::S3(bucket) => bucket.list(self.timeout).await,
         }?;
         Ok(listed.into_iter().filter_map(|(name, size)| Some((name.parse().ok()?, size))).collect())
     }

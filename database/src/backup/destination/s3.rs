@@ -52,8 +52,9 @@ impl Bucket {
         Ok(Self { store: Arc::new(store), prefix })
     }
 
-    pub(super) async fn list(&self) -> Result<Vec<(String, u64)>> {
-        let listed = self.store.list(Some(&self.prefix)).map(|found| {
+    /// Lists what is there; `within` is for each of the requests that takes.
+    pub(super) async fn list(&self, within: Duration) -> Result<Vec<(String, u64)>> {
+        let mut listed = self.store.list(Some(&self.prefix)).map(|found| {
             let found = found.map_err(|error| fault("the listing", &error))?;
             let below = found
                 .location
@@ -61,7 +62,11 @@ impl Bucket {
                 .map(|parts| parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"));
             Ok((below.unwrap_or_default(), found.size))
         });
-        listed.try_collect().await
+        let mut all = Vec::new();
+        while let Some(found) = limit(within, "the listing", listed.try_next()).await? {
+            all.push(found);
+        }
+        Ok(all)
     }
 
     pub(super) async fn put(&self, name: &str, bytes: Bytes, replace: bool) -> Result<()> {

@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::copy::sync;
 use super::object::Digest;
-use super::{BackupError, beside, check, damaged, fault, log_path};
+use super::{BackupError, beside, check, damaged, fault, log_path, sync};
 use crate::engine::sqlite::{
     Owner, check_library, create_private, database_file, open_reader, open_writer, schema,
 };

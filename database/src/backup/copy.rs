@@ -5,14 +5,14 @@
 //! it, through `POST /v1/backup`, because a second process at the file would end the rule that exactly one
 //! has it open. When nobody owns the directory, whoever asks takes the lock and is the owner meanwhile.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use process::{ClusterToken, Secret};
 use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{BackupError, beside, check, damaged, digest, fault};
+use super::{BackupError, beside, check, damaged, digest, fault, sync};
 use crate::engine::sqlite::{
     Owner, check_library, create_private, database_file, keep_log, open_reader, open_writer, schema,
 };
@@ -166,10 +166,6 @@ fn write_pages(source: &Connection, file: &Path) -> rusqlite::Result<()> {
     // A backup is one file: it must not ask for a log beside it.
     target.pragma_update(None, "journal_mode", "delete")?;
     target.close().map_err(|(_, error)| error)
-}
-
-pub(super) fn sync(path: &Path) -> Result<(), BackupError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(|error| fault(path, error))
 }
 
 async fn blocking(

@@ -93,6 +93,11 @@ pub(crate) fn beside(file: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Flushes a file, or a folder's names.
+fn sync(path: &Path) -> Result<(), BackupError> {
+    std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(|error| fault(path, error))
+}
+
 fn fault(file: &Path, error: impl ToString) -> BackupError {
     BackupError::Storage { file: file.to_owned(), reason: error.to_string() }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::copy::{copy_pages, sync, verify};
-use super::{BackupError, Report, beside, fault};
+use super::copy::{copy_pages, verify};
+use super::{BackupError, Report, beside, fault, sync};
 use crate::engine::numbers::beyond_all;
 use crate::engine::sqlite::{Owner, database_file, open_reader};
 

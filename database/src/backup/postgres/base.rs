@@ -92,7 +92,7 @@ impl Maker<'_> {
         };
         self.wait_for_log(generation, &base, segment_bytes).await?;
         fs::rename(&partial, &folder).map_err(|error| fault(&folder, error))?;
-        files::sync(&self.layout.bases(generation))?;
+        crate::backup::sync(&self.layout.bases(generation))?;
         let note = serde_json::to_vec_pretty(&base).map_err(|error| fault(&folder, error))?;
         write_durably(&self.layout.base_note(generation, &base.name), &note)?;
         Ok(base)

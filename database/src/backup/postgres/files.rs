@@ -1,15 +1,10 @@
 //! Folders copied, measured, flushed and removed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::backup::{BackupError, fault};
-
-/// Flushes a file, or a folder's entries.
-pub(super) fn sync(path: &Path) -> Result<(), BackupError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(|error| fault(path, error))
-}
+use crate::backup::{BackupError, fault, sync};
 
 /// What becomes of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

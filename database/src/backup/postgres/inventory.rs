@@ -139,7 +139,7 @@ impl Layout {
         let text = serde_json::to_vec_pretty(origin).map_err(|error| fault(&folder, error))?;
         write_durably(&folder.join(ORIGIN), &text)?;
         for folder in [&folder, &self.root, self.root.parent().unwrap_or(&self.root)] {
-            super::files::sync(folder)?;
+            crate::backup::sync(folder)?;
         }
         Ok(())
     }
@@ -265,5 +265,5 @@ pub(super) fn write_durably(file: &Path, text: &[u8]) -> Result<(), BackupError>
         fs::rename(&partial, file)
     });
     written.map_err(|error| fault(file, error))?;
-    super::files::sync(file.parent().unwrap_or(file))
+    crate::backup::sync(file.parent().unwrap_or(file))
 }

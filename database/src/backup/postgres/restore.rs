@@ -72,7 +72,7 @@ impl Restore<'_> {
         let notes = made?;
         // An empty folder is replaced.
         fs::rename(&partial, to).map_err(|error| fault(to, error))?;
-        files::sync(to.parent().unwrap_or(to))?;
+        crate::backup::sync(to.parent().unwrap_or(to))?;
         let control = self.tools.find(Tool::Control).unwrap_or_else(|_| PathBuf::from("pg_ctl"));
         Ok(Restored {
             folder: to.clone(),
@@ -156,7 +156,7 @@ impl Restore<'_> {
             fs::File::create(folder.join("recovery.signal"))?.sync_all()
         });
         written.map_err(|error| fault(&file, error))?;
-        files::sync(folder)?;
+        crate::backup::sync(folder)?;
         Ok(notes)
     }
 

@@ -202,13 +202,11 @@ impl Checkpoints {
 fn checkpoint(connection: &Connection, backfill: &mut Backfill, mode: &str) -> bool {
     let started = Instant::now();
     let done = backfill.checkpoint(|| {
-        connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
+        connection
+            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| <(i64, i64, i64)>::try_from(row))
     });
     match &done {
         Ok((busy, log, written)) => {
-            let (busy, log, written): (&i64, &i64, &i64) = (busy, log, written);
             let took_us = started.elapsed().as_micros();
             tracing::debug!(mode, busy, log, written, took_us, "checkpoint");
         }

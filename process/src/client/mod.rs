@@ -1,25 +1,19 @@
 //! Calls from one role to another: JSON over HTTP with a deadline, a bounded answer and the present trace.
 
+mod pool;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::Full;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::pool::{Failure, Pool};
 use crate::{ClusterToken, Secret, token, trace};
-
-/// The largest answer that is read, in bytes.
-const ANSWER_LIMIT: usize = 64 << 20;
-
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long an idle connection is kept; shorter than any server of ours keeps it.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a call to another role gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +81,7 @@ impl Answer {
 /// A pooled HTTP client for calls between roles; clones share the pool.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
-    client: Client<HttpConnector, Full<Bytes>>,
+    pool: Pool,
     token: Option<Secret>,
     deadline: Duration,
 }
@@ -100,14 +94,7 @@ impl HttpClient {
 
     /// Makes a client that sends another credential than the cluster token, or none.
     pub fn with_credential(token: Option<Secret>, deadline: Duration) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build(connector);
-        Self { client, token, deadline }
+        Self { pool: Pool::default(), token, deadline }
     }
 
     /// Sends a request with a JSON body and reads the whole answer, whatever its status.
@@ -150,32 +137,11 @@ impl HttpClient {
         if let Some(trace) = trace::current() {
             fields.insert(trace::TRACEPARENT, trace.header_value());
         }
-        let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| {
-                let reason = root_cause(&error);
-                match error.is_connect() {
-                    true => CallError::Connect { url: url.to_owned(), reason },
-                    false => CallError::Broken { url: url.to_owned(), reason },
-                }
-            })?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_LIMIT)
-                .collect()
-                .await
-                .map_err(|error| CallError::Broken { url: url.to_owned(), reason: error.to_string() })?;
-            Ok(Answer { status: head.status, fields: head.headers, body: body.to_bytes() })
-        };
-        tokio::time::timeout(deadline, exchange)
-            .await
-            .unwrap_or_else(|_| Err(CallError::Timeout { url: url.to_owned(), within: deadline }))
+        match tokio::time::timeout(deadline, self.pool.exchange(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Failure::Unsent(reason))) => Err(CallError::Connect { url: url.to_owned(), reason }),
+            Ok(Err(Failure::Broken(reason))) => Err(CallError::Broken { url: url.to_owned(), reason }),
+            Err(_) => Err(CallError::Timeout { url: url.to_owned(), within: deadline }),
+        }
     }
-}
-
-/// The innermost cause of an error, which is the one a person can act on.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

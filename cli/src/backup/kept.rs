@@ -114,7 +114,11 @@ fn list_bases(recovery: &postgres::Recovery) -> Result<String, BackupError> {
         ]
     });
     let heading = ["GENERATION", "TIMELINE", "FROM", "SINCE", "TO SEGMENT", "BASE", "STATE"];
-    Ok(table::render(&heading, &rows.collect::<Vec<_>>()))
+    let mut listed = table::render(&heading, &rows.collect::<Vec<_>>());
+    for (file, reason) in recovery.unreadable()? {
+        listed.push_str(&format!("{file}: {reason}\n"));
+    }
+    Ok(listed)
 }
 
 fn state(fault: Option<&str>) -> String {

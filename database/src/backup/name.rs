@@ -25,6 +25,18 @@ impl fmt::Display for Generation {
     }
 }
 
+/// Gives when a generation of this name began; `None` if it is no generation's name.
+pub(super) fn began(name: &str) -> Option<Timestamp> {
+    let (time, tail) = name.split_once('-')?;
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let (date, time) = time.strip_suffix('Z')?.split_once('T')?;
+    let is_one = date.len() == 8 && time.len() == 12 && digits(date) && digits(time);
+    if !is_one || tail.len() != 8 || !tail.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    format!("{date}T{}.{}Z", &time[..6], &time[6..]).parse().ok()
+}
+
 /// What a file at the destination is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
@@ -102,6 +114,11 @@ mod tests {
     fn a_name_reads_back_as_written_and_another_is_none() {
         let generation = Generation::new(Timestamp::from_microsecond(1_700_000_000_123_456).unwrap(), 7);
         assert_eq!(generation.to_string(), "20231114T221320123456Z-00000007");
+        let began_at = began(&generation.to_string()).unwrap();
+        assert_eq!(began_at, Timestamp::from_microsecond(1_700_000_000_123_456).unwrap());
+        for other in ["", "x-00000007", "20231114T221320123456Z", "20231514T221320123456Z-00000007"] {
+            assert_eq!(began(other), None, "{other}");
+        }
         for kind in Kind::ALL {
             let first = if kind == Kind::Base { 9 } else { 3 };
             let name = Name { generation: generation.clone(), kind, first, last: 9, at: 55 };

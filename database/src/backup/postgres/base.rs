@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use super::board::Board;
 use super::files;
-use super::inventory::{Base, Layout, write_durably};
+use super::inventory::Base;
+use super::layout::Layout;
 use super::login::Login;
 use super::lsn::{Lsn, SegmentName};
 use super::program::{Program, Stream};
@@ -94,7 +95,7 @@ impl Maker<'_> {
         fs::rename(&partial, &folder).map_err(|error| fault(&folder, error))?;
         crate::backup::sync(&self.layout.bases(generation))?;
         let note = serde_json::to_vec_pretty(&base).map_err(|error| fault(&folder, error))?;
-        write_durably(&self.layout.base_note(generation, &base.name), &note)?;
+        files::write_durably(&self.layout.base_note(generation, &base.name), &note)?;
         Ok(base)
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::files::{self, Purpose};
-use super::inventory::Layout;
+use super::layout::Layout;
 use super::login::Login;
 use super::lsn::Lsn;
 use super::plan::{Plan, Target};

@@ -1,10 +1,13 @@
-//! Folders copied, measured, flushed and removed.
+//! Files written, and folders copied, measured and removed.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::backup::{BackupError, fault, sync};
+use crate::backup::{BackupError, beside, fault, sync};
+
+/// What a folder that is being removed has at the end of its name.
+pub(super) const REMOVED: &str = ".removed";
 
 /// What becomes of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,28 @@ pub(super) fn remove(path: &Path) -> Result<(), BackupError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault(path, error)),
         _ => Ok(()),
     }
+}
+
+/// Removes a folder, under another name first: what an interruption leaves of it is no longer taken for what it was.
+pub(super) fn remove_at_once(folder: &Path) -> Result<(), BackupError> {
+    let removed = beside(folder, REMOVED);
+    // What an interruption left.
+    remove(&removed)?;
+    match fs::rename(folder, &removed) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault(folder, error)),
+        _ => remove(&removed),
+    }
+}
+
+/// Writes a small file so that it is whole or not there.
+pub(super) fn write_durably(file: &Path, text: &[u8]) -> Result<(), BackupError> {
+    let partial = beside(file, ".new");
+    let written = fs::write(&partial, text).and_then(|()| {
+        fs::File::open(&partial)?.sync_all()?;
+        fs::rename(&partial, file)
+    });
+    written.map_err(|error| fault(file, error))?;
+    sync(file.parent().unwrap_or(file))
 }
 
 /// Gives a folder and all that is in it to another user.

@@ -7,7 +7,8 @@ use std::path::Path;
 use super::chain;
 use super::drill::Drill;
 use super::files;
-use super::inventory::{Base, Generation, Layout};
+use super::inventory::{Base, Generation};
+use super::layout::Layout;
 use super::log_check::LogFolder;
 use super::plan::{PlanError, Target};
 use super::restore::{self, Stop};
@@ -31,7 +32,7 @@ impl Inspector<'_> {
         note: &dyn Fn(u64),
     ) -> Result<Inspection, BackupError> {
         let inventory = self.layout.read()?;
-        if inventory.generations.is_empty() {
+        if inventory.generations.is_empty() && inventory.unreadable.is_empty() {
             return Err(PlanError::Empty.into());
         }
         let bytes_of = |generation: &Generation| -> u64 {
@@ -40,6 +41,8 @@ impl Inspector<'_> {
         };
         let mut found = Inspection {
             size_bytes: inventory.generations.iter().map(bytes_of).sum(),
+            generations: inventory.unreadable.len() as u64,
+            faults: inventory.unreadable.into_iter().map(|one| (one.file, one.reason)).collect(),
             ..Inspection::default()
         };
         begin(found.size_bytes);
@@ -49,7 +52,10 @@ impl Inspector<'_> {
             found.generations += 1;
             found.files += (generation.bases.len() + generation.segments.len()) as u64;
             found.faults.extend(generation.faults.iter().cloned());
-            self.inspect(generation, &mut found, note).await?;
+            // Whatever keeps one from being inspected does not keep the others from it.
+            if let Err(error) = self.inspect(generation, &mut found, note).await {
+                found.faults.push((generation.path(), format!("it cannot be verified: {error}")));
+            }
         }
         files::remove(self.scratch)?;
         Ok(found)
@@ -76,9 +82,7 @@ impl Inspector<'_> {
             note(base.size_bytes);
         }
         let Some(oldest) = generation.bases.first() else {
-            found
-                .faults
-                .push((generation.name.clone(), "it has no base, so nothing of it can be restored".into()));
+            found.faults.push((generation.path(), "it has no base, so nothing of it can be restored".into()));
             return Ok(());
         };
         let bytes = generation.origin.segment_bytes;
@@ -95,7 +99,7 @@ impl Inspector<'_> {
                 drill.recover(&plan, Stop::AtTarget, &|_| ()).await
             };
             if let Err(error) = recovered.await {
-                found.faults.push((generation.name.clone(), format!("its end cannot be restored: {error}")));
+                found.faults.push((generation.path(), format!("its end cannot be restored: {error}")));
             }
         }
         Ok(())

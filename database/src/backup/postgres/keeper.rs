@@ -15,7 +15,7 @@ use super::base::Maker;
 use super::board::Board;
 use super::drill::Drill;
 use super::files;
-use super::inventory::Layout;
+use super::layout::Layout;
 use super::login::Login;
 use super::retention;
 use crate::backup::board::Position;
@@ -36,9 +36,6 @@ const FORGET_EVERY: Duration = Duration::from_secs(600);
 
 /// How long a drill waits until what it compares was received.
 const LOG_PATIENCE: Duration = Duration::from_secs(60);
-
-/// What a base that is being removed has at the end of its name.
-const REMOVED: &str = ".removed";
 
 /// What keeping needs.
 #[derive(Debug)]
@@ -151,7 +148,11 @@ impl Keeper {
     /// Removes what no kept moment needs.
     fn forget(&self) -> Result<(), BackupError> {
         let horizon = Timestamp::now().checked_sub(self.config.keep).unwrap_or(Timestamp::MIN);
+        self.layout.finish_removals()?;
         let inventory = self.layout.read()?;
+        for one in &inventory.unreadable {
+            tracing::warn!(file = one.file, reason = one.reason, "a generation of the backup cannot be read");
+        }
         let gone = retention::decide(&inventory, horizon).map_err(BackupError::Settings)?;
         if gone.is_empty() {
             return Ok(());
@@ -159,10 +160,7 @@ impl Keeper {
         for (generation, base) in &gone.bases {
             // Its note first: what is left of the base then counts as never finished.
             files::remove(&self.layout.base_note(generation, base))?;
-            let folder = self.layout.base(generation, base);
-            let removed = crate::backup::beside(&folder, REMOVED);
-            std::fs::rename(&folder, &removed).map_err(|error| crate::backup::fault(&folder, error))?;
-            files::remove(&removed)?;
+            files::remove_at_once(&self.layout.base(generation, base))?;
         }
         for (generation, segment) in &gone.segments {
             let bytes = inventory.generations.iter().find(|kept| kept.name == *generation);
@@ -170,8 +168,7 @@ impl Keeper {
             files::remove(&self.layout.wal(generation).join(segment.write(bytes)))?;
         }
         for generation in &gone.generations {
-            files::remove(&self.layout.origin(generation))?;
-            files::remove(&self.layout.generation(generation))?;
+            files::remove_at_once(&self.layout.generation(generation))?;
         }
         tracing::info!(
             generations = gone.generations.len(),

@@ -3,7 +3,7 @@
 //! pg_receivewal streams the server's log to the destination, by a slot of ours ([`receive`]); pg_basebackup makes the
 //! bases ([`base`]); both are children of ours ([`program`]), found where they are installed ([`tools`]). What the server
 //! says of itself decides whether we may, whether somebody else does it already, and whether its commits wait for us
-//! ([`judge`]). What lies at the destination is read once ([`inventory`]) and decided about from memory: whether the log
+//! ([`judge`]). What lies at the destination ([`layout`]) is read once and decided about from memory ([`inventory`]): whether the log
 //! has a gap ([`chain`]), what a moment is restored from ([`plan`]), what may go ([`retention`]).
 //!
 //! The [`keeper`] makes bases when they are due, removes what no kept moment needs and tries restores out
@@ -23,6 +23,7 @@ mod inspect;
 mod inventory;
 mod judge;
 mod keeper;
+mod layout;
 mod log_check;
 mod login;
 mod lsn;

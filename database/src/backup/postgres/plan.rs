@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::chain;
 use super::inventory::{Base, Generation, Inventory};
 use super::lsn::{Lsn, SegmentName};
+use crate::backup::name;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +81,19 @@ pub enum PlanError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A generation that may hold what is asked for cannot be read.
+    #[error(
+        "{asked} may be in a generation that cannot be read: {file}: {reason}; once that folder is moved away, what is \
+         restored may be an earlier state"
+    )]
+    Unreadable {
+        /// What is asked for.
+        asked: String,
+        /// The file that cannot be read.
+        file: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What to restore from.
@@ -104,7 +118,10 @@ impl Inventory {
                 .iter()
                 .flat_map(|generation| generation.bases.iter().map(move |base| (generation, base)))
         };
-        let oldest = bases().next().ok_or(PlanError::Empty)?.1;
+        let Some((_, oldest)) = bases().next() else {
+            self.find_hidden("", target).map_or(Ok(()), Err)?;
+            return Err(PlanError::Empty);
+        };
         let is_before = |base: &Base| match target {
             Target::Latest => true,
             Target::Time(at) => base.ended <= at,
@@ -112,11 +129,25 @@ impl Inventory {
             Target::Transaction(xid) => base.next_xid <= xid,
         };
         // Generations are in order of time, and places grow only within one cluster's history: a restore goes back.
-        let (generation, base) = bases().rfind(|(_, base)| is_before(base)).ok_or_else(|| {
+        let Some((generation, base)) = bases().rfind(|(_, base)| is_before(base)) else {
             let Base { ended, end, next_xid: xid, .. } = *oldest;
-            PlanError::TooOld { asked: target.to_string(), ended, end, xid }
-        })?;
+            let too_old = PlanError::TooOld { asked: target.to_string(), ended, end, xid };
+            return Err(self.find_hidden("", target).unwrap_or(too_old));
+        };
+        self.find_hidden(&generation.name, target).map_or(Ok(()), Err)?;
         generation.plan(base, target)
+    }
+
+    /// Finds a generation after another that cannot be read, and may hold what is asked for.
+    fn find_hidden(&self, after: &str, target: Target) -> Option<PlanError> {
+        let may_hold = |name: &str| match target {
+            // Nothing of it was finished before it began.
+            Target::Time(at) => name::began(name).is_none_or(|began| began <= at),
+            _ => true,
+        };
+        let hidden = self.unreadable.iter().find(|one| *one.name > *after && may_hold(&one.name))?;
+        let (file, reason) = (hidden.file.clone(), hidden.reason.clone());
+        Some(PlanError::Unreadable { asked: target.to_string(), file, reason })
     }
 }
 
@@ -165,6 +196,7 @@ impl Generation {
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::chain::tests::{BYTES, generation, partial, segment};
+    use super::super::inventory::Unreadable;
     use super::*;
 
     /// A base that begins in one segment and ends in another, a second a segment.
@@ -182,11 +214,15 @@ pub(super) mod tests {
         }
     }
 
+    fn inventory(generations: Vec<Generation>) -> Inventory {
+        Inventory { generations, ..Inventory::default() }
+    }
+
     #[test]
     fn the_newest_base_before_a_moment_is_chosen_and_the_log_after_it() {
         let mut whole = generation((3..9).map(|number| segment(1, number)).chain([partial(1, 9)]).collect());
         whole.bases = vec![base(3, 3), base(6, 7)];
-        let inventory = Inventory { generations: vec![whole] };
+        let inventory = inventory(vec![whole]);
         let from = |target| {
             let plan = inventory.plan(target).unwrap();
             (plan.base.name, plan.segments.len())
@@ -210,7 +246,7 @@ pub(super) mod tests {
     fn a_gap_is_an_error_where_it_matters_and_never_an_earlier_state() {
         let mut broken = generation([3, 4, 6, 7, 8].map(|number| segment(1, number)).into());
         broken.bases = vec![base(3, 3), base(7, 7)];
-        let inventory = Inventory { generations: vec![broken] };
+        let inventory = inventory(vec![broken]);
         inventory.plan(Target::Latest).unwrap();
         inventory.plan(Target::Lsn(Lsn(4 * BYTES + 9))).unwrap();
         let gap = inventory.plan(Target::Lsn(Lsn(5 * BYTES + 9))).unwrap_err();
@@ -221,7 +257,36 @@ pub(super) mod tests {
     fn a_base_whose_own_log_was_not_received_restores_nothing() {
         let mut young = generation(vec![segment(1, 3)]);
         young.bases = vec![base(3, 4)];
-        let plan = Inventory { generations: vec![young] }.plan(Target::Latest);
+        let plan = inventory(vec![young]).plan(Target::Latest);
         assert!(matches!(plan, Err(PlanError::TooNew { .. })), "{plan:?}");
+    }
+
+    #[test]
+    fn what_may_be_in_a_generation_that_cannot_be_read_is_not_restored_from_an_older_one() {
+        let at = |second| Target::Time(Timestamp::from_second(second).unwrap());
+        let named = |second| name::Generation::new(Timestamp::from_second(second).unwrap(), 7).to_string();
+        let of = |second, segments: std::ops::Range<u64>| {
+            let mut generation = generation(segments.clone().map(|number| segment(1, number)).collect());
+            (generation.name, generation.bases) = (named(second), vec![base(segments.start, segments.start)]);
+            generation
+        };
+        let (old, new) = (of(3, 3..20), of(30, 30..40));
+        let hidden = |second| Unreadable {
+            name: named(second),
+            file: format!("{}/generation.json", named(second)),
+            reason: "no".into(),
+            is_damaged: true,
+        };
+        let unreadable = vec![hidden(10)];
+        let inventory = Inventory { generations: vec![old, new], unreadable };
+        for found in [at(9), at(31), Target::Latest, Target::Lsn(Lsn(31 * BYTES))] {
+            inventory.plan(found).unwrap();
+        }
+        for refused in [at(10), at(15), Target::Lsn(Lsn(5 * BYTES)), Target::Transaction(40)] {
+            let refused = inventory.plan(refused).unwrap_err().to_string();
+            assert!(refused.contains(&hidden(10).file), "{refused}");
+        }
+        let alone = Inventory { generations: Vec::new(), unreadable: vec![hidden(10)] };
+        assert!(matches!(alone.plan(Target::Latest), Err(PlanError::Unreadable { .. })));
     }
 }

@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
-use super::inventory::{Layout, Origin};
+use super::inventory::Origin;
 use super::judge::{Facts, Verdict};
+use super::layout::Layout;
 use super::login::Login;
 use super::lsn::{Lsn, SegmentName};
 use super::program::Program;
@@ -179,8 +180,15 @@ impl Receiver {
     async fn generation(&self, session: &Session, facts: &Facts, is_broken: bool) -> Result<String, String> {
         let slot = server::look(session, self.slot()).await?.slot;
         let inventory = self.layout.read().map_err(|error| error.to_string())?;
-        let newest = inventory.generations.last().filter(|newest| newest.origin.system == facts.system);
-        let is_whole = slot.as_ref().is_some_and(|slot| !slot.is_lost) && !is_broken;
+        let last = inventory.generations.last();
+        let newest = last.filter(|newest| newest.origin.system == facts.system);
+        // What the slot keeps goes on from the last one: in an older one it would come after a gap.
+        let hidden = inventory.unreadable.last();
+        let hidden = hidden.filter(|hidden| last.is_none_or(|last| hidden.name > last.name));
+        if let Some(hidden) = hidden.filter(|hidden| !hidden.is_damaged) {
+            return Err(format!("{}: {}", hidden.file, hidden.reason));
+        }
+        let is_whole = hidden.is_none() && slot.as_ref().is_some_and(|slot| !slot.is_lost) && !is_broken;
         if let (true, Some(newest)) = (is_whole, newest) {
             self.remove_unfinished(&newest.name, newest.origin.segment_bytes)?;
             let base = newest.bases.last().map(|base| (base.end, base.ended));

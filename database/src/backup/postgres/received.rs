@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::inventory::write_durably;
+use super::files::write_durably;
 use super::lsn::Lsn;
 use crate::backup::BackupError;
 use crate::backup::head::{read_line, write_line};

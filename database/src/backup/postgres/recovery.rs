@@ -8,7 +8,7 @@ use process::Secret;
 use super::drill::Drill;
 use super::files::Purpose;
 use super::inspect::Inspector;
-use super::inventory::Layout;
+use super::layout::Layout;
 use super::login::Login;
 use super::lsn::Lsn;
 use super::plan::Target;
@@ -78,6 +78,11 @@ impl Recovery {
             })
         });
         Ok(summaries.collect())
+    }
+
+    /// Names the generations that are there and cannot be read: the file, and why.
+    pub fn unreadable(&self) -> Result<Vec<(String, String)>, BackupError> {
+        Ok(self.layout.read()?.unreadable.into_iter().map(|one| (one.file, one.reason)).collect())
     }
 
     /// Reads everything and names what is damaged or missing; with `deep` the end of each generation is also restored in

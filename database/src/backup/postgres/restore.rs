@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rustix::process::Signal;
 
 use super::files::{self, Purpose};
-use super::inventory::Layout;
+use super::layout::Layout;
 use super::log_check::LogFolder;
 use super::lsn::{Lsn, SegmentName};
 use super::plan::{Plan, PlanError, Target};

@@ -58,7 +58,7 @@ fn without(inventory: &Inventory, gone: &Gone) -> Inventory {
         generation.bases.retain(|base| !gone.bases.contains(&(name.clone(), base.name.clone())));
         generation.segments.retain(|segment| !gone.segments.contains(&(name.clone(), segment.name)));
     }
-    Inventory { generations }
+    Inventory { generations, unreadable: inventory.unreadable.clone() }
 }
 
 /// Fails unless what is to be restorable is as restorable afterwards as it is now.
@@ -96,7 +96,7 @@ mod tests {
         old.bases = vec![base(1, 1)];
         let mut new = generation((4..12).map(|number| segment(1, number)).collect());
         (new.name, new.bases) = ("h".into(), vec![base(4, 5), base(7, 8), base(10, 11)]);
-        let inventory = Inventory { generations: vec![old, new] };
+        let inventory = Inventory { generations: vec![old, new], ..Inventory::default() };
         assert!(decide(&inventory, at(4)).unwrap().is_empty(), "no base was finished by then");
         let first = decide(&inventory, at(5)).unwrap();
         assert_eq!((first.generations, first.bases.len()), (vec!["g".to_owned()], 0));
@@ -132,7 +132,7 @@ mod tests {
                 }
                 current.segments.push(segment(1, number));
             }
-            let inventory = Inventory { generations };
+            let inventory = Inventory { generations, ..Inventory::default() };
             let gone = decide(&inventory, at(horizon)).unwrap();
             let left = without(&inventory, &gone);
             if asked >= horizon

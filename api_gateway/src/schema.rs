@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, Method, header};
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
+use process::coding;
 use process::problem::{Fault, Problem, kinds};
 use serde::Deserialize;
 use serde_json::Value;
@@ -67,8 +68,8 @@ impl Schemas {
         fields: &HeaderMap,
     ) -> Result<Option<Check<'_>>, Refusal> {
         let check = if is_json(fields) { self.find_by_target(method, path) } else { None };
-        if check.is_some() && is_encoded(fields) {
-            return Err(refuse_coding());
+        if check.is_some() && coding::is_coded(fields) {
+            return Err(coding::refusal().into());
         }
         Ok(check)
     }
@@ -125,23 +126,6 @@ fn faults_of(error: &ValidationError<'_>) -> Vec<Fault> {
         }
         _ => vec![Fault { pointer: place.to_owned(), detail: shorten(error.to_string()) }],
     }
-}
-
-/// Tells whether a body is in a content coding other than `identity`, which is none.
-fn is_encoded(fields: &HeaderMap) -> bool {
-    fields.get_all(header::CONTENT_ENCODING).iter().any(|value| {
-        value.as_bytes().split(|byte| *byte == b',').any(|coding| {
-            let coding = coding.trim_ascii();
-            !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
-        })
-    })
-}
-
-/// Refuses a content coding, saying which is taken (RFC 9110 §15.5.16).
-fn refuse_coding() -> Refusal {
-    let problem =
-        Problem::new(kinds::UNSUPPORTED_MEDIA_TYPE).detail("send the body without a content coding");
-    Refusal::from(problem).with_field(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
 }
 
 /// Tells whether a body is JSON by its media type; without one it is taken to be.

@@ -48,6 +48,7 @@ pub(crate) fn router(
         .route("/statistics", get(statistics))
         .fallback(|| async { Problem::new(kinds::NOT_FOUND) })
         .method_not_allowed_fallback(|| async { Problem::new(kinds::METHOD_NOT_ALLOWED) })
+        .layer(middleware::from_fn(process::coding::refuse_coded))
         .layer(middleware::from_fn_with_state(token.clone(), process::token::require))
         .layer(middleware::from_fn_with_state(token.clone(), process::named_here::require))
         .with_state(api)

@@ -51,6 +51,21 @@ async fn a_value_put_over_http_is_read_over_http_and_resp() {
 }
 
 #[tokio::test]
+async fn a_value_in_a_coding_is_refused_because_what_it_is_coded_in_would_be_forgotten() {
+    let open = ClusterToken::default();
+    let server = start(&config(), &open);
+    let url = format!("http://{}/cache/k", server.http);
+    let request = Request::builder().method(Method::PUT).uri(&url).header("content-encoding", "gzip");
+    let answer =
+        HttpClient::new(&open, DEADLINE).send(&url, request, Bytes::from("v"), DEADLINE).await.unwrap();
+    assert_eq!(
+        (answer.status.as_u16(), &answer.fields["accept-encoding"]),
+        (415, &"identity".parse().unwrap())
+    );
+    assert_eq!(call(&server, &open, "GET", "/cache/k", "").await.status, 404);
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_a_problem() {
     let open = ClusterToken::default();
     let server = start(&cache::Config { max_value: 8, ..config() }, &open);

@@ -45,6 +45,7 @@ pub(crate) fn router(served: Served, health: &Health, config: &Config) -> Router
         .route("/v1/backup/base", post(store_base))
         .route("/v1/backup/drill", post(drill))
         .method_not_allowed_fallback(async || Problem::new(kinds::METHOD_NOT_ALLOWED))
+        .layer(middleware::from_fn(process::coding::refuse_coded))
         .layer(middleware::from_fn_with_state(served.token.clone(), authenticate))
         .layer(middleware::from_fn_with_state(served.token.clone(), process::named_here::require))
         .layer(DefaultBodyLimit::max(body_limit))

@@ -122,6 +122,27 @@ async fn what_cannot_be_understood_is_a_problem_document() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_in_a_coding_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let role = start(data.path());
+    for path in ["/v1/transact", "/v1/query?namespace=orders", "/v1/jobs/command", "/v1/backup"] {
+        let url = format!("{}{path}", role.base);
+        let client = HttpClient::new(&role.token, Duration::from_secs(5));
+        let request = Request::builder().method(Method::POST).uri(&url);
+        let request = request.header("content-type", "application/json").header("content-encoding", "gzip");
+        let body = serde_json::to_vec(&put("orders", "a")).unwrap();
+        let answer = client.send(&url, request, Bytes::from(body), Duration::from_secs(5)).await.unwrap();
+        assert_eq!(answer.status, 415, "{path}");
+        assert_eq!(answer.fields["accept-encoding"], "identity");
+        let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(problem["type"], "urn:sixfold:problem:unsupported-coding");
+    }
+    let database = role.database(Some(Secret::new("house")));
+    assert_eq!(database.query("orders", &list()).await.unwrap().records, []);
+    role.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_waits_at_once_and_what_was_acknowledged_is_there_afterwards() {
     let data = tempfile::tempdir().unwrap();
     let role = start(data.path());

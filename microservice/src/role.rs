@@ -12,7 +12,7 @@ use process::http::{Limits, observe, serve};
 use process::problem::kinds;
 use process::services::SCHEMAS_PATH;
 use process::{
-    Bound, ClusterToken, Health, Listening, Problem, RoleError, Services, Shutdown, listen, token,
+    Bound, ClusterToken, Health, Listening, Problem, RoleError, Services, Shutdown, coding, listen, token,
 };
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
@@ -153,6 +153,7 @@ fn router(resources: Router, health: &Health, token: &ClusterToken) -> Router {
     resources
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
+        .layer(middleware::from_fn(coding::refuse_coded))
         .layer(middleware::from_fn_with_state(token.clone(), token::require))
         .merge(health.routes())
         .layer(middleware::from_fn_with_state(ROLE, observe))

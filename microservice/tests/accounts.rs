@@ -20,6 +20,7 @@ on_both_engines! {
     after_logout_the_refresh_token_is_worth_nothing
     somebody_registers_once_under_a_name
     registration_is_off_unless_turned_on
+    a_login_in_a_coding_is_refused
     who_somebody_is_is_believed_from_the_gateway_only
     before_the_database_is_there_the_accounts_wait_for_it
     a_wrong_credential_is_the_reason_the_health_gives
@@ -55,6 +56,22 @@ async fn claims(house: &House, token: &Value) -> Value {
     validation.set_audience(&["sixfold"]);
     validation.set_issuer(&["sixfold"]);
     decode::<Value>(token, &DecodingKey::from_jwk(key).unwrap(), &validation).unwrap().claims
+}
+
+async fn a_login_in_a_coding_is_refused(engine: Engine) {
+    let house = accounts(engine).await;
+    let body = json!({"username": "admin", "password": PASSWORD}).to_string();
+    let fields = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    for path in ["/auth/login", "/auth/register", "/auth/refresh", "/auth/logout"] {
+        let answer = house.send("accounts", Method::POST, path, &fields, &body).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.problem()),
+            (415, "unsupported-coding".to_owned()),
+            "{path}"
+        );
+        assert_eq!(answer.field("accept-encoding"), "identity");
+    }
+    house.stop().await;
 }
 
 async fn the_first_start_makes_an_admin_whose_password_is_told_once(engine: Engine) {

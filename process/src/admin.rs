@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::health::{HealthReport, HealthState};
 use crate::http::{Limits, observe, serve};
 use crate::problem::{Problem, kinds};
-use crate::{Bound, ClusterToken, Health, Listening, RoleError, listen, metrics, named_here, token};
+use crate::{Bound, ClusterToken, Health, Listening, RoleError, coding, listen, metrics, named_here, token};
 
 /// What the admin address's `/health` answers: the health of each role of the process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,6 +39,7 @@ fn router(token: &ClusterToken, roles: &[Bound]) -> Router {
     let guarded = roles
         .iter()
         .fold(Router::new().route("/metrics", get(write_metrics)), |all, role| all.merge(role.admin.clone()))
+        .layer(middleware::from_fn(coding::refuse_coded))
         .layer(middleware::from_fn_with_state(token.clone(), token::require))
         .layer(middleware::from_fn_with_state(token.clone(), named_here::require));
     let healths: Vec<Health> = roles.iter().map(|role| role.health.clone()).collect();
@@ -83,6 +84,29 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer[9..12].to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_body_in_a_coding_is_refused() {
+        let bound = bind("127.0.0.1:0", &ClusterToken::default(), &[]).unwrap();
+        let address = bound.address().unwrap();
+        let shutdown = Shutdown::new(Duration::from_secs(5));
+        let mut running = JoinSet::new();
+        running.spawn(bound.run(shutdown.clone()));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: {address}\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\
+             Connection: close\r\n\r\n{{}}"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 415 ") && answer.contains("accept-encoding: identity"),
+            "{answer}"
+        );
+        shutdown.request();
+        running.join_next().await.unwrap().unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod client;
+pub mod coding;
 pub mod config;
 pub mod duration;
 pub mod handover;

@@ -59,6 +59,7 @@ pub mod kinds {
         BODY_TOO_LARGE = "body-too-large", 413, "The body is too large";
         TARGET_TOO_LONG = "target-too-long", 414, "The request's target is too long";
         UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", 415, "The media type is not supported";
+        UNSUPPORTED_CODING = "unsupported-coding", 415, "The content coding is not supported";
         MISDIRECTED_REQUEST = "misdirected-request", 421, "The request is for another host";
         INVALID_BODY = "invalid-body", 422, "The body does not match the schema";
         KEY_REUSED = "key-reused", 422, "The idempotency key was used for another request";
@@ -180,6 +181,9 @@ impl Problem {
             if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
                 fields.insert(header::RETRY_AFTER, value);
             }
+        }
+        if self.kind == kinds::UNSUPPORTED_CODING {
+            fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if self.kind.status == 401 {
             let challenge = self.challenge.as_deref().unwrap_or("Bearer");

@@ -36,7 +36,8 @@ async fn a_body_is_checked_by_the_schema_the_service_publishes() {
 
     let coded = [fields[0], fields[1], ("content-encoding", "gzip")];
     let coded = house.send(Method::POST, "/catalog/products", &coded, good).await;
-    assert_eq!(problem(&coded), (415, "unsupported-media-type".to_owned()));
+    assert_eq!(problem(&coded), (415, "unsupported-coding".to_owned()));
+    assert_eq!(coded.fields["accept-encoding"], "identity");
 
     let anonymous = house.send(Method::POST, "/catalog/products", &[JSON], "{").await;
     assert_eq!(problem(&anonymous).0, 401, "who may not write is not told about the body");

@@ -22,8 +22,8 @@ use odd::what_is_odd_and_valid_is_kept_as_it_is;
 use patches::a_patch_that_makes_no_sense_is_refused;
 use random::random_requests_are_never_a_fault_of_the_server;
 use requests::{
-    a_header_that_makes_no_sense_is_refused, a_path_or_method_that_makes_no_sense_is_refused,
-    a_question_that_makes_no_sense_is_refused,
+    a_body_in_a_coding_is_refused, a_header_that_makes_no_sense_is_refused,
+    a_path_or_method_that_makes_no_sense_is_refused, a_question_that_makes_no_sense_is_refused,
 };
 use serde_json::json;
 use wire::send;
@@ -32,6 +32,7 @@ on_both_engines! {
     a_question_that_makes_no_sense_is_refused
     a_body_that_makes_no_sense_is_refused
     a_header_that_makes_no_sense_is_refused
+    a_body_in_a_coding_is_refused
     a_path_or_method_that_makes_no_sense_is_refused
     a_patch_that_makes_no_sense_is_refused
     a_batch_that_makes_no_sense_is_refused

@@ -1,5 +1,6 @@
 //! Queries, headers, paths and methods.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::house::Engine;
@@ -188,6 +189,40 @@ pub(crate) async fn a_header_that_makes_no_sense_is_refused(engine: Engine) {
         let answer = send_bytes(&house, "GET", format!("{LOANS}/a").as_bytes(), fields, b"").await;
         answer.is_well_said(&String::from_utf8_lossy(fields));
     }
+    end(house).await;
+}
+
+pub(crate) async fn a_body_in_a_coding_is_refused(engine: Engine) {
+    let house = library(engine).await;
+    let lines = "{\"title\": \"b\", \"due\": 1}\n";
+    for (method, path, media_type, body) in [
+        (Method::POST, LOANS, "application/json", lines),
+        (Method::POST, LOANS, "application/x-ndjson", lines),
+        (Method::PUT, "/library/loans/b", "application/json", lines),
+        (Method::PATCH, "/library/loans/a", "application/merge-patch+json", "{\"due\": 4}"),
+        (Method::PATCH, "/library/loans/a", "application/json-patch+json", "[]"),
+        (Method::POST, "/library/_batch", "application/json", "{\"operations\": []}"),
+        (Method::POST, "/library:batch", "application/json", "{\"operations\": []}"),
+    ] {
+        for coding in ["gzip", "x-nothing", "identity, br"] {
+            let fields = [("content-type", media_type), ("content-encoding", coding)];
+            let answer = house.send("library", method.clone(), path, &fields, body).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.problem()),
+                (415, "unsupported-coding".to_owned()),
+                "{path}"
+            );
+            assert_eq!(answer.field("accept-encoding"), "identity");
+        }
+    }
+    let fields = [("content-type", "application/json"), ("content-encoding", "identity")];
+    let none = house.send("library", Method::POST, LOANS, &fields, lines).await;
+    assert_eq!(none.status, 201, "{none:?}");
+    let unread =
+        house.send("library", Method::GET, "/library/loans/a", &[("content-encoding", "gzip")], "").await;
+    assert_eq!(unread.status, 200, "it has no body to be coded");
+    let all = house.get("library", LOANS).await.json();
+    assert_eq!(all["items"].as_array().unwrap().len(), 2, "what was refused was not done: {all}");
     end(house).await;
 }
 

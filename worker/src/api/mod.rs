@@ -24,7 +24,7 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 use database::Database;
 use process::problem::kinds as problems;
-use process::{ClusterToken, Health, Problem, Shutdown, token};
+use process::{ClusterToken, Health, Problem, Shutdown, coding, token};
 
 use crate::Kinds;
 use request::{BODY_LIMIT, Body, Segment};
@@ -48,6 +48,7 @@ pub(crate) fn router(api: Api, health: &Health, token: &ClusterToken) -> Router 
         .route("/jobs/{job}", get(jobs::find_job).post(act_on_job))
         .with_state(api)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(coding::refuse_coded))
         .layer(middleware::from_fn_with_state(token.clone(), token::require))
         .merge(health.routes())
         .fallback(async || Problem::new(problems::NOT_FOUND))

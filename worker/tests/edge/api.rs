@@ -80,6 +80,26 @@ async fn a_request_that_means_nothing_is_answered_with_a_problem() {
 }
 
 #[tokio::test]
+async fn a_body_in_a_coding_is_refused_by_every_action() {
+    let mut house = House::start().await;
+    let worker = built_in(&mut house);
+    let absent = "/jobs/0190a6f0-0000-7000-8000-000000000000";
+    for path in
+        ["/queues/outside/jobs", "/queues/outside:lease", &format!("{absent}:ack"), &format!("{absent}:fail")]
+    {
+        let body = "{\"kind\": \"x\"}";
+        let answer = worker.send(Method::POST, path, &[("content-encoding", "gzip")], body).await;
+        assert_eq!(
+            (answer.status.as_u16(), &json_of(&answer)["type"]),
+            (415, &problem("unsupported-coding"))
+        );
+        assert_eq!(answer.fields["accept-encoding"], "identity");
+    }
+    let jobs = json_of(&worker.get("/queues/outside/jobs").await);
+    assert_eq!(jobs["jobs"], json!([]), "nothing was enqueued");
+}
+
+#[tokio::test]
 async fn without_the_cluster_token_only_health_is_answered() {
     let mut house = House::start().await;
     let token = ClusterToken::new(Some(Secret::new("right")));

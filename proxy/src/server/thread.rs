@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::addresses::Addresses;
 use super::connection::{self, Lane};
-use super::watch::{Registry, Watched};
+use super::watch::{Registry, TICK, Watched};
 use super::{Handler, Options};
 
 /// How long accepting pauses after an error such as too many open files.
@@ -22,9 +22,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often it is told that accepting fails.
 const TELL_PAUSE: Duration = Duration::from_secs(10);
-
-/// How often timeouts of connections are looked at; they are exact to this.
-const TICK: Duration = Duration::from_secs(1);
 
 /// How long a stopping thread still accepts, and then waits for what it accepted to send; a runtime under
 /// load looks at its sockets many times in it.

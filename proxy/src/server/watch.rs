@@ -16,6 +16,10 @@ use tokio::sync::Notify;
 use super::addresses::Place;
 use super::{Limits, streams};
 
+/// How often the connections are looked at. Since when one stands where it does is known as exactly, so that much
+/// is added to each limit: a timeout may come so late, and never early.
+pub(super) const TICK: Duration = Duration::from_secs(1);
+
 /// How a connection is told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -130,10 +134,11 @@ impl Standing {
     }
 
     fn is_overdue(&self, limits: &Limits) -> bool {
-        let now_ms = self.now_ms();
-        let is_long = |since_ms: &AtomicU64, limit: Duration| match since_ms.load(Relaxed) {
-            0 => false,
-            since_ms => u128::from(now_ms.saturating_sub(since_ms - 1)) >= limit.as_millis(),
+        let is_over = |since_ms: u64, limit: Duration| {
+            u128::from(self.now_ms().saturating_sub(since_ms)) >= (limit + TICK).as_millis()
+        };
+        let is_long = |since_ms: &AtomicU64, limit| {
+            since_ms.load(Relaxed).checked_sub(1).is_some_and(|at| is_over(at, limit))
         };
         if is_long(&self.stuck_since_ms, limits.body_idle_timeout)
             || is_long(&self.block_since_ms, limits.header_timeout)
@@ -144,8 +149,7 @@ impl Standing {
             return false;
         }
         let limit = if self.head_begun.load(Relaxed) { limits.header_timeout } else { limits.idle_timeout };
-        let waited = self.now_ms.load(Relaxed).saturating_sub(self.since_ms.load(Relaxed));
-        u128::from(waited) >= limit.as_millis()
+        is_over(self.since_ms.load(Relaxed), limit)
     }
 
     /// Tells whether the client has begun a request's head, of HTTP/1, and is asked for nothing else.
@@ -244,7 +248,7 @@ impl Registry {
     pub(super) fn close_overdue(&self) {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.now_ms.store(now_ms, Relaxed);
-        streams::end_stalled(now_ms, self.limits.body_idle_timeout);
+        streams::end_stalled(now_ms, self.limits.body_idle_timeout + TICK);
         for entry in self.entries.borrow().values() {
             if !entry.standing.is_overdue(&self.limits) {
                 continue;
@@ -340,10 +344,10 @@ mod tests {
         at(59);
         standing.note_write(true);
         standing.note_write(false);
-        at(118);
+        at(119);
         assert!(!standing.is_overdue(&limits));
         standing.note_write(false);
-        at(119);
+        at(120);
         assert!(standing.is_overdue(&limits));
     }
 
@@ -353,10 +357,10 @@ mod tests {
         let standing = Standing::default();
         standing.note_request();
         standing.note_header_block(true);
-        standing.now_ms.store(9_999, Relaxed);
+        standing.now_ms.store(10_999, Relaxed);
         standing.note_header_block(true);
         assert!(!standing.is_overdue(&limits));
-        standing.now_ms.store(10_000, Relaxed);
+        standing.now_ms.store(11_000, Relaxed);
         assert!(standing.is_overdue(&limits));
         standing.note_header_block(false);
         assert!(!standing.is_overdue(&limits));
@@ -374,17 +378,30 @@ mod tests {
         at(74);
         assert!(!standing.is_overdue(&limits));
         standing.note_bytes();
-        at(83);
+        at(84);
         standing.note_bytes();
         assert!(!standing.is_overdue(&limits));
-        at(84);
+        at(85);
         assert!(standing.is_overdue(&limits), "further bytes do not extend the time of a head");
         standing.note_request();
         at(10_000);
         assert!(!standing.is_overdue(&limits));
         standing.note_response();
         assert!(!standing.is_overdue(&limits));
-        at(10_075);
+        at(10_076);
+        assert!(standing.is_overdue(&limits));
+    }
+
+    #[test]
+    fn what_began_just_before_a_look_has_all_of_its_time() {
+        let limits = Limits { header_timeout: Duration::from_secs(1), ..Limits::default() };
+        let standing = Standing::default();
+        // Just before the look of the second 9, hence noted as of 8.
+        standing.now_ms.store(8_000, Relaxed);
+        standing.note_bytes();
+        standing.now_ms.store(9_000, Relaxed);
+        assert!(!standing.is_overdue(&limits), "a moment has passed");
+        standing.now_ms.store(10_000, Relaxed);
         assert!(standing.is_overdue(&limits));
     }
 }

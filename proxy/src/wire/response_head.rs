@@ -87,7 +87,7 @@ pub(super) fn parse(
         return Err(Malformed::HeadSize);
     }
     let head = &bytes[..end];
-    let stated = framing::of_fields(head, &spans, is_http_10)?;
+    let stated = read_framing(head, &mut spans, is_http_10)?;
     let (keeps_alive, asks_upgrade) = read_options(head, &mut spans, is_http_10);
     let has_body = !(request.is_head() || status < 200 || matches!(status, 204 | 304));
     let body = match stated {
@@ -99,11 +99,27 @@ pub(super) fn parse(
     if upgrade && !(request.options.upgrade && asks_upgrade && is_asked_for(head, &spans, request)) {
         return Err(Malformed::Upgrade);
     }
-    if (status < 200 || status == 204) && stated.is_some_and(|framing| framing != Framing::Length(0)) {
+    let tells_a_body = stated.is_some_and(|framing| framing != Framing::Length(0));
+    if status < 200 && tells_a_body {
         return Err(Malformed::Bodiless);
     }
-    let keeps_alive = keeps_alive && !matches!(body, Source::UntilClose);
+    // Backends do send a 204 with a length or in chunks. It has no body whatever they say (RFC 9112 §6.3), and
+    // whether they send one is not waited for.
+    let may_send_more = status == 204 && tells_a_body;
+    let keeps_alive = keeps_alive && !may_send_more && !matches!(body, Source::UntilClose);
     Ok(Some(ResponseHead { spans, status, is_http_10, line_end, end, body, keeps_alive, upgrade }))
+}
+
+/// Reads what the fields say of the body's end; a length that was said before, in the same digits, is dropped
+/// (RFC 9112 §6.3), since here, unlike in a request, nobody gains by it.
+fn read_framing(head: &[u8], spans: &mut Spans, is_http_10: bool) -> Result<Option<Framing>, Refusal> {
+    framing::of_fields(head, spans, is_http_10).or_else(|refusal| {
+        let mut lengths = spans.iter().filter(|span| span.known == Known::ContentLength);
+        let Some(first) = lengths.next().map(|span| span.value(head)) else { return Err(refusal) };
+        let repeats = spans.iter_mut().filter(|span| span.known == Known::ContentLength).skip(1);
+        repeats.filter(|span| span.value(head) == first).for_each(|span| span.known = Known::Dropped);
+        framing::of_fields(head, spans, is_http_10)
+    })
 }
 
 fn incomplete(bytes: &[u8], limits: &Limits) -> Result<Option<ResponseHead>, Malformed> {

@@ -113,7 +113,7 @@ async fn a_trusted_proxy_s_account_is_extended_and_a_trace_goes_on() {
 #[tokio::test]
 async fn a_backend_s_malformed_response_is_a_bad_gateway() {
     let responses = [
-        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", "length of its body"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 01\r\n\r\nx", "length of its body"),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             "length of its body",
@@ -127,7 +127,7 @@ async fn a_backend_s_malformed_response_is_a_bad_gateway() {
         ("HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n", "status line"),
         ("HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", "status line"),
         ("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", "not asked for"),
-        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", "its status does not have"),
+        ("HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\nhello", "its status does not have"),
         ("hello\r\n\r\n", "status line"),
     ];
     for (response, reason) in responses {
@@ -146,6 +146,47 @@ async fn a_backend_s_malformed_response_is_a_bad_gateway() {
         assert!(errors.len() == 1 && errors[0].starts_with("malformed: "), "{response:?}: {errors:?}");
         assert!(errors[0].contains(reason), "{response:?}: {errors:?}");
     }
+}
+
+#[tokio::test]
+async fn a_204_that_tells_of_a_body_passes_without_it_and_its_connection_is_not_used_again() {
+    for field in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+        let (address, record) = backend::start(move |mut peer, number| async move {
+            peer.head().await;
+            if number == 0 {
+                peer.say(&format!("HTTP/1.1 204 No Content\r\n{field}\r\n\r\n")).await;
+                peer.closed().await;
+            } else {
+                peer.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            }
+        })
+        .await;
+        let lane = start(address, Setup::default());
+        let mut caller = lane.connect().await;
+        caller.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let answer = caller.until("\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 204 No Content\r\n"), "{answer}");
+        assert!(!answer.contains("Content-Length") && !answer.contains("Transfer-Encoding"), "{answer}");
+        caller.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        caller.until("ok").await;
+        assert_eq!(record.connections(), 2, "{field}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_is_said_twice_passes_once() {
+    let (address, _) = backend::start(|mut peer, _| async move {
+        peer.head().await;
+        peer.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\ncontent-length:2 \r\n\r\nok").await;
+        peer.closed().await;
+    })
+    .await;
+    let lane = start(address, Setup::default());
+    let mut caller = lane.connect().await;
+    caller.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let answer = caller.until("\r\n\r\nok").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(answer.to_ascii_lowercase().matches("content-length").count(), 1, "{answer}");
 }
 
 #[tokio::test]

@@ -22,9 +22,10 @@ pub(super) fn print(status: &Status) -> ExitCode {
     }
     match standing {
         Standing::Shipping | Standing::Starting => ExitCode::SUCCESS,
-        Standing::Unreachable { .. } | Standing::NotSynchronous { .. } | Standing::KeptOff { .. } => {
-            ExitCode::from(EXIT_FAILED)
-        }
+        Standing::Unreachable { .. }
+        | Standing::Stalled { .. }
+        | Standing::NotSynchronous { .. }
+        | Standing::KeptOff { .. } => ExitCode::from(EXIT_FAILED),
     }
 }
 
@@ -88,6 +89,7 @@ fn state(standing: &Standing) -> String {
         Standing::Shipping => "shipping".to_owned(),
         Standing::Starting => "starting: the base of a generation is made".to_owned(),
         Standing::Unreachable { reason } => format!("unreachable: {reason}"),
+        Standing::Stalled { reason } => format!("stalled: {reason}"),
         Standing::NotSynchronous { reason } => format!("not synchronous: {reason}"),
         Standing::KeptOff { reason } => format!("kept off: {reason}"),
     }

@@ -24,7 +24,7 @@ pub struct Config {
     /// In mode `async`, how long commits are gathered into one segment.
     #[serde(with = "process::duration")]
     pub interval: Duration,
-    /// How long one call to the destination may take.
+    /// How long one call to the destination may take; of PostgreSQL also how long the receiver may get nothing on.
     #[serde(with = "process::duration")]
     pub timeout: Duration,
     /// How much that was not shipped is held in memory; beyond it the log keeps it.

@@ -18,6 +18,12 @@ pub enum Standing {
         /// What the destination, or the server, said last.
         reason: String,
     },
+    /// It does not any more, though nothing broke: what is confirmed stands still. Of PostgreSQL, whose log another program
+    /// receives.
+    Stalled {
+        /// Since when, and how far behind that is.
+        reason: String,
+    },
     /// It does, but answers do not wait for it as mode `sync` promises. Of PostgreSQL, whose server decides that.
     NotSynchronous {
         /// What is to be set at the server.
@@ -36,6 +42,7 @@ impl Standing {
         match self {
             Self::Starting | Self::Shipping | Self::KeptOff { .. } => None,
             Self::Unreachable { .. } => Some("the backup destination cannot be used"),
+            Self::Stalled { .. } => Some("the backup stalls: it gets nothing of what is written"),
             Self::NotSynchronous { .. } => Some("the server's commits do not wait for the backup"),
         }
     }
@@ -43,9 +50,10 @@ impl Standing {
     fn reason(&self) -> &str {
         match self {
             Self::Starting | Self::Shipping => "",
-            Self::Unreachable { reason } | Self::NotSynchronous { reason } | Self::KeptOff { reason } => {
-                reason
-            }
+            Self::Unreachable { reason }
+            | Self::Stalled { reason }
+            | Self::NotSynchronous { reason }
+            | Self::KeptOff { reason } => reason,
         }
     }
 
@@ -91,6 +99,7 @@ impl Standings {
             Standing::Unreachable { reason } => {
                 tracing::error!(reason, "the backup destination cannot be used; nothing is shipped");
             }
+            Standing::Stalled { reason } => tracing::error!(reason, "the backup stalls"),
             Standing::NotSynchronous { reason } => {
                 tracing::error!(reason, "answers do not wait for the backup; writes are refused");
             }
@@ -112,5 +121,6 @@ mod tests {
         assert!(busy(17).is_news(&Standing::Unreachable { reason: "no space".into() }));
         assert!(busy(17).is_news(&Standing::Shipping));
         assert_eq!(Standing::Shipping.fault(), None);
+        assert!(Standing::Stalled { reason: String::new() }.fault().is_some());
     }
 }

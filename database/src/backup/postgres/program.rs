@@ -125,7 +125,9 @@ impl Program {
             return ended.unwrap_or(Ended { status: None, said: Vec::new() });
         }
         let _ = lock(&self.child).kill();
-        self.end().await
+        // One that waits for a disk does not even die; nobody waits for it then.
+        let ended = tokio::time::timeout(PATIENCE, self.end()).await;
+        ended.unwrap_or(Ended { status: None, said: Vec::new() })
     }
 
     fn signal(&self, signal: Signal) {

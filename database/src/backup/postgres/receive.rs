@@ -5,27 +5,25 @@
 //! server's. Where it is gone (a restored server, a promoted standby, an administrator who made room) another
 //! generation begins, with a base of its own.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rustix::process::Signal;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
-use super::inventory::Origin;
+use super::calls::Calls;
 use super::judge::{Facts, Verdict};
 use super::layout::Layout;
 use super::login::Login;
-use super::lsn::{Lsn, SegmentName};
+use super::lsn::Lsn;
 use super::program::Program;
 use super::received::{self, Boundary};
-use super::server;
+use super::server::{self, Look, Slot};
+use super::stall::{Pace, Progress};
 use super::tools::{Tool, Tools};
 use crate::backup::config::{Config, Mode};
-use crate::backup::name;
 use crate::backup::standing::Standing;
 use crate::engine::postgres::session::{Server, Session};
 
@@ -42,6 +40,9 @@ const STEADY: Duration = Duration::from_secs(10);
 /// How often it is looked how far it is: until it goes, and then.
 const LOOK_SOON: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long the server may take to tell how far it is.
+const LOOK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long it must have run to be taken at its word: one that cannot use the slot ends at once.
 const PROVEN: Duration = Duration::from_millis(300);
@@ -60,8 +61,19 @@ pub(super) struct Receiver {
     pub(super) login: Login,
     pub(super) config: Config,
     pub(super) layout: Layout,
+    pub(super) calls: Calls,
     pub(super) board: Arc<Board>,
     pub(super) stop: CancellationToken,
+}
+
+/// One run of pg_receivewal.
+struct Course {
+    generation: String,
+    /// The connection by which the server is asked.
+    session: Option<Session>,
+    began: Instant,
+    boundary: Boundary,
+    progress: Progress,
 }
 
 /// Why nothing is received at present.
@@ -72,6 +84,8 @@ enum Pause {
     KeptOff(String),
     /// Something failed.
     Failed(String),
+    /// The receiver gets nothing on any more.
+    Hung(String),
 }
 
 impl From<String> for Pause {
@@ -100,7 +114,7 @@ impl Receiver {
                     });
                     pause = KEPT_OFF;
                 }
-                Pause::Failed(reason) => {
+                Pause::Failed(reason) | Pause::Hung(reason) => {
                     self.board.note_standing(Standing::Unreachable { reason });
                     if began.elapsed() >= STEADY {
                         pause = FIRST_PAUSE;
@@ -139,13 +153,19 @@ impl Receiver {
         let (session, tools, generation) = prepared.unwrap_or(Err(Pause::Stopped))?;
         *is_broken = false;
         let mut program = self.start(&tools, &generation)?;
-        let (began, mut session) = (Instant::now(), Some(session));
-        let mut boundary = Boundary::default();
+        let began = Instant::now();
+        let mut course = Course {
+            generation,
+            session: Some(session),
+            began,
+            boundary: Boundary::default(),
+            progress: Progress::new(began, self.config.timeout),
+        };
         loop {
             let is_shipping = self.board.standing() == Standing::Shipping;
             tokio::select! {
                 () = self.stop.cancelled() => {
-                    self.note_end(&mut session, &generation, &mut boundary).await;
+                    self.note_end(&mut course).await;
                     program.stop().await;
                     return Ok(Pause::Stopped);
                 }
@@ -156,11 +176,12 @@ impl Receiver {
                 }
                 () = tokio::time::sleep(if is_shipping { LOOK } else { LOOK_SOON }) => {}
             }
-            match self.look(&mut session, began.elapsed() >= PROVEN, &generation, &mut boundary).await {
+            match self.look(&mut course).await {
                 Ok(standing) => self.board.note_standing(standing),
                 Err(Pause::Failed(reason)) => {
                     // It may still receive; that is not known.
-                    session = None;
+                    course.session = None;
+                    course.progress = Progress::new(Instant::now(), self.config.timeout);
                     self.board.note_pause();
                     self.board.note_standing(Standing::Unreachable { reason });
                 }
@@ -172,65 +193,8 @@ impl Receiver {
         }
     }
 
-    fn slot(&self) -> &str {
+    pub(super) fn slot(&self) -> &str {
         &self.config.postgres.slot
-    }
-
-    /// Gives the generation that goes on, or begins another, with a slot of its own.
-    async fn generation(&self, session: &Session, facts: &Facts, is_broken: bool) -> Result<String, String> {
-        let slot = server::look(session, self.slot()).await?.slot;
-        let inventory = self.layout.read().map_err(|error| error.to_string())?;
-        let last = inventory.generations.last();
-        let newest = last.filter(|newest| newest.origin.system == facts.system);
-        // What the slot keeps goes on from the last one: in an older one it would come after a gap.
-        let hidden = inventory.unreadable.last();
-        let hidden = hidden.filter(|hidden| last.is_none_or(|last| hidden.name > last.name));
-        if let Some(hidden) = hidden.filter(|hidden| !hidden.is_damaged) {
-            return Err(format!("{}: {}", hidden.file, hidden.reason));
-        }
-        let is_whole = hidden.is_none() && slot.as_ref().is_some_and(|slot| !slot.is_lost) && !is_broken;
-        if let (true, Some(newest)) = (is_whole, newest) {
-            self.remove_unfinished(&newest.name, newest.origin.segment_bytes)?;
-            let base = newest.bases.last().map(|base| (base.end, base.ended));
-            self.board.note_generation(&newest.name, base);
-            return Ok(newest.name.clone());
-        }
-        match slot {
-            Some(slot) if slot.is_active => {
-                return Err(format!(
-                    "the slot `{}` is in use; give each destination its own in database.backup.postgres.slot",
-                    self.slot()
-                ));
-            }
-            Some(slot) if slot.is_lost || is_broken => {
-                server::drop_slot(session, self.slot()).await?;
-                server::create_slot(session, self.slot()).await?;
-            }
-            Some(_) => {}
-            None => server::create_slot(session, self.slot()).await?,
-        }
-        let generation = name::Generation::new(Timestamp::now(), rand::random()).to_string();
-        let origin = Origin {
-            system: facts.system.clone(),
-            major: facts.major(),
-            segment_bytes: u64::try_from(facts.segment_bytes).unwrap_or(0),
-        };
-        self.layout.begin(&generation, &origin).map_err(|error| error.to_string())?;
-        self.board.note_generation(&generation, None);
-        tracing::info!(generation, slot = self.slot(), "a generation of the log's backup begins");
-        Ok(generation)
-    }
-
-    /// Removes a segment that a crash left before it had its length: it holds nothing, and pg_receivewal would refuse it.
-    fn remove_unfinished(&self, generation: &str, segment_bytes: u64) -> Result<(), String> {
-        let segments =
-            self.layout.read_segments(generation, segment_bytes).map_err(|error| error.to_string())?;
-        let is_short = |name: SegmentName, bytes: u64| name.is_partial && bytes < segment_bytes;
-        for segment in segments.iter().filter(|segment| is_short(segment.name, segment.size_bytes)) {
-            let file = self.layout.wal(generation).join(segment.name.write(segment_bytes));
-            fs::remove_file(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        }
-        Ok(())
     }
 
     fn start(&self, tools: &Tools, generation: &str) -> Result<Program, String> {
@@ -248,54 +212,64 @@ impl Receiver {
     }
 
     /// Notes how far the log was received before the receiver is stopped, if the server tells soon.
-    async fn note_end(&self, kept: &mut Option<Session>, generation: &str, boundary: &mut Boundary) {
+    async fn note_end(&self, course: &mut Course) {
         let noting = async {
-            while let Some(session) = kept.take() {
-                let Ok(look) = server::look(&session, self.slot()).await else { return };
-                let Some(slot) = look.slot else { return };
-                self.note_received(generation, boundary.note(look.inserted, slot.received));
-                if slot.received >= look.inserted {
+            while let Some(session) = course.session.take() {
+                let Ok(Look { inserted, slot: Some(slot), .. }) = server::look(&session, self.slot()).await
+                else {
+                    return;
+                };
+                let noted = self.note_received(course, inserted, slot.received).await;
+                if noted.is_err() || slot.received >= inserted {
                     return;
                 }
-                *kept = Some(session);
+                course.session = Some(session);
                 tokio::time::sleep(END_PAUSE).await;
             }
         };
         let _ = tokio::time::timeout(END_PATIENCE, noting).await;
     }
 
-    fn note_received(&self, generation: &str, place: Option<Lsn>) {
-        let Some(place) = place else { return };
-        if let Err(error) = received::store(&self.layout.received(generation), place) {
-            tracing::warn!(%error, "how far the log was received cannot be noted");
-        }
+    async fn note_received(&self, course: &mut Course, inserted: Lsn, received: Lsn) -> Result<(), String> {
+        let Some(place) = course.boundary.note(inserted, received) else { return Ok(()) };
+        let file = self.layout.received(&course.generation);
+        let storing = move || received::store(&file, place).map_err(|error| error.to_string());
+        let stored = self.calls.call(storing).await;
+        stored.map_err(|reason| format!("how far the log was received cannot be noted: {reason}"))
     }
 
-    /// Looks how far it is, and whether what was found at the start still holds.
-    async fn look(
-        &self,
-        kept: &mut Option<Session>,
-        is_proven: bool,
-        generation: &str,
-        boundary: &mut Boundary,
-    ) -> Result<Standing, Pause> {
+    /// Asks the server how far it is.
+    async fn ask(&self, kept: &mut Option<Session>) -> Result<(Facts, Look), String> {
         let session = match kept.take() {
             Some(session) if !session.is_closed() => session,
             _ => server::connect(&self.server).await?,
         };
         let facts = server::facts(&session, self.slot()).await?;
+        let look = server::look(&session, self.slot()).await?;
+        *kept = Some(session);
+        Ok((facts, look))
+    }
+
+    /// Looks how far it is, and whether what was found at the start still holds.
+    async fn look(&self, course: &mut Course) -> Result<Standing, Pause> {
+        let asked = tokio::time::timeout(LOOK_DEADLINE, self.ask(&mut course.session)).await;
+        let (facts, look) =
+            asked.unwrap_or_else(|_| Err(format!("the server does not answer within {LOOK_DEADLINE:?}")))?;
         if let Verdict::KeepOff(reason) = facts.judge() {
             return Err(Pause::KeptOff(reason));
         }
-        let look = server::look(&session, self.slot()).await?;
-        *kept = Some(session);
-        let slot = look.slot.ok_or_else(|| format!("the slot `{}` was dropped", self.slot()))?;
-        let is_receiving = slot.is_active && is_proven;
-        self.note_received(generation, boundary.note(look.inserted, slot.received));
+        let Look { flushed, inserted, slot } = look;
+        let slot = slot.ok_or_else(|| format!("the slot `{}` was dropped", self.slot()))?;
+        let is_receiving = slot.is_active && course.began.elapsed() >= PROVEN;
+        self.note_received(course, inserted, slot.received).await?;
         let waiting = facts.fault_of_waiting(self.slot());
         let is_synchronous = is_receiving && waiting.is_none();
-        self.board.note_look(look.flushed, slot.received, is_receiving, is_synchronous);
-        let behind = look.flushed.0.saturating_sub(slot.received.0);
+        self.board.note_look(flushed, slot.received, is_receiving, is_synchronous);
+        let pace = course.progress.note(Instant::now(), flushed, slot.received, slot.is_active);
+        if let Pace::Lost(stood) = pace {
+            return Err(Pause::Hung(format!("{}; it is started again", self.describe_stall(&slot, stood))));
+        }
+        let behind = flushed.0.saturating_sub(slot.received.0);
         Ok(match (self.config.mode, waiting) {
             _ if behind > self.config.log_limit => Standing::Unreachable {
                 reason: format!(
@@ -305,6 +279,9 @@ impl Receiver {
                     process::size::format(self.config.log_limit)
                 ),
             },
+            _ if let Pace::Stalled(stood) = pace => {
+                Standing::Stalled { reason: self.describe_stall(&slot, stood) }
+            }
             (Mode::Sync, Some(reason)) => Standing::NotSynchronous { reason },
             // Without a base the log restores nothing.
             _ if !is_receiving || self.board.base().is_none() => match self.board.standing() {
@@ -313,5 +290,23 @@ impl Receiver {
             },
             _ => Standing::Shipping,
         })
+    }
+
+    /// Says that the receiver gets nothing on, and how far it is behind.
+    fn describe_stall(&self, slot: &Slot, stood: Duration) -> String {
+        let status = self.board.status();
+        let how = match slot.is_active {
+            true => "is connected and has confirmed nothing",
+            false => "runs and has not been connected",
+        };
+        format!(
+            "pg_receivewal {how} for {} s; the backup is behind by {} bytes and {:.0} s: the server's log is flushed to \
+             {} and received to {}",
+            stood.as_secs(),
+            status.lag_bytes,
+            status.lag_seconds,
+            status.flushed,
+            status.received
+        )
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, ReceivingStatus};
+use super::calls::Calls;
 use super::keeper::Keeper;
 use super::login::Login;
 use super::receive::Receiver;
@@ -61,7 +62,11 @@ impl Receiving {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let server = Server::new(url.expose(), runtime.handle().clone())?;
             let thread = std::thread::Builder::new().name(name.to_owned());
-            let thread = thread.spawn(move || runtime.block_on(work(server)))?;
+            let thread = thread.spawn(move || {
+                runtime.block_on(work(server));
+                // A call that hangs at the destination is left behind.
+                runtime.shutdown_background();
+            })?;
             receiving.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
             Ok::<_, OpenError>(())
         };
@@ -69,7 +74,8 @@ impl Receiving {
         let (own_config, own_layout, own_login) = (config.clone(), layout.clone(), login.clone());
         let receive = move |server| -> Work {
             let (config, layout, login) = (own_config, own_layout, own_login);
-            Box::pin(Receiver { server, login, config, layout, board, stop }.run())
+            let calls = Calls::new(config.timeout);
+            Box::pin(Receiver { server, login, config, layout, calls, board, stop }.run())
         };
         start("db-receiving", Box::new(receive))?;
         let (board, stop, config) = (Arc::clone(&receiving.board), receiving.stop.clone(), config.clone());
@@ -89,7 +95,9 @@ impl Receiving {
         let is_refused = match (self.mode, self.board.standing()) {
             (_, Standing::Shipping) => false,
             (Mode::Sync, _) => true,
-            (Mode::Async, standing) => matches!(standing, Standing::Unreachable { .. }),
+            (Mode::Async, standing) => {
+                matches!(standing, Standing::Unreachable { .. } | Standing::Stalled { .. })
+            }
         };
         is_refused.then(|| Error::Unavailable { reason: REFUSED.into() })
     }

@@ -63,6 +63,20 @@ fn no_hot_statement_scans_or_sorts() {
 }
 
 #[test]
+fn no_write_builds_a_table_of_its_own() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut connection).unwrap();
+    let writes =
+        [changes::APPEND, records::INSERT, records::UPDATE, counts::ADD, job_rows::INSERT, job_rows::UPDATE];
+    for sql in writes {
+        let mut statement = connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
+        let values = vec![&1_i64 as &dyn ToSql; statement.parameter_count()];
+        let codes = statement.query_map(values.as_slice(), |row| row.get::<_, String>(1)).unwrap();
+        assert!(!codes.map(Result::unwrap).any(|code| code == "OpenEphemeral"), "{sql}");
+    }
+}
+
+#[test]
 fn a_sample_of_a_small_collection_reads_names_alone() {
     let mut connection = Connection::open_in_memory().unwrap();
     schema::migrate(&mut connection).unwrap();

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::engine::OpenError;
 
 /// The steps in order; a released one is never changed, only followed by another.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_collections.sql"),
     include_str!("migrations/0003_answers.sql"),
@@ -13,6 +13,7 @@ const STEPS: [&str; 7] = [
     include_str!("migrations/0005_index_tables.sql"),
     include_str!("migrations/0006_counts.sql"),
     include_str!("migrations/0007_retention.sql"),
+    include_str!("migrations/0008_checks.sql"),
 ];
 
 /// The version of the schema this program reads and writes.
@@ -78,6 +79,27 @@ mod tests {
         migrate(&mut connection).unwrap();
         migrate(&mut connection).unwrap();
         assert_eq!(check(&connection).unwrap(), VERSION);
+    }
+
+    #[test]
+    fn a_change_and_a_job_are_of_a_known_kind_as_before_their_checks_were_asked_otherwise() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        let change = "INSERT INTO changes (namespace, collection, id, kind, at) VALUES ('', '', '', ?1, 0)";
+        let job = "INSERT INTO jobs (id, namespace, queue, kind, state, attempt, max_attempts, payload, lease_token, \
+            run_at, created_at, updated_at) VALUES (?1, '', '', '', ?1, 0, 1, '', 0, 0, 0, 0)";
+        for (sql, valid) in [
+            (change, &["create", "update", "delete"][..]),
+            (job, &["waiting", "leased", "succeeded", "dead", "canceled"]),
+        ] {
+            for kind in valid {
+                connection.execute(sql, [kind]).unwrap();
+            }
+            let error = connection.execute(sql, ["other"]).unwrap_err();
+            assert!(error.to_string().contains("CHECK constraint failed"), "{error}");
+        }
+        let found: String = connection.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
+        assert_eq!(found, "ok");
     }
 
     #[test]

@@ -17,10 +17,10 @@ const BITE: i64 = 128;
 
 pub(super) const FIRST: &str = "SELECT sequence, at FROM changes ORDER BY sequence LIMIT 1";
 pub(super) const LAST: &str = "SELECT max(sequence) FROM changes";
-pub(super) const NTH_JOB: &str = "SELECT updated_at FROM jobs WHERE state = ?1 AND state IN ('succeeded', 'canceled', 'dead') \
+pub(super) const NTH_JOB: &str = "SELECT updated_at FROM jobs WHERE state = ?1 AND state <> 'waiting' AND state <> 'leased' \
     ORDER BY updated_at DESC LIMIT 1 OFFSET ?2";
 pub(super) const FIRST_JOB: &str =
-    "SELECT min(updated_at) FROM jobs WHERE state = ?1 AND state IN ('succeeded', 'canceled', 'dead')";
+    "SELECT min(updated_at) FROM jobs WHERE state = ?1 AND state <> 'waiting' AND state <> 'leased'";
 pub(super) const ENDING: &str = "SELECT max(sequence) FROM \
     (SELECT sequence, at FROM changes ORDER BY sequence LIMIT ?3) WHERE at < ?1 OR sequence <= ?2";
 /// Left alone, the planner walks all changes by their namespaces to save sorting the few that go.
@@ -30,7 +30,7 @@ pub(super) const MARK: &str = "INSERT INTO trimmed (namespace, sequence) \
     ON CONFLICT (namespace) DO UPDATE SET sequence = max(sequence, excluded.sequence)";
 pub(super) const REMOVE: &str = "DELETE FROM changes WHERE sequence <= ?1";
 pub(super) const REMOVE_JOBS: &str = "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs \
-    WHERE state = ?1 AND state IN ('succeeded', 'canceled', 'dead') AND updated_at < ?2 ORDER BY updated_at LIMIT ?3)";
+    WHERE state = ?1 AND state <> 'waiting' AND state <> 'leased' AND updated_at < ?2 ORDER BY updated_at LIMIT ?3)";
 
 /// What is to be removed: found by a reader, done by the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

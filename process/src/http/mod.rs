@@ -1,6 +1,10 @@
 //! Serving HTTP on the ordinary runtime: limits, the observed request, and a graceful end.
 //!
-//! The data plane (`load_balancer`, `api_gateway`) has its own loop, one a thread.
+//! The data plane (`load_balancer`, `api_gateway`) has its own loop, one a thread. What hyper refuses by itself is
+//! told in [`bare`].
+
+mod bare;
+mod last_answer;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +13,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -17,10 +22,15 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use self::bare::{Answering, Turn, Watched};
 use crate::{Shutdown, metrics, trace};
 
 /// How long accepting pauses after an error such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The largest head of a request, with its target. Twice what the data plane takes, which adds who the caller is. One that
+/// comes at once may be let in with up to twice as much: it is hyper's buffer that is bounded.
+const HEAD_LIMIT: usize = 128 << 10;
 
 /// What one listener grants its clients.
 #[derive(Debug, Clone, Copy)]
@@ -79,10 +89,18 @@ async fn serve_connection(stream: TcpStream, router: Router, shutdown: &Shutdown
     // Without it a small answer may wait for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
-    builder.http2().timer(TokioTimer::new());
-    let connection =
-        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut http1 = builder.http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(HEAD_LIMIT);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(HEAD_LIMIT as u32);
+    let turn = Arc::new(Turn::default());
+    let watched = Watched::new(stream, Arc::clone(&turn));
+    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |request| {
+        turn.ask();
+        let (answer, turn) = (service.call(request), Arc::clone(&turn));
+        async move { answer.await.map(|response| response.map(|body| Answering::new(body, turn))) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(watched), service);
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

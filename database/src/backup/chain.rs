@@ -19,10 +19,7 @@ use super::segment::Timed;
 use super::ship::Shipper;
 use super::snapshot::{self, Snapshot};
 use super::wal::Place;
-use super::{object, wal};
-
-/// The file in the data folder that tells which destination was used.
-const NOTE: &str = "backup-destination";
+use super::{destination, object, wal};
 
 /// About how much of an older process's log is read at a time, in frames.
 const LEFT_OVER_FRAMES: u32 = 1024;
@@ -57,7 +54,7 @@ impl Chain {
 /// Finds where to go on, or begins a generation.
 pub(super) async fn establish(shipper: &Shipper, may_continue: bool) -> Result<Chain, BackupError> {
     // What follows will rest on it.
-    shipper.destination.claim(&shipper.database.with_file_name(NOTE))?;
+    shipper.destination.claim(&shipper.database.with_file_name(destination::NOTE))?;
     let listed = shipper.destination.list().await?;
     let inventory: Inventory = listed.into_iter().map(|(name, _)| name).collect();
     if may_continue {

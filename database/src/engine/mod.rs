@@ -31,7 +31,7 @@ pub enum Engine {
 
 impl Engine {
     /// Opens the configured engine. SQLite is the data directory's only owner until it is closed; PostgreSQL
-    /// leaves the directory alone but for restore drills, and is waited for up to 10 s when it does not answer.
+    /// leaves the directory alone but for what its backup needs there, and is waited for up to 10 s when it does not answer.
     pub fn open(config: &Config, data: &Path) -> Result<Self, OpenError> {
         config.validate().map_err(|error| OpenError::Config { reason: error.to_string() })?;
         match &config.url {

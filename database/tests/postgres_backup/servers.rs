@@ -61,6 +61,52 @@ async fn a_destination_that_is_away_is_an_alarm_and_goes_on_without_a_gap_once_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_received_into_an_empty_folder_in_the_destination_s_place() {
+    let bench = Bench::new();
+    let (folder, away) = (bench.destination.path().join("share"), bench.destination.path().join("away"));
+    std::fs::create_dir(&folder).unwrap();
+    let mut config = bench.config(Mode::Async);
+    config.backup.destination = Some(format!("file:{}", folder.display()));
+    let mut engine = bench.open(&config).await;
+    let first = status(&engine).generation;
+    // While the process runs, and when it starts.
+    for number in 0..2 {
+        if number == 1 {
+            engine.close();
+        }
+        std::fs::rename(&folder, &away).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        if number == 1 {
+            engine = Engine::open(&config, bench.data.path()).unwrap();
+        }
+        put(&engine, number, 1).await.unwrap();
+        bench.server.ask("SELECT pg_switch_wal()");
+        // pg_receivewal may meet it first, and says only what file is missing.
+        until("the alarm", || match status(&engine).standing {
+            Standing::Unreachable { reason } => reason.contains("not the destination that was used before"),
+            _ => false,
+        })
+        .await;
+        assert!(engine.store_base().await.is_err());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        let slot = bench.server.ask("SELECT count(*) FROM pg_stat_replication");
+        assert_eq!(slot, "0", "nobody receives");
+        std::fs::remove_dir(&folder).unwrap();
+        std::fs::rename(&away, &folder).unwrap();
+        until("it goes", || status(&engine).standing == Standing::Shipping).await;
+        assert_eq!(status(&engine).generation, first);
+    }
+    all_received(&bench, &engine).await;
+    engine.close();
+    let scratch = bench.data.path().join("scratch");
+    let faults = async || recovery(&config).inspect(false, &scratch, |_| (), &|_| ()).await.unwrap().faults;
+    assert_eq!(faults().await, []);
+    std::fs::write(folder.join("sixfold-destination"), "nothing").unwrap();
+    let named = faults().await;
+    assert!(named.len() == 1 && named[0].0 == "sixfold-destination", "{named:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_may_not_replicate_is_told_what_to_grant_and_then_it_goes() {
     let bench = Bench::new();
     bench.server.ask("CREATE ROLE clerk LOGIN PASSWORD 'secret word'");

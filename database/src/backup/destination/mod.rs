@@ -21,6 +21,9 @@ use super::name::Name;
 /// The largest file that is sent in one piece; larger ones are sent in pieces of this size.
 pub(crate) const PIECE_BYTES: usize = 8 << 20;
 
+/// The file in the data folder that tells which destination was used.
+pub(super) const NOTE: &str = "backup-destination";
+
 /// Why a destination did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DestinationError {

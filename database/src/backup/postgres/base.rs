@@ -74,6 +74,7 @@ impl Maker<'_> {
         let (folder, segment_bytes) =
             (self.layout.base(generation, &name), u64::try_from(facts.segment_bytes).unwrap_or(1));
         let partial = beside(&folder, UNFINISHED);
+        self.layout.check()?;
         remove_unfinished(self.layout, generation)?;
         let tools = Tools::new(self.tools_folder, facts.major());
         self.run(&tools, &partial, &name, is_urgent).await?;
@@ -92,6 +93,8 @@ impl Maker<'_> {
             size_bytes: files::size(&partial)?,
         };
         self.wait_for_log(generation, &base, segment_bytes).await?;
+        // It may have been taken away, or mounted over, meanwhile.
+        self.layout.check()?;
         fs::rename(&partial, &folder).map_err(|error| fault(&folder, error))?;
         crate::backup::sync(&self.layout.bases(generation))?;
         let note = serde_json::to_vec_pretty(&base).map_err(|error| fault(&folder, error))?;

@@ -45,6 +45,7 @@ impl Inspector<'_> {
             faults: inventory.unreadable.into_iter().map(|one| (one.file, one.reason)).collect(),
             ..Inspection::default()
         };
+        found.faults.extend(self.layout.fault_of_marker());
         begin(found.size_bytes);
         files::remove(self.scratch)?;
         std::fs::create_dir_all(self.scratch).map_err(|error| crate::backup::fault(self.scratch, error))?;

@@ -148,6 +148,7 @@ impl Keeper {
     /// Removes what no kept moment needs.
     fn forget(&self) -> Result<(), BackupError> {
         let horizon = Timestamp::now().checked_sub(self.config.keep).unwrap_or(Timestamp::MIN);
+        self.layout.check()?;
         self.layout.finish_removals()?;
         let inventory = self.layout.read()?;
         for one in &inventory.unreadable {

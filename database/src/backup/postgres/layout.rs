@@ -19,7 +19,8 @@ use super::files::{self, REMOVED};
 use super::inventory::{Base, Generation, Inventory, Origin, Segment, Unreadable};
 use super::lsn::{Lsn, SegmentName};
 use super::received;
-use crate::backup::{BackupError, fault, name};
+use crate::backup::config::{Config, Place};
+use crate::backup::{BackupError, Destination, DestinationError, destination, fault, name};
 
 /// The folder at the destination that is ours.
 const FOLDER: &str = "postgresql";
@@ -38,13 +39,34 @@ type Fault = (String, String);
 /// Where things lie at a destination.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
+    /// What tells the destination from another folder in its place.
+    destination: Destination,
     root: PathBuf,
 }
 
 impl Layout {
-    /// Takes the folder a destination names.
-    pub(super) fn new(destination: &Path) -> Self {
-        Self { root: destination.join(FOLDER) }
+    /// Takes the folder a destination names; nothing is looked at yet.
+    pub(super) fn open(folder: &Path, config: &Config) -> Result<Self, DestinationError> {
+        let destination = Destination::open(&Place::Folder(folder.to_owned()), config)?;
+        Ok(Self { destination, root: folder.join(FOLDER) })
+    }
+
+    /// Makes sure that this is the destination that was used before, of which the folder `data` has a note. It is never
+    /// made: what is not there may be a share that is not mounted.
+    pub(super) fn claim(&self, data: &Path) -> Result<(), BackupError> {
+        self.check()?;
+        fs::create_dir_all(data).map_err(|error| fault(data, error))?;
+        Ok(self.destination.claim(&data.join(destination::NOTE))?)
+    }
+
+    /// Fails unless the destination is there, and is the one that was claimed.
+    pub(super) fn check(&self) -> Result<(), BackupError> {
+        Ok(self.destination.check()?)
+    }
+
+    /// Says what is wrong with what tells the destination from others.
+    pub(super) fn fault_of_marker(&self) -> Option<(String, String)> {
+        self.destination.fault_of_marker()
     }
 
     pub(super) fn generation(&self, generation: &str) -> PathBuf {
@@ -100,15 +122,7 @@ impl Layout {
 
     /// Reads what there is; a destination that was never written to is empty.
     pub(super) fn read(&self) -> Result<Inventory, BackupError> {
-        // A destination that is not there may be a share that is not mounted.
-        let destination = self.root.parent().unwrap_or(&self.root);
-        fs::metadata(destination).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => BackupError::Settings(format!(
-                "the destination {} is not there: make the folder, or mount what belongs there",
-                destination.display()
-            )),
-            _ => fault(destination, error),
-        })?;
+        self.check()?;
         let mut inventory = Inventory::default();
         for name in names(&self.root)? {
             if name.ends_with(REMOVED) {

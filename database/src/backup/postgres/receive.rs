@@ -5,6 +5,7 @@
 //! server's. Where it is gone (a restored server, a promoted standby, an administrator who made room) another
 //! generation begins, with a base of its own.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub(super) struct Receiver {
     pub(super) config: Config,
     pub(super) layout: Layout,
     pub(super) calls: Calls,
+    /// The role's own folder, with a note of the destination.
+    pub(super) data: PathBuf,
     pub(super) board: Arc<Board>,
     pub(super) stop: CancellationToken,
 }
@@ -84,8 +87,8 @@ enum Pause {
     KeptOff(String),
     /// Something failed.
     Failed(String),
-    /// The receiver gets nothing on any more.
-    Hung(String),
+    /// The receiver is of no use any more: it gets nothing on, or writes elsewhere.
+    Useless(String),
 }
 
 impl From<String> for Pause {
@@ -114,7 +117,7 @@ impl Receiver {
                     });
                     pause = KEPT_OFF;
                 }
-                Pause::Failed(reason) | Pause::Hung(reason) => {
+                Pause::Failed(reason) | Pause::Useless(reason) => {
                     self.board.note_standing(Standing::Unreachable { reason });
                     if began.elapsed() >= STEADY {
                         pause = FIRST_PAUSE;
@@ -238,6 +241,13 @@ impl Receiver {
         stored.map_err(|reason| format!("how far the log was received cannot be noted: {reason}"))
     }
 
+    /// Fails unless what is received lies where it should.
+    async fn check_destination(&self) -> Result<(), Pause> {
+        let layout = self.layout.clone();
+        let check = move || Ok(layout.check().map_err(|error| Pause::Useless(error.to_string())));
+        self.calls.call(check).await?
+    }
+
     /// Asks the server how far it is.
     async fn ask(&self, kept: &mut Option<Session>) -> Result<(Facts, Look), String> {
         let session = match kept.take() {
@@ -260,6 +270,7 @@ impl Receiver {
         }
         let Look { flushed, inserted, slot } = look;
         let slot = slot.ok_or_else(|| format!("the slot `{}` was dropped", self.slot()))?;
+        self.check_destination().await?;
         let is_receiving = slot.is_active && course.began.elapsed() >= PROVEN;
         self.note_received(course, inserted, slot.received).await?;
         let waiting = facts.fault_of_waiting(self.slot());
@@ -267,7 +278,10 @@ impl Receiver {
         self.board.note_look(flushed, slot.received, is_receiving, is_synchronous);
         let pace = course.progress.note(Instant::now(), flushed, slot.received, slot.is_active);
         if let Pace::Lost(stood) = pace {
-            return Err(Pause::Hung(format!("{}; it is started again", self.describe_stall(&slot, stood))));
+            return Err(Pause::Useless(format!(
+                "{}; it is started again",
+                self.describe_stall(&slot, stood)
+            )));
         }
         let behind = flushed.0.saturating_sub(slot.received.0);
         Ok(match (self.config.mode, waiting) {

@@ -72,14 +72,16 @@ impl Receiving {
         };
         let (board, stop) = (Arc::clone(&receiving.board), receiving.stop.clone());
         let (own_config, own_layout, own_login) = (config.clone(), layout.clone(), login.clone());
+        let data = std::path::absolute(data)?;
+        let own_data = data.clone();
         let receive = move |server| -> Work {
-            let (config, layout, login) = (own_config, own_layout, own_login);
+            let (config, layout, login, data) = (own_config, own_layout, own_login, own_data);
             let calls = Calls::new(config.timeout);
-            Box::pin(Receiver { server, login, config, layout, calls, board, stop }.run())
+            Box::pin(Receiver { server, login, config, layout, calls, data, board, stop }.run())
         };
         start("db-receiving", Box::new(receive))?;
         let (board, stop, config) = (Arc::clone(&receiving.board), receiving.stop.clone(), config.clone());
-        let scratch = std::path::absolute(data)?.join("backup-scratch").join("drill");
+        let scratch = data.join("backup-scratch").join("drill");
         let keep = move |server| -> Work {
             Box::pin(Keeper { server, login, config, layout, board, scratch, orders, stop }.run())
         };

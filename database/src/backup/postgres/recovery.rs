@@ -146,7 +146,7 @@ impl Recovery {
 pub(super) fn layout(config: &Config) -> Result<Layout, BackupError> {
     let settings = |error: process::ConfigError| BackupError::Settings(error.to_string());
     match config.place().map_err(settings)?.ok_or(BackupError::NotConfigured)? {
-        Place::Folder(folder) => Ok(Layout::new(&folder)),
+        Place::Folder(folder) => Ok(Layout::open(&folder, config)?),
         Place::Bucket { .. } => Err(BackupError::Settings(crate::backup::config::ONLY_FOLDERS.to_owned())),
     }
 }

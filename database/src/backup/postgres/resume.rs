@@ -23,8 +23,12 @@ impl Receiver {
     ) -> Result<String, String> {
         let slot = server::look(session, self.slot()).await?.slot;
         let is_whole = slot.as_ref().is_some_and(|slot| !slot.is_lost) && !is_broken;
-        let (layout, system) = (self.layout.clone(), facts.system.clone());
-        let resuming = move || resume(&layout, &system, is_whole);
+        let (layout, data, system) = (self.layout.clone(), self.data.clone(), facts.system.clone());
+        let resuming = move || {
+            // What follows will rest on it.
+            layout.claim(&data).map_err(|error| error.to_string())?;
+            resume(&layout, &system, is_whole)
+        };
         if let Some(newest) = self.calls.call(resuming).await? {
             let base = newest.bases.last().map(|base| (base.end, base.ended));
             self.board.note_generation(&newest.name, base);

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use http::{HeaderMap, Method, header};
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
-use process::coding;
 use process::problem::{Fault, Problem, kinds};
+use process::{coding, json};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -90,9 +90,7 @@ impl Schemas {
 
 /// Checks a body.
 pub(crate) fn check_body(check: Check<'_>, body: &[u8]) -> Result<(), Refusal> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| {
-        Problem::new(kinds::MALFORMED_REQUEST).detail(format!("the body is not JSON: {error}"))
-    })?;
+    let value = json::parse(body, json::DEEPEST)?;
     let faults = match check {
         Check::Object if value.is_object() => return Ok(()),
         Check::Object => {

@@ -60,21 +60,8 @@ pub(crate) async fn read_bytes(request: Request, limit: u64) -> Result<Bytes, Pr
 }
 
 /// Parses a body as JSON.
-pub(crate) fn parse(bytes: &Bytes) -> Result<Value, Problem> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Problem::new(kinds::MALFORMED_REQUEST).detail(describe(&error)))
-}
-
-/// Says why a body cannot be read. Two reasons are of JSON that is as it should be, and are told by their words alone.
-fn describe(error: &serde_json::Error) -> String {
-    let (text, place) = (error.to_string(), format!("line {} column {}", error.line(), error.column()));
-    match text {
-        text if text.starts_with("recursion limit exceeded") => {
-            format!("the body is nested deeper than {NESTING_LIMIT} levels: {place}")
-        }
-        text if text.starts_with("number out of range") => format!("a number is out of range: {place}"),
-        _ => format!("the body is not JSON: {place}"),
-    }
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Problem> {
+    process::json::parse(bytes, NESTING_LIMIT)
 }
 
 /// Finds the members with which an object is nested too deep to be a record.
@@ -119,18 +106,6 @@ mod tests {
         assert_eq!(read("text/plain", "{}", 2).await, Err(415));
         assert_eq!(read(JSON, "{ }", 2).await, Err(413));
         assert_eq!(read(JSON, "{", 2).await, Err(400));
-    }
-
-    #[test]
-    fn what_is_json_and_cannot_be_read_is_said_as_what_it_is() {
-        let detail = |body: String| {
-            let problem = parse(&Bytes::from(body)).unwrap_err().to_response();
-            serde_json::from_slice::<Value>(problem.body()).unwrap()["detail"].as_str().unwrap().to_owned()
-        };
-        let deep = detail(format!("{}{}", "[".repeat(128), "]".repeat(128)));
-        assert_eq!(deep, "the body is nested deeper than 100 levels: line 1 column 128");
-        assert_eq!(detail("[1e400]".to_owned()), "a number is out of range: line 1 column 6");
-        assert_eq!(detail("[1".to_owned()), "the body is not JSON: line 1 column 2");
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ pub mod handover;
 pub mod health;
 pub mod http;
 pub mod identity;
+pub mod json;
 pub mod listen;
 pub mod metrics;
 pub mod named_here;

@@ -71,6 +71,9 @@ pub(crate) async fn a_body_that_makes_no_sense_is_refused(engine: Engine) {
     for pointer in ["\"/title\"", "\"/due\"", "\"/a~1b~0c\""] {
         assert!(faults.contains(pointer), "{pointer}: {faults}");
     }
+    let beyond = send(&house, "POST", LOANS, JSON, br#"{"title": "a", "due": 1e999}"#).await;
+    assert_eq!(beyond.status, 400);
+    assert!(beyond.text().contains("\"/due\"") && beyond.text().contains("out of range"), "{beyond:?}");
     let taken = send(&house, "POST", LOANS, JSON, br#"{"title": "b", "due": 1, "isbn": "1"}"#).await;
     assert_eq!(taken.status, 409);
     assert!(taken.text().contains("\"/isbn\""), "{taken:?}");

@@ -6,14 +6,13 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use database::limits::{NAME_LIMIT, is_name};
+use database::limits::{NAME_LIMIT, NESTING_LIMIT, is_name};
 use http::StatusCode;
 use http::request::Parts;
 use process::Problem;
 use process::problem::kinds;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, de::Error};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::refusal::{invalid, invalid_at};
@@ -81,9 +80,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
 /// Reads a body as JSON; an empty one reads as `{}`.
 pub(super) fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|error| Problem::new(kinds::MALFORMED_REQUEST).detail(format!("not JSON: {error}")))?;
-    read_payload(value).map_err(invalid)
+    read_payload(process::json::parse(body, NESTING_LIMIT)?).map_err(invalid)
 }
 
 /// Checks the name of a queue or a kind.

@@ -3,22 +3,12 @@
 use process::problem::Fault;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_path_to_error::Segment;
 
 /// Reads JSON as what is expected; a fault carries its JSON Pointer (RFC 6901).
 pub(crate) fn read_payload<T: DeserializeOwned>(payload: Value) -> Result<T, Vec<Fault>> {
     serde_path_to_error::deserialize(payload).map_err(|error| {
-        let pointer = error.path().iter().map(pointer_part).collect();
-        vec![Fault { pointer, detail: error.inner().to_string() }]
+        vec![Fault { pointer: process::json::pointer_of(error.path()), detail: error.inner().to_string() }]
     })
-}
-
-fn pointer_part(segment: &Segment) -> String {
-    match segment {
-        Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
-        Segment::Enum { .. } | Segment::Unknown => String::new(),
-    }
 }
 
 /// A fault at one member of a payload.

@@ -80,6 +80,34 @@ async fn a_request_that_means_nothing_is_answered_with_a_problem() {
 }
 
 #[tokio::test]
+async fn a_number_that_is_out_of_range_is_told_with_its_place() {
+    let mut house = House::start().await;
+    let worker = built_in(&mut house);
+    let absent = "/jobs/0190a6f0-0000-7000-8000-000000000000";
+    let cases = [
+        (
+            "/queues/outside/jobs".to_owned(),
+            r#"{"kind": "x", "payload": {"a/b": [0, 1e400]}}"#,
+            "/payload/a~1b/1",
+        ),
+        ("/queues/outside:lease".to_owned(), r#"{"limit": 1e400}"#, "/limit"),
+        (format!("{absent}:ack"), r#"{"lease_token": 1, "result": -1e400}"#, "/result"),
+        (format!("{absent}:extend"), r#"{"lease_token": 1, "progress": 1e999}"#, "/progress"),
+    ];
+    for (path, body, pointer) in cases {
+        let answer = worker.send(Method::POST, &path, &[], body).await;
+        let document = json_of(&answer);
+        assert_eq!(
+            (answer.status.as_u16(), &document["type"]),
+            (400, &problem("malformed-request")),
+            "{body}"
+        );
+        assert!(document["detail"].as_str().unwrap().starts_with("a number is out of range: "), "{document}");
+        assert_eq!(document["errors"][0]["pointer"], pointer, "{document}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_in_a_coding_is_refused_by_every_action() {
     let mut house = House::start().await;
     let worker = built_in(&mut house);

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use database::Config;
 use database::backup::Mode;
 use database::backup::postgres::{Lsn, Target};
 use jiff::Timestamp;
 use rand::Rng;
 
-use crate::harness::{Bench, all_received, put};
+use crate::harness::{Bench, all_received, put, recovery};
 
 /// The states a server went through: a time, a place and the transaction after which it held each.
 type History = Vec<(Timestamp, Lsn, u64, BTreeMap<String, u64>)>;
@@ -56,8 +57,6 @@ async fn every_moment_restores_to_what_the_server_then_held() {
         let (_, _, transaction, expected) = state();
         assert_eq!(bench.restored(Target::Transaction(transaction)).await, expected, "after {transaction}");
     }
-    // Nothing was committed since, which recovery alone would take for a failure.
-    assert_eq!(bench.restored(Target::Time(Timestamp::now())).await, model);
     let before = Target::Time(history[0].0 - Duration::from_secs(3600));
     let folder = tempfile::tempdir().unwrap();
     let early = bench.recovery().restore(before, &folder.path().join("x"), |_| (), &|_| ()).await;
@@ -65,4 +64,56 @@ async fn every_moment_restores_to_what_the_server_then_held() {
     engine.close();
     // The server's last words were received too: what is restored is what was acknowledged.
     assert_eq!(bench.restored(Target::Latest).await, model);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_that_the_log_does_not_cover_is_refused_with_the_last_one_that_it_does() {
+    let bench = Bench::new();
+    let engine = bench.open(&bench.config(Mode::Async)).await;
+    put(&engine, 1, 1).await.unwrap();
+    let early = Timestamp::now();
+    engine.store_base().await.unwrap();
+    // In segments after that base's start, which a restore of before does not look at.
+    put(&engine, 2, 2).await.unwrap();
+    all_received(&bench, &engine).await;
+    let quiet = Timestamp::now();
+    engine.close();
+    let end: Lsn = bench.server.ask("SELECT restart_lsn FROM pg_replication_slots").parse().unwrap();
+    let (one, two) = (("00001".to_owned(), 1), ("00002".to_owned(), 2));
+    assert_eq!(
+        bench.restored(Target::Time(early)).await,
+        [one.clone()].into(),
+        "nothing was committed for a while"
+    );
+    // Recovery alone would take both for a failure, since nothing follows.
+    assert_eq!(bench.restored(Target::Time(quiet)).await, [one.clone(), two.clone()].into());
+    assert_eq!(bench.restored(Target::Lsn(end)).await, [one, two].into());
+
+    let to = bench.data.path().join("restored");
+    let refusal = async |config: &Config, target| {
+        let refused = recovery(config).restore(target, &to, |_| (), &|_| ()).await.unwrap_err().to_string();
+        assert!(!to.exists(), "{refused}");
+        let (place, rest) =
+            refused.split_once("the log ends with ").expect(&refused).1.split_once("; ").unwrap();
+        let covered =
+            rest.split_once("known to be covered is ").expect(&refused).1.split_once(';').unwrap().0;
+        (place.parse::<Lsn>().unwrap(), covered.parse::<Timestamp>().unwrap(), refused.clone())
+    };
+    let mut config = bench.config(Mode::Async);
+    let late = quiet + Duration::from_secs(3600);
+    let segment = 16 << 20;
+    let beyond = Lsn(end.0 + 4096);
+    assert_eq!(beyond.0 / segment, end.0 / segment, "it is in the last segment");
+    for target in [Target::Time(late), Target::Lsn(beyond)] {
+        let (place, covered, refused) = refusal(&config, target).await;
+        assert_eq!(place, end, "{refused}");
+        assert!(quiet <= covered && covered <= Timestamp::now(), "{refused}");
+    }
+    // Without the program that reads the log, by what was noted of it.
+    let few = bench.data.path().join("few");
+    std::fs::create_dir(&few).unwrap();
+    config.backup.postgres.tools = Some(few);
+    for target in [Target::Time(late), Target::Lsn(beyond)] {
+        assert_eq!(refusal(&config, target).await.0, end);
+    }
 }

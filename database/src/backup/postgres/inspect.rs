@@ -11,7 +11,8 @@ use super::inventory::{Base, Generation};
 use super::layout::Layout;
 use super::log_check::LogFolder;
 use super::plan::{PlanError, Target};
-use super::restore::{self, Stop};
+use super::restore;
+use super::stop::Stop;
 use super::tools::{Tool, Tools};
 use crate::backup::{BackupError, Inspection};
 
@@ -91,7 +92,8 @@ impl Inspector<'_> {
         if is_whole && tools.find(Tool::WalDump).is_ok() {
             let stretch = chain::follow(generation, oldest.timeline, oldest.start.segment(bytes), None);
             let log = LogFolder::link(self.scratch.join("wal"), &wal, &stretch.segments, bytes)?;
-            found.faults.extend(log.first_fault(&tools, oldest.start, generation.received).await?);
+            let received = generation.received.map(|received| received.place);
+            found.faults.extend(log.read(&tools, oldest.start, received).await?.err());
         }
         note(generation.segments.iter().map(|segment| segment.size_bytes).sum());
         if let (Some(drill), Some(newest)) = (&self.deep, generation.bases.last()) {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::lsn::{Lsn, SegmentName};
+use super::received::Received;
 
 /// Whose log it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +57,7 @@ pub(super) struct Generation {
     /// Its segments, by timeline and number.
     pub(super) segments: Vec<Segment>,
     /// Up to where its log was received, if that is noted: by an older release it was not.
-    pub(super) received: Option<Lsn>,
+    pub(super) received: Option<Received>,
     /// What cannot be read, and why.
     pub(super) faults: Vec<(String, String)>,
 }

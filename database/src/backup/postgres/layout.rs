@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, REMOVED};
 use super::inventory::{Base, Generation, Inventory, Origin, Segment, Unreadable};
-use super::lsn::{Lsn, SegmentName};
-use super::received;
+use super::lsn::SegmentName;
+use super::received::{self, Received};
 use crate::backup::config::{Config, Place};
 use crate::backup::{BackupError, Destination, DestinationError, destination, fault, name};
 
@@ -202,7 +202,7 @@ impl Layout {
         Ok((bases, faults))
     }
 
-    fn read_received(&self, name: &str) -> Result<Option<Lsn>, Fault> {
+    fn read_received(&self, name: &str) -> Result<Option<Received>, Fault> {
         let fault = |reason: String| (relative(name, RECEIVED), reason);
         match fs::read(self.received(name)) {
             Ok(text) => match received::parse(&String::from_utf8_lossy(&text)) {

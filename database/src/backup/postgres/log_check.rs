@@ -18,6 +18,15 @@ use super::received;
 use super::tools::{Tool, Tools};
 use crate::backup::{BackupError, fault};
 
+/// Where a log ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LogEnd {
+    /// Its last record.
+    pub(super) record: Lsn,
+    /// Where that ends.
+    pub(super) end: Lsn,
+}
+
 /// Segments of the log, under the names by which PostgreSQL's programs look for them.
 #[derive(Debug)]
 pub(super) struct LogFolder {
@@ -60,13 +69,15 @@ impl LogFolder {
         Ok(Self { folder, segments: segments.to_owned(), segment_bytes })
     }
 
-    /// Reads every record from a place on and gives the first that is not whole: its segment and what is wrong.
-    pub(super) async fn first_fault(
+    /// Reads every record from a place on. Gives where the log ends, or the first record that is not whole: its segment
+    /// and what is wrong.
+    pub(super) async fn read(
         &self,
         tools: &Tools,
         start: Lsn,
         received: Option<Lsn>,
-    ) -> Result<Option<(String, String)>, BackupError> {
+    ) -> Result<Result<LogEnd, (String, String)>, BackupError> {
+        let mut end = LogEnd { record: start, end: start };
         let mut timelines: Vec<u32> = self.segments.iter().map(|segment| segment.timeline).collect();
         timelines.dedup();
         for (place, timeline) in timelines.iter().enumerate() {
@@ -87,40 +98,54 @@ impl LogFolder {
             if let Some(number) = where_broken(&ended, self.segment_bytes, *last, is_left)? {
                 let segment = of().find(|segment| segment.number == number).unwrap_or(last);
                 let reason = "a record in it, or in the one before, is damaged".to_owned();
-                return Ok(Some((segment.write(self.segment_bytes), reason)));
+                return Ok(Err((segment.write(self.segment_bytes), reason)));
             }
-            if let (false, Some(received)) = (is_left, received)
-                && let Some(fault) = self.fault_of_end(&ended, start, received, *last)
-            {
-                return Ok(Some(fault));
+            if !is_left {
+                end = self.end_of(&ended, start, *last);
+                if let Some(fault) =
+                    received.and_then(|received| self.fault_of_end(&ended, end, received, *last))
+                {
+                    return Ok(Err(fault));
+                }
             }
         }
-        Ok(None)
+        Ok(Ok(end))
+    }
+
+    fn file_of(&self, place: Lsn, last: SegmentName) -> PathBuf {
+        let number = place.segment(self.segment_bytes);
+        self.folder.join(SegmentName { number, is_partial: false, ..last }.write(self.segment_bytes))
+    }
+
+    /// Tells where what can be read ends.
+    fn end_of(&self, ended: &Ended, start: Lsn, last: SegmentName) -> LogEnd {
+        let bytes = self.segment_bytes;
+        if ended.is_success() {
+            let end = Lsn((last.number + 1) * bytes);
+            return LogEnd { record: end, end };
+        }
+        // The last good record, and not where reading stopped: a damaged length leads anywhere.
+        let record = last_record(&ended.reason());
+        let length =
+            record.and_then(|record| received::length_at(&self.file_of(record, last), record, bytes));
+        match (record, length) {
+            (Some(record), Some(length)) => LogEnd { record, end: received::end_of(record, length, bytes) },
+            _ => LogEnd { record: start, end: start },
+        }
     }
 
     /// Says what is wrong if what can be read ends before what was received: the end was damaged or taken away.
     fn fault_of_end(
         &self,
         ended: &Ended,
-        start: Lsn,
+        end: LogEnd,
         received: Lsn,
         last: SegmentName,
     ) -> Option<(String, String)> {
         if ended.is_success() {
             return None;
         }
-        let bytes = self.segment_bytes;
-        let file_of = |place: Lsn| {
-            let number = place.segment(bytes);
-            self.folder.join(SegmentName { number, is_partial: false, ..last }.write(bytes))
-        };
-        // The last good record, and not where reading stopped: a damaged length leads anywhere.
-        let end = match last_record(&ended.reason()) {
-            Some(record) => {
-                received::end_of(record, received::length_at(&file_of(record), record, bytes)?, bytes)
-            }
-            None => start,
-        };
+        let (bytes, end) = (self.segment_bytes, end.end);
         if received::before_head(received) <= end {
             return None;
         }

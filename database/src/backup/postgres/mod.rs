@@ -8,7 +8,7 @@
 //!
 //! The [`keeper`] makes bases when they are due, removes what no kept moment needs and tries restores out
 //! ([`mod@drill`], on a server of its own: [`trial`]). [`Recovery`] is what is done from outside: list, verify
-//! ([`inspect`], [`log_check`]), restore ([`mod@restore`]).
+//! ([`inspect`], [`log_check`]), restore ([`mod@restore`], [`mod@stop`]).
 //!
 //! **When a write is safe.** The receiver flushes what it gets and says so at once. In mode `sync` the server's commits
 //! wait for that by its `synchronous_standby_names`; we look every second whether that is really set, and refuse writes
@@ -39,6 +39,7 @@ mod resume;
 mod retention;
 mod server;
 mod stall;
+mod stop;
 mod tools;
 mod trial;
 

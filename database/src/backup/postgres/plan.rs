@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::chain;
 use super::inventory::{Base, Generation, Inventory};
 use super::lsn::{Lsn, SegmentName};
+use super::received::Received;
 use crate::backup::name;
 
 /// What is asked for.
@@ -56,12 +57,14 @@ pub enum PlanError {
         xid: u64,
     },
     /// What is asked for was not received.
-    #[error("{asked} was not received: the log ends with {last}")]
+    #[error("{asked} was not received: the log ends with {last}{}", tell_covered(*covered))]
     TooNew {
         /// What is asked for.
         asked: String,
-        /// The last segment.
+        /// The last segment, or the last place.
         last: String,
+        /// Until when it is known to have all.
+        covered: Option<Timestamp>,
     },
     /// No such transaction was committed, or not received.
     #[error("there is no transaction {asked}{}", last.map_or_else(String::new, |last| format!("; the last is {last}")))]
@@ -96,6 +99,12 @@ pub enum PlanError {
     },
 }
 
+fn tell_covered(covered: Option<Timestamp>) -> String {
+    let known = covered
+        .map_or_else(String::new, |at| format!("; the last moment that is known to be covered is {at}"));
+    format!("{known}; `latest` restores all that is there")
+}
+
 /// What to restore from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -108,6 +117,19 @@ pub(super) struct Plan {
     pub(super) target: Target,
     /// Up to where those must be readable, if that is noted.
     pub(super) received: Option<Lsn>,
+    /// What is beyond those.
+    pub(super) rest: Rest,
+}
+
+/// What there is of the log after the segments of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// More, which recovery does not need.
+    More,
+    /// A place where the log was after the time that is asked for, in the last of the segments.
+    After(Lsn),
+    /// Nothing: it ends there, and is known to have all until then.
+    Nothing(Option<Received>),
 }
 
 impl Inventory {
@@ -155,16 +177,21 @@ impl Generation {
     /// Finds the way to a state from one base.
     pub(super) fn plan(&self, base: &Base, target: Target) -> Result<Plan, PlanError> {
         let bytes = self.origin.segment_bytes;
+        // What was committed by a time is in the log by the start of a base begun after it.
+        let later = match target {
+            Target::Time(at) => self
+                .bases
+                .iter()
+                .find(|later| later.began > at && later.start >= base.end)
+                .map(|later| later.start),
+            _ => None,
+        };
         let until = match target {
             Target::Lsn(lsn) => Some(lsn.segment(bytes)),
-            // What was committed by a time is in the log by the start of a base begun after it.
-            Target::Time(at) => {
-                let later = self.bases.iter().find(|later| later.began > at && later.start >= base.end);
-                later.map(|later| later.start.segment(bytes))
-            }
-            Target::Latest | Target::Transaction(_) => None,
+            _ => later.map(|later| later.segment(bytes)),
         };
-        let stretch = chain::follow(self, base.timeline, base.start.segment(bytes), until);
+        let follow = |until| chain::follow(self, base.timeline, base.start.segment(bytes), until);
+        let stretch = follow(until);
         if let Some(chain::Fault { file, reason }) = stretch.fault {
             return Err(PlanError::Gap { generation: self.name.clone(), file, reason });
         }
@@ -175,8 +202,15 @@ impl Generation {
         };
         if last < needed {
             let name = stretch.segments.last().map_or_else(String::new, |name| name.write(bytes));
-            return Err(PlanError::TooNew { asked: target.to_string(), last: name });
+            let covered = self.received.and_then(|received| received.at);
+            return Err(PlanError::TooNew { asked: target.to_string(), last: name, covered });
         }
+        let rest = match later {
+            Some(later) => Rest::After(later),
+            None if follow(None).segments.len() > stretch.segments.len() => Rest::More,
+            None => Rest::Nothing(self.received),
+        };
+        let received = self.received.map(|received| received.place);
         Ok(Plan {
             generation: self.name.clone(),
             major: self.origin.major,
@@ -185,10 +219,11 @@ impl Generation {
             segments: stretch.segments,
             target,
             received: match target {
-                Target::Lsn(lsn) => self.received.map(|received| received.min(lsn)),
+                Target::Lsn(lsn) => received.map(|received| received.min(lsn)),
                 _ if until.is_some() => None,
-                _ => self.received,
+                _ => received,
             },
+            rest,
         })
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::process::Signal;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -216,13 +217,15 @@ impl Receiver {
 
     /// Notes how far the log was received before the receiver is stopped, if the server tells soon.
     async fn note_end(&self, course: &mut Course) {
+        course.boundary.forget();
         let noting = async {
             while let Some(session) = course.session.take() {
-                let Ok(Look { inserted, slot: Some(slot), .. }) = server::look(&session, self.slot()).await
+                let Ok(Look { at, inserted, slot: Some(slot), .. }) =
+                    server::look(&session, self.slot()).await
                 else {
                     return;
                 };
-                let noted = self.note_received(course, inserted, slot.received).await;
+                let noted = self.note_received(course, at, inserted, slot.received).await;
                 if noted.is_err() || slot.received >= inserted {
                     return;
                 }
@@ -233,10 +236,16 @@ impl Receiver {
         let _ = tokio::time::timeout(END_PATIENCE, noting).await;
     }
 
-    async fn note_received(&self, course: &mut Course, inserted: Lsn, received: Lsn) -> Result<(), String> {
-        let Some(place) = course.boundary.note(inserted, received) else { return Ok(()) };
+    async fn note_received(
+        &self,
+        course: &mut Course,
+        at: Timestamp,
+        inserted: Lsn,
+        received: Lsn,
+    ) -> Result<(), String> {
+        let Some(news) = course.boundary.note(at, inserted, received) else { return Ok(()) };
         let file = self.layout.received(&course.generation);
-        let storing = move || received::store(&file, place).map_err(|error| error.to_string());
+        let storing = move || received::store(&file, news).map_err(|error| error.to_string());
         let stored = self.calls.call(storing).await;
         stored.map_err(|reason| format!("how far the log was received cannot be noted: {reason}"))
     }
@@ -268,11 +277,11 @@ impl Receiver {
         if let Verdict::KeepOff(reason) = facts.judge() {
             return Err(Pause::KeptOff(reason));
         }
-        let Look { flushed, inserted, slot } = look;
+        let Look { at, flushed, inserted, slot } = look;
         let slot = slot.ok_or_else(|| format!("the slot `{}` was dropped", self.slot()))?;
         self.check_destination().await?;
         let is_receiving = slot.is_active && course.began.elapsed() >= PROVEN;
-        self.note_received(course, inserted, slot.received).await?;
+        self.note_received(course, at, inserted, slot.received).await?;
         let waiting = facts.fault_of_waiting(self.slot());
         let is_synchronous = is_receiving && waiting.is_none();
         self.board.note_look(flushed, slot.received, is_receiving, is_synchronous);

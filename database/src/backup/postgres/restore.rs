@@ -13,6 +13,7 @@ use super::log_check::LogFolder;
 use super::lsn::{Lsn, SegmentName};
 use super::plan::{Plan, PlanError, Target};
 use super::program::Program;
+use super::stop::Stop;
 use super::tools::{Tool, Tools};
 use crate::backup::{BackupError, beside, fault};
 
@@ -35,15 +36,6 @@ pub struct Restored {
     pub command: String,
     /// What should be known besides.
     pub notes: Vec<String>,
-}
-
-/// Where recovery stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// At what the plan is for.
-    AtTarget,
-    /// Before the record at this place.
-    Before(Lsn),
 }
 
 /// What a restore needs.
@@ -92,31 +84,29 @@ impl Restore<'_> {
         let Plan { generation, base, segments, segment_bytes, .. } = self.plan;
         let mut notes = Vec::new();
         let wal = self.layout.wal(generation);
-        let mut stop = self.setting_of_stop();
+        let mut stop = self.plan.settings_of(self.stop);
         // Recovery takes a damaged record for the end of the log: an earlier state, and no error.
         match self.tools.find(Tool::WalDump) {
             Ok(_) => {
                 let log = LogFolder::link(beside(folder, ".wal"), &wal, segments, *segment_bytes)?;
-                if let Some((segment, reason)) =
-                    log.first_fault(self.tools, base.start, self.plan.received).await?
-                {
-                    return Err(BackupError::DamagedFile { name: segment, reason });
-                }
+                let end = log.read(self.tools, base.start, self.plan.received).await?;
+                let end = end.map_err(|(name, reason)| BackupError::DamagedFile { name, reason })?;
                 // Recovery that does not meet its target ends with a failure.
                 if let Target::Transaction(asked) = self.plan.target
                     && let Err(last) = log.find_transaction(self.tools, base.start, asked).await?
                 {
                     return Err(PlanError::NoTransaction { asked, last }.into());
                 }
-                // Recovery that does not meet a commit after the time fails, though all until then is there.
-                if let Target::Time(at) = self.plan.target
-                    && log.last_commit(self.tools).await?.is_none_or(|last| last <= at)
-                {
-                    stop = Vec::new();
-                    notes.push(
-                        "nothing was committed after that time, so all of the log is recovered".to_owned(),
-                    );
+                if self.stop == Stop::AtTarget && self.plan.may_lie_beyond(Some(end)) {
+                    let last = log.last_commit(self.tools).await?;
+                    if let Some((settings, note)) = self.plan.stop_at_end(end, last)? {
+                        stop = settings;
+                        notes.push(note);
+                    }
                 }
+            }
+            Err(_) if self.stop == Stop::AtTarget && self.plan.may_lie_beyond(None) => {
+                return Err(self.plan.not_covered(None, None).into());
             }
             Err(reason) => notes.push(format!("the log's records were not checked: {reason}")),
         }
@@ -158,21 +148,6 @@ impl Restore<'_> {
         written.map_err(|error| fault(&file, error))?;
         crate::backup::sync(folder)?;
         Ok(notes)
-    }
-
-    fn setting_of_stop(&self) -> Vec<(&'static str, String)> {
-        match (self.stop, self.plan.target) {
-            (Stop::Before(lsn), _) => vec![
-                ("recovery_target_lsn", lsn.to_string()),
-                ("recovery_target_inclusive", "false".to_owned()),
-            ],
-            (Stop::AtTarget, Target::Latest) => Vec::new(),
-            (Stop::AtTarget, Target::Time(at)) => {
-                vec![("recovery_target_time", at.strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string())]
-            }
-            (Stop::AtTarget, Target::Lsn(lsn)) => vec![("recovery_target_lsn", lsn.to_string())],
-            (Stop::AtTarget, Target::Transaction(xid)) => vec![("recovery_target_xid", xid.to_string())],
-        }
     }
 }
 

@@ -20,7 +20,8 @@ const FACTS: &str = "SELECT current_setting('server_version_num')::bigint, \
     (SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global'))";
 
 /// `restart_lsn` is what the receiver has confirmed to have flushed.
-const SLOT: &str = "SELECT pg_current_wal_flush_lsn()::text, active, restart_lsn::text, wal_status, \
+/// The time comes first: what was committed by then lies before the places that are asked for after it.
+const SLOT: &str = "SELECT clock_timestamp(), pg_current_wal_flush_lsn()::text, active, restart_lsn::text, wal_status, \
     pg_current_wal_insert_lsn()::text \
     FROM (SELECT) AS one LEFT JOIN pg_replication_slots ON slot_name = $1 AND slot_type = 'physical'";
 
@@ -44,6 +45,8 @@ pub(super) struct Slot {
 /// The slot, if there is one, and up to where the server's log is flushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Look {
+    /// The server's time, before the rest was looked at.
+    pub(super) at: Timestamp,
     pub(super) flushed: Lsn,
     /// Where the next record begins.
     pub(super) inserted: Lsn,
@@ -81,16 +84,17 @@ pub(super) async fn facts(session: &Session, slot: &str) -> Result<Facts, String
 pub(super) async fn look(session: &Session, slot: &str) -> Result<Look, String> {
     let row = session.query_one(SLOT, &[&slot]).await.map_err(said)?;
     let place = |column: usize| row.try_get::<_, Option<String>>(column).map_err(said);
-    let flushed = place(0)?.unwrap_or_default().parse()?;
-    let inserted = place(4)?.unwrap_or_default().parse()?;
-    let Some(is_active) = row.try_get::<_, Option<bool>>(1).map_err(said)? else {
-        return Ok(Look { flushed, inserted, slot: None });
+    let at = row.try_get(0).map_err(said)?;
+    let flushed = place(1)?.unwrap_or_default().parse()?;
+    let inserted = place(5)?.unwrap_or_default().parse()?;
+    let Some(is_active) = row.try_get::<_, Option<bool>>(2).map_err(said)? else {
+        return Ok(Look { at, flushed, inserted, slot: None });
     };
-    let (received, status) = (place(2)?, place(3)?);
+    let (received, status) = (place(3)?, place(4)?);
     // A slot that never reserved anything keeps nothing either.
     let is_lost = status.as_deref() == Some("lost") || received.is_none();
     let received = received.map_or(Ok(Lsn::default()), |text| text.parse())?;
-    Ok(Look { flushed, inserted, slot: Some(Slot { is_active, received, is_lost }) })
+    Ok(Look { at, flushed, inserted, slot: Some(Slot { is_active, received, is_lost }) })
 }
 
 /// Makes the slot; the server keeps its log from now on.

@@ -186,7 +186,7 @@ impl Balancer {
         self.hedges.spend()
     }
 
-    /// Gives how long a request may take before it is sent to a second backend; `None` while too little is
+    /// Gives how long a request may take before it is sent to a second backend; `None` while nothing is
     /// known, or where hedging is off.
     pub(crate) fn hedge_delay(&self) -> Option<Duration> {
         self.cluster.hedge_delay()

@@ -12,8 +12,13 @@ use serde::{Deserialize, Serialize};
 /// The quantile of response times after which a request is late.
 pub(crate) const QUANTILE: f64 = 0.95;
 
-/// Fewer answers within the window do not show a percentile: one in twenty is five of a hundred.
+/// Fewer answers within the window do not show a percentile: one in twenty is five of a hundred. The slowest of them
+/// stands for it then.
 pub(crate) const LEAST_ANSWERS: u64 = 100;
+
+/// The least time after which something is late for what is known of few answers, or while our own threads are
+/// saturated: nothing else is silent for so long.
+pub(crate) const CAUTION: Duration = Duration::from_millis(100);
 
 /// What a thread may save up: a backend that stalls holds up all it is working on at once.
 pub const SAVINGS: f64 = 50.0;
@@ -58,11 +63,27 @@ impl Config {
         Ok(())
     }
 
+    /// Tells whether anything is hedged.
+    fn is_on(&self) -> bool {
+        self.enabled && self.budget > 0.0
+    }
+
     /// Gives the delay after which a request is late, from the cluster's answers in the last seconds; `None`
     /// when nothing is hedged.
     pub fn delay(&self, answers: u64, quantile_ns: f64) -> Option<Duration> {
-        let is_known = self.enabled && self.budget > 0.0 && answers >= LEAST_ANSWERS;
-        is_known.then(|| Duration::from_nanos((quantile_ns * self.factor) as u64).max(self.min_delay))
+        let is_known = self.is_on() && answers >= LEAST_ANSWERS;
+        is_known.then(|| self.times(quantile_ns).max(self.min_delay))
+    }
+
+    /// Gives the delay after which a request is late where [`delay`](Self::delay) knows of none, from the slowest of
+    /// a few answers. Without any, what takes long may be what always takes so long.
+    pub(crate) fn delay_of_few(&self, answers: u64, slowest_ns: f64) -> Option<Duration> {
+        let is_known = self.is_on() && answers > 0;
+        is_known.then(|| self.times(slowest_ns).max(self.min_delay).max(CAUTION))
+    }
+
+    fn times(&self, latency_ns: f64) -> Duration {
+        Duration::from_nanos((latency_ns * self.factor) as u64)
     }
 }
 
@@ -91,5 +112,15 @@ mod tests {
         assert_eq!(config.delay(100, 8e6), Some(Duration::from_millis(16)));
         assert_eq!(config.delay(100, 1e5), Some(config.min_delay), "sooner than a timer can tell");
         assert_eq!(Config { enabled: false, ..config }.delay(100, 8e6), None);
+    }
+
+    #[test]
+    fn of_few_answers_the_slowest_says_what_is_late_and_of_none_nothing_does() {
+        let config = Config::default();
+        assert_eq!(config.delay_of_few(0, 0.0), None);
+        assert_eq!(config.delay_of_few(1, 400e6), Some(Duration::from_millis(800)));
+        assert_eq!(config.delay_of_few(99, 2e6), Some(CAUTION));
+        assert_eq!(Config { enabled: false, ..config.clone() }.delay_of_few(9, 2e6), None);
+        assert_eq!(Config { budget: 0.0, ..config }.delay_of_few(9, 2e6), None);
     }
 }

@@ -9,6 +9,7 @@ use crate::Backend;
 use crate::backend::condition::Condition;
 use crate::ejection::{self, Observation, Phase};
 use crate::health::State;
+use crate::hedge;
 use crate::histogram::Counts;
 use crate::limit::Window;
 
@@ -94,22 +95,19 @@ impl Cluster {
         latency_ns as f64 >= f64::from_bits(self.slow_from.load(Relaxed))
     }
 
-    /// Gives the time after which a request is late and may be sent to a second backend; `None` while too
-    /// little is known, when hedging is off, and while our own threads are what is slow: more work would make
-    /// them slower.
+    /// Gives the time after which a request is late and may be sent to a second backend; `None` while nothing is
+    /// known and when hedging is off. While our own threads are what is slow, more work would make them slower.
     pub fn hedge_delay(&self) -> Option<Duration> {
-        if self.is_saturated.load(Relaxed) {
-            return None;
-        }
-        match self.hedge_delay_ns.load(Relaxed) {
-            0 => None,
-            delay => Some(Duration::from_nanos(delay)),
-        }
+        let delay = match self.hedge_delay_ns.load(Relaxed) {
+            0 => return None,
+            delay => Duration::from_nanos(delay),
+        };
+        Some(if self.is_saturated.load(Relaxed) { delay.max(hedge::CAUTION) } else { delay })
     }
 
     /// Tells whether it has answered nothing for as long as makes it suspect.
     fn is_quiet(&self, condition: &Condition, now_ns: u64) -> bool {
-        let usual_ns = self.hedge_delay_ns.load(Relaxed);
+        let usual_ns = self.late_ns.load(Relaxed);
         let bound_ns = QUIET_FLOOR_NS.max(usual_ns.saturating_mul(QUIET_FACTOR));
         now_ns.saturating_sub(condition.quiet.since_ns) >= bound_ns
     }
@@ -161,11 +159,18 @@ impl Cluster {
                 medians.extend(condition.median_ns);
             }
         }
-        let late = (all.total() > 0)
-            .then(|| options.hedge.delay(all.total(), all.quantile(crate::hedge::QUANTILE)))
-            .flatten();
-        let late_ns = late.map_or(0, |late| u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
-        self.hedge_delay_ns.store(late_ns, Relaxed);
+        let (late, of_few) = match all.total() {
+            0 => (None, None),
+            answers => {
+                let late = options.hedge.delay(answers, all.quantile(hedge::QUANTILE));
+                (late, options.hedge.delay_of_few(answers, all.quantile(1.0)))
+            }
+        };
+        let nanos = |late: Option<Duration>| {
+            late.map_or(0, |late| u64::try_from(late.as_nanos()).unwrap_or(u64::MAX))
+        };
+        self.late_ns.store(nanos(late), Relaxed);
+        self.hedge_delay_ns.store(nanos(late.or(of_few)), Relaxed);
         let middle = medians.len() / 2;
         let slow_from = match (medians.is_empty(), options.ejection.latency_factor) {
             (false, factor) if factor > 0.0 => {

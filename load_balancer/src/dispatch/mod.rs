@@ -44,6 +44,9 @@ pub(crate) struct Way<'a, L> {
     retries: u32,
     /// The backends it was sent to, once it is sent to a second one.
     tried: Vec<usize>,
+    since_ns: u64,
+    /// It is late, once the first alarm has rung: that was set for when it would be.
+    is_late: bool,
     /// What can be told of the way afterwards.
     pub(crate) story: Story,
 }
@@ -57,7 +60,17 @@ impl<'a, L: Lane> Way<'a, L> {
         asked: Asked,
         retries: u32,
     ) -> Self {
-        Self { balancer, view, lane, asked, retries, tried: Vec::new(), story: Story::default() }
+        Self {
+            balancer,
+            view,
+            lane,
+            asked,
+            retries,
+            tried: Vec::new(),
+            since_ns: 0,
+            is_late: false,
+            story: Story::default(),
+        }
     }
 
     /// Sends the request and gives the first good answer, or else the best of the others.
@@ -73,6 +86,7 @@ impl<'a, L: Lane> Way<'a, L> {
     async fn send(&mut self) -> Result<Sent<L::Reply>, SendError> {
         let place = self.obtain_place().await?;
         let first = place.index;
+        self.since_ns = place.started_ns();
         let (lane, view) = (self.lane, Rc::clone(&self.view));
         let mut attempt = pin!(attempt(lane, &view, place));
         let outcome = match self.patience() {
@@ -191,7 +205,12 @@ impl<'a, L: Lane> Way<'a, L> {
             if self.story.retries() < self.retries && self.spend_retry() {
                 self.start(race, choice, now);
             }
-        } else if self.story.hedges == 0 && self.balancer.spend_hedge() {
+        } else if self.story.hedges == 0
+            && self.is_late(now)
+            // The first attempt may do without it, so that it comes within the limit.
+            && self.view.backend(choice.index).has_place()
+            && self.balancer.spend_hedge()
+        {
             self.story.hedges += 1;
             self.balancer.cluster().counters().hedges.fetch_add(1, Relaxed);
             self.start(race, choice, now);
@@ -250,7 +269,8 @@ impl<'a, L: Lane> Way<'a, L> {
     where
         'a: 'r,
     {
-        // Whatever its limit: budgets bound how many come so, and they are wanted more than those that wait.
+        // What failed is sent again whatever the limit: the budget bounds how many come so, and they are wanted more
+        // than those that wait.
         let place = self.begin(choice, now, self.view.backend(choice.index).begin(now));
         self.tried.push(choice.index);
         let (lane, view) = (self.lane, Rc::clone(&self.view));
@@ -258,9 +278,21 @@ impl<'a, L: Lane> Way<'a, L> {
     }
 
     /// How long the first attempt goes unwatched; `None` if nothing could be done about it anyway.
-    fn patience(&self) -> Option<Duration> {
+    fn patience(&mut self) -> Option<Duration> {
         let could_help = self.retries > 0 && self.view.backends().len() > 1 && self.lane.is_repeatable();
-        could_help.then(|| self.balancer.hedge_delay().unwrap_or(PATIENCE))
+        could_help.then(|| {
+            let late = self.balancer.hedge_delay();
+            // What is late after seconds looks sooner whether its backend is lost.
+            self.is_late = late.is_some_and(|late| late <= PATIENCE);
+            late.unwrap_or(PATIENCE).min(PATIENCE)
+        })
+    }
+
+    /// Tells whether it takes longer than nearly all others do.
+    fn is_late(&mut self, now: u64) -> bool {
+        let waited = Duration::from_nanos(now.saturating_sub(self.since_ns));
+        self.is_late |= self.balancer.hedge_delay().is_some_and(|late| waited >= late);
+        self.is_late
     }
 
     /// Takes a place, or queues up for one, as also when others wait already.
@@ -296,6 +328,7 @@ impl<'a, L: Lane> Way<'a, L> {
         let mut ticket = cluster.join_queue(since).map_err(refused)?;
         loop {
             if let Err(reason) = ticket.turn().await {
+                self.story.queue_ns = now_ns().saturating_sub(since);
                 cluster.counters().count_shed(reason);
                 return Err(refused(reason));
             }

@@ -9,10 +9,12 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
 use super::{Asked, Lane, Sent, Way};
-use crate::cluster::Options;
+use crate::clock::now_ns;
+use crate::cluster::{Options, Upkeep};
+use crate::queue::Overloaded;
 use crate::selection::Load;
 use crate::view::View;
-use crate::{Balancer, Cluster, Member, SendError, hedge};
+use crate::{Balancer, Cluster, Member, SendError, hedge, limit};
 
 /// What one attempt does: after a time it gives a status, or fails.
 #[derive(Debug, Clone, Copy)]
@@ -104,13 +106,29 @@ struct Met {
     ledger: Vec<usize>,
     given_up: u32,
     hedges: u32,
+    queued: Duration,
     took: Duration,
 }
 
-fn cluster(backends: u16) -> Arc<Cluster> {
-    let members: Vec<Member> = (1..=backends).map(|port| Member::new(format!("127.0.0.1:{port}"))).collect();
+fn options() -> Options {
     let hedge = hedge::Config { min_delay: Duration::from_millis(10), ..hedge::Config::default() };
-    Cluster::new("test", members, Options { hedge, ..Options::default() })
+    Options { hedge, ..Options::default() }
+}
+
+fn cluster(backends: u16, options: Options) -> Arc<Cluster> {
+    let members: Vec<Member> = (1..=backends).map(|port| Member::new(format!("127.0.0.1:{port}"))).collect();
+    Cluster::new("test", members, options)
+}
+
+/// Has a backend give answers of a millisecond, by which it is known what is late.
+fn give_answers(cluster: &Cluster, answers: u32) {
+    let now = now_ns();
+    let backend = Arc::clone(&cluster.members().backends[0]);
+    for _ in 0..answers {
+        backend.begin(now).note_response(200, Some(1_000_000), now);
+    }
+    // What is usual is found out once a second.
+    cluster.look_after(&mut Upkeep::default(), now + 1_000_000_000);
 }
 
 async fn send(balancer: &Balancer, is_repeatable: bool, script: &[Does]) -> Met {
@@ -129,13 +147,19 @@ async fn send_by(balancer: &Balancer, is_repeatable: bool, was_resent: bool, scr
     let mut way = Way::new(balancer, balancer.view(), &lane, Asked::default(), 2);
     let result = way.go().await.map(|Sent { reply, .. }| reply);
     let hedges = way.story.hedges;
+    let queued = Duration::from_nanos(way.story.queue_ns);
     drop(way);
     let given_up = *lane.given_up.borrow();
-    Met { result, ledger: lane.ledger.into_inner(), given_up, hedges, took: began.elapsed() }
+    Met { result, ledger: lane.ledger.into_inner(), given_up, hedges, queued, took: began.elapsed() }
 }
 
 async fn on_thread<T>(backends: u16, run: impl AsyncFnOnce(Balancer) -> T) -> T {
-    LocalSet::new().run_until(async { run(Balancer::new(cluster(backends), Pool::default())).await }).await
+    on_thread_with(backends, options(), run).await
+}
+
+async fn on_thread_with<T>(backends: u16, options: Options, run: impl AsyncFnOnce(Balancer) -> T) -> T {
+    let cluster = cluster(backends, options);
+    LocalSet::new().run_until(async { run(Balancer::new(cluster, Pool::default())).await }).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,6 +292,7 @@ async fn a_backend_that_says_it_did_nothing_is_not_the_last_word() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_answer_is_asked_for_again_and_the_loser_is_broken_off() {
     on_thread(3, async |balancer| {
+        give_answers(balancer.cluster(), 100);
         let met = send(&balancer, true, &[Does::Silent, Does::Answer(1, 200)]).await;
         assert_eq!((met.result.unwrap(), met.hedges, met.given_up), (200, 1, 1));
         assert!(met.took < Duration::from_secs(1), "{:?}", met.took);
@@ -278,6 +303,7 @@ async fn a_slow_answer_is_asked_for_again_and_the_loser_is_broken_off() {
 #[tokio::test(start_paused = true)]
 async fn the_first_may_still_win_after_a_hedge() {
     on_thread(3, async |balancer| {
+        give_answers(balancer.cluster(), 100);
         let met = send(&balancer, true, &[Does::Answer(150, 200), Does::Silent]).await;
         assert_eq!((met.result.unwrap(), met.hedges, met.given_up), (200, 1, 1));
     })
@@ -287,6 +313,7 @@ async fn the_first_may_still_win_after_a_hedge() {
 #[tokio::test(start_paused = true)]
 async fn what_may_not_be_repeated_is_waited_for() {
     on_thread(3, async |balancer| {
+        give_answers(balancer.cluster(), 100);
         let met = send(&balancer, false, &[Does::Answer(5_000, 201)]).await;
         assert_eq!((met.result.unwrap(), met.hedges, met.ledger.len()), (201, 0, 1));
     })
@@ -296,12 +323,61 @@ async fn what_may_not_be_repeated_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn hedges_keep_to_their_budget() {
     on_thread(3, async |balancer| {
+        give_answers(balancer.cluster(), 100);
         let mut hedges = 0;
         for _ in 0..2000 {
             hedges += send(&balancer, true, &[Does::Answer(150, 200), Does::Silent]).await.hedges;
         }
         // A twentieth, and what was saved.
         assert!((100..=150).contains(&hedges), "{hedges}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_hedged_where_hedging_is_off_or_nothing_is_known_of_what_is_usual() {
+    let hedge = hedge::Config { enabled: false, ..hedge::Config::default() };
+    on_thread_with(3, Options { hedge, ..options() }, async |balancer| {
+        give_answers(balancer.cluster(), 100);
+        let met = send(&balancer, true, &[Does::Answer(5_000, 200)]).await;
+        assert_eq!((met.result.unwrap(), met.ledger.len()), (200, 1), "off");
+    })
+    .await;
+    on_thread(3, async |balancer| {
+        let met = send(&balancer, true, &[Does::Answer(5_000, 200)]).await;
+        assert_eq!((met.result.unwrap(), met.ledger.len()), (200, 1), "it may always take so long");
+        give_answers(balancer.cluster(), 5);
+        let met = send(&balancer, true, &[Does::Silent, Does::Answer(1, 200)]).await;
+        assert_eq!((met.result.unwrap(), met.hedges), (200, 1));
+        assert!((100..150).contains(&met.took.as_millis()), "five answers are few: {:?}", met.took);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hedge_takes_no_place_beyond_a_limit() {
+    let limit = limit::Config { initial: 1, min: 1, max: 1, ..limit::Config::default() };
+    on_thread_with(2, Options { limit, ..options() }, async |balancer| {
+        give_answers(balancer.cluster(), 100);
+        let busy = balancer.view().backend(0).begin(now_ns());
+        let met = send(&balancer, true, &[Does::Answer(500, 200)]).await;
+        assert_eq!((met.result.unwrap(), met.ledger), (200, vec![1]));
+        drop(busy);
+        let met = send(&balancer, true, &[Does::Silent, Does::Answer(1, 200)]).await;
+        assert_eq!((met.result.unwrap(), met.hedges), (200, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_that_waited_in_vain_tells_how_long() {
+    let queue_wait = Duration::from_millis(30);
+    let limit = limit::Config { initial: 1, min: 1, max: 1, queue_wait, ..limit::Config::default() };
+    on_thread_with(1, Options { limit, ..options() }, async |balancer| {
+        let _busy = balancer.view().backend(0).begin(now_ns());
+        let met = send(&balancer, true, &[]).await;
+        assert!(matches!(met.result, Err(SendError::Overloaded(Overloaded::WaitedTooLong))));
+        assert!(met.queued >= queue_wait, "{:?}", met.queued);
     })
     .await;
 }

@@ -22,6 +22,7 @@ on_both_engines! {
     records_belong_to_a_tenant_and_without_the_claim_there_are_none
     what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays
     a_cursor_shows_nothing_of_records_that_its_reader_does_not_see
+    a_count_tells_nothing_of_how_many_records_its_reader_does_not_see
 }
 
 const NOTES: &str = "/notes/notes";
@@ -206,6 +207,49 @@ async fn a_cursor_shows_nothing_of_records_that_its_reader_does_not_see(engine: 
     let forged = format!("{}{}", &cursor[..cursor.len() - 4], "AAAA");
     let refused = send(&house, "bob", Method::GET, &format!("{NOTES}?order=by&cursor={forged}"), "").await;
     assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (409, "stale-cursor"));
+    house.stop().await;
+}
+
+async fn a_count_tells_nothing_of_how_many_records_its_reader_does_not_see(engine: Engine) {
+    let house = house(engine).await;
+    let put = |number: usize| Operation::Put {
+        collection: "notes".into(),
+        id: format!("note{number:05}"),
+        data: Map::from_iter([("by".to_owned(), json!(if number < 7 { "bob" } else { "ada" }))]),
+        precondition: Precondition::None,
+    };
+    let fill = async |from: usize, to: usize| {
+        for from in (from..to).step_by(1000) {
+            let operations = (from..to.min(from + 1000)).map(put).collect();
+            let transaction = Transaction { namespace: "notes".into(), operations };
+            house.database().transact(&transaction).await.unwrap();
+        }
+    };
+    let count = async |who: &str, query: &str| {
+        send(&house, who, Method::GET, &format!("{NOTES}?limit=1&{query}"), "").await.json()["count"].clone()
+    };
+    fill(0, 1_500).await;
+    let of_editor = count("eve", "by=neq.bob&count=estimated").await;
+    assert_eq!(of_editor["exact"], false, "who sees all may be told how many there are about: {of_editor}");
+    assert!(of_editor["margin"].is_u64(), "{of_editor}");
+    for kind in ["estimated", "exact"] {
+        for query in ["order=by", "by=eq.bob"] {
+            let counted = count("bob", &format!("{query}&count={kind}")).await;
+            assert_eq!(counted, json!({"value": 7, "exact": true}), "{query} {kind}");
+        }
+    }
+    // So many that they are not all looked at: the same, whether there are 11,000 hidden ones or 12,000.
+    let mut told = Vec::new();
+    for (from, to) in [(1_500, 11_000), (11_000, 12_000)] {
+        fill(from, to).await;
+        told.push(count("bob", "count=estimated").await);
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!((&told[0]["exact"], told[0].get("margin")), (&json!(false), None), "{told:?}");
+    assert!(told[0]["value"].as_u64().unwrap() <= 7, "at least so many: {told:?}");
+    let fields = [("accept", "application/x-ndjson"), ("sixfold-subject", "bob"), ("sixfold-roles", "user")];
+    let export = house.send("notes", Method::GET, &format!("{NOTES}?count=estimated"), &fields, "").await;
+    assert!(export.field("sixfold-count").ends_with("; at-least"), "{:?}", export.fields);
     house.stop().await;
 }
 

@@ -81,7 +81,7 @@ impl<'a> Estimating<'a> {
         let share = self.matched as f64 / self.examined.max(1) as f64;
         let estimated = (population as f64 * share).round() as u64;
         let margin = margin(population, self.examined, self.matched);
-        Total { counted: estimated.max(counted), is_exact: false, margin }
+        Total { counted: estimated.max(counted), is_exact: false, margin: Some(margin) }
     }
 }
 

@@ -74,6 +74,8 @@ impl<'a> Counting<'a> {
     pub(crate) fn new(find: &'a Find) -> Option<Self> {
         let most = match find.count {
             Count::None => return None,
+            // There is no sample to go on with, and a page tells as much by where it ends.
+            Count::Estimated if find.lower_bound => EXAMINED_LIMIT,
             Count::Estimated => ESTIMATED_LIMIT,
             Count::Exact => COUNTED_LIMIT,
         };
@@ -92,10 +94,11 @@ impl<'a> Counting<'a> {
         ControlFlow::Continue(())
     }
 
-    /// Gives the count, or, when there are more records than were looked at, what was counted so far.
+    /// Gives the count, or, when there are more records than were looked at and an estimate is to be made, what was counted so far.
     pub(crate) fn finish(self) -> Result<Total, u64> {
         match self.is_over {
             true => Ok(Total::exactly(self.counted)),
+            false if self.find.lower_bound => Ok(Total::at_least(self.counted)),
             false => Err(self.counted),
         }
     }

@@ -61,6 +61,10 @@ pub struct Find {
     /// Whether all that match are counted, whatever the page.
     #[serde(default)]
     pub count: Count,
+    /// Whether a count that ends early is told as it is, as a lower bound, and nothing is estimated. An estimate is made from all
+    /// records of the collection: its margin, and the steps it comes in, tell how many those are also to who may see few.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lower_bound: bool,
 }
 
 /// One field of an order.
@@ -89,7 +93,8 @@ pub enum Count {
     /// No.
     #[default]
     None,
-    /// As far as that is cheap: up to [`ESTIMATED_LIMIT`] records are looked at, and of more a sample.
+    /// As far as that is cheap: up to [`ESTIMATED_LIMIT`] records are looked at, and of more a sample; without one, as many as for a
+    /// page.
     Estimated,
     /// Up to [`COUNTED_LIMIT`] records are looked at, and of more a sample. Without a filter the number is known.
     Exact,
@@ -102,22 +107,33 @@ pub struct Total {
     pub counted: u64,
     /// Whether they were counted.
     pub is_exact: bool,
-    /// How far off an estimate is at most, in 19 cases of 20; 0 of a count.
+    /// How far off an estimate is at most, in 19 cases of 20. None of a count: one that is not exact has ended early, and there are
+    /// at least so many.
     #[serde(default)]
-    pub margin: u64,
+    pub margin: Option<u64>,
 }
 
 impl Total {
     /// Tells of a count.
     pub fn exactly(counted: u64) -> Self {
-        Self { counted, is_exact: true, margin: 0 }
+        Self { counted, is_exact: true, margin: None }
+    }
+
+    /// Tells of a count that ended early.
+    pub fn at_least(counted: u64) -> Self {
+        Self { counted, is_exact: false, margin: None }
     }
 
     /// Adds how many match elsewhere.
     pub fn add(&mut self, other: Self) {
+        self.margin = match (self.is_exact, other.is_exact) {
+            (true, _) => other.margin,
+            (_, true) => self.margin,
+            // Of two together that are not exact, one without a margin leaves none.
+            (false, false) => self.margin.zip(other.margin).map(|(one, more)| one + more),
+        };
         self.counted += other.counted;
         self.is_exact &= other.is_exact;
-        self.margin += other.margin;
     }
 }
 
@@ -132,6 +148,7 @@ impl Find {
             limit,
             fields: None,
             count: Count::None,
+            lower_bound: false,
         }
     }
 

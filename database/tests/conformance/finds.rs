@@ -276,9 +276,17 @@ async fn a_find_that_matches_little_ends_early_and_goes_on(database: &Database) 
     assert_eq!((page.records.len(), page.total), (0, Some(Total::exactly(1))));
     assert!(page.position.is_some(), "ten thousand were looked at");
     assert_eq!(found(database, asked.clone()).await, ["10500"]);
-    let estimated = Find { count: Count::Estimated, ..asked };
-    let total = find(database, estimated).await.unwrap().total.unwrap();
-    assert!(!total.is_exact && total.counted.abs_diff(1) <= total.margin, "{total:?}");
+    let estimated = Find { count: Count::Estimated, ..asked.clone() };
+    let total = find(database, estimated.clone()).await.unwrap().total.unwrap();
+    assert!(!total.is_exact && total.counted.abs_diff(1) <= total.margin.unwrap(), "{total:?}");
+    // Where no sample may be taken, the count tells how far it came: as far as a page, which the one that matches lies behind.
+    let bound = find(database, Find { lower_bound: true, ..estimated.clone() }).await.unwrap().total;
+    assert_eq!(bound, Some(Total::at_least(0)));
+    let few = Find { lower_bound: true, ..estimated };
+    let few = Find { filter: Some(compare("n", Comparison::Eq, json!(7))), ..few };
+    assert_eq!(find(database, few).await.unwrap().total, Some(Total::at_least(10)));
+    let exact = find(database, Find { lower_bound: true, ..asked }).await.unwrap().total;
+    assert_eq!(exact, Some(Total::exactly(1)));
 }
 
 async fn matches_are_counted_and_answers_cut_down(database: &Database) {

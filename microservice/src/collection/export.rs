@@ -28,7 +28,8 @@ use crate::staleness::Staleness;
 /// The media type of records one a line.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 
-/// The field that tells how many lines there will be: `1234`, or `1200; margin=40` for an estimate (RFC 9651).
+/// The field that tells how many lines there will be: `1234`, `1200; margin=40` for an estimate, or `90; at-least`
+/// for a lower bound (RFC 9651).
 const COUNT: HeaderName = HeaderName::from_static("sixfold-count");
 
 /// How many records a page of an export has.
@@ -67,6 +68,7 @@ pub(super) async fn export(
         order: asked.order,
         fields: shown.needed(collection),
         count: asked.count,
+        lower_bound: collection.rules.hide_some(caller.as_ref(), grant),
         ..Find::all(places.pop_front().unwrap_or_default(), PAGE)
     };
     let mut export =
@@ -95,8 +97,12 @@ pub(super) async fn export(
 }
 
 fn tell(total: Total) -> Option<HeaderValue> {
-    let margin = if total.is_exact { String::new() } else { format!("; margin={}", total.margin) };
-    HeaderValue::try_from(format!("{}{margin}", total.counted)).ok()
+    let how = match total.margin {
+        Some(margin) => format!("; margin={margin}"),
+        None if total.is_exact => String::new(),
+        None => "; at-least".to_owned(),
+    };
+    HeaderValue::try_from(format!("{}{how}", total.counted)).ok()
 }
 
 /// An export could not go on; what its client sees is a connection that ends early.

@@ -94,9 +94,8 @@ pub(super) async fn follow(collection: &Arc<Collection>, request: Request) -> Re
     if asked_from.is_some_and(|from| from > latest) {
         ready.push_back(reset(latest));
     }
-    let visible = collection.rules.narrow(caller.as_ref(), grant, None)?;
     let feed = Feed {
-        sees_all: visible.is_none(),
+        sees_all: !collection.rules.hide_some(caller.as_ref(), grant),
         filter: collection.rules.narrow(caller.as_ref(), grant, asked.filter)?,
         shown: Shown::decide(collection, caller.as_ref(), asked.fields)?,
         collection: Arc::clone(collection),

@@ -34,9 +34,9 @@ struct Listing<'a> {
 struct Counted {
     /// How many were counted, or are estimated.
     value: u64,
-    /// Whether they were counted.
+    /// Whether they were counted to the end.
     exact: bool,
-    /// How far off an estimate is at most, in 19 answers of 20.
+    /// How far off an estimate is at most, in 19 answers of 20; without it, what is not exact is a lower bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     margin: Option<u64>,
 }
@@ -76,6 +76,7 @@ pub(super) async fn list(
         limit,
         fields: shown.needed(collection),
         count,
+        lower_bound: collection.rules.hide_some(caller.as_ref(), grant),
     };
     let page = staleness.query(collection, &Query::Find(find.clone())).await;
     let mut page = page.map_err(|error| match error {
@@ -185,11 +186,8 @@ fn write(
     next: Option<&str>,
     page: &Page,
 ) -> Result<Response, Problem> {
-    let count = page.total.map(|total| Counted {
-        value: total.counted,
-        exact: total.is_exact,
-        margin: (!total.is_exact).then_some(total.margin),
-    });
+    let count =
+        page.total.map(|total| Counted { value: total.counted, exact: total.is_exact, margin: total.margin });
     let body =
         serde_json::to_vec(&Listing { items, next, count }).map_err(|_| Problem::new(kinds::INTERNAL))?;
     let mut response = Response::new(Body::from(body));

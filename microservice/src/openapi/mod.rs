@@ -84,7 +84,7 @@ fn whole(collection: &Collection, declaration: &Declaration) -> Value {
                     "exact": { "type": "boolean" },
                     "margin": {
                         "type": "integer", "minimum": 0,
-                        "description": "How far off an estimate is at most, in 19 answers of 20.",
+                        "description": "How far off an estimate is at most, in 19 answers of 20. Without it, what is not exact is a lower bound.",
                     },
                 },
             },

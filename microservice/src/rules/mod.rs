@@ -181,6 +181,11 @@ impl Rules {
         self.rows_of(caller).is_none_or(|rows| rows.matches(record))
     }
 
+    /// Tells whether a caller that may do something so far may not do it with every record.
+    pub(crate) fn hide_some(&self, caller: Option<&Identity>, grant: Grant) -> bool {
+        grant == Grant::Own || self.rows_of(caller).is_some()
+    }
+
     /// Tells whether a record belongs to a caller.
     pub(crate) fn owns(&self, caller: Option<&Identity>, record: &Record) -> bool {
         match (self.owner_is(caller), caller) {

@@ -83,7 +83,7 @@ async fn a_moment_that_the_log_does_not_cover_is_refused_with_the_last_one_that_
     assert_eq!(
         bench.restored(Target::Time(early)).await,
         [one.clone()].into(),
-        "nothing was committed for a while"
+        "a later base ends no earlier"
     );
     // Recovery alone would take both for a failure, since nothing follows.
     assert_eq!(bench.restored(Target::Time(quiet)).await, [one.clone(), two.clone()].into());

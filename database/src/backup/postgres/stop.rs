@@ -90,3 +90,62 @@ impl Plan {
 fn stop_before(place: Lsn) -> Settings {
     vec![("recovery_target_lsn", place.to_string()), ("recovery_target_inclusive", "false".to_owned())]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::chain::tests::{BYTES, generation, partial, segment};
+    use super::super::inventory::Inventory;
+    use super::super::plan::tests::base;
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// Plans with two bases and a log of segments 3 to 9, noted to hold all until the second 20.
+    fn plan(target: Target) -> Plan {
+        let mut whole = generation((3..9).map(|number| segment(1, number)).chain([partial(1, 9)]).collect());
+        whole.bases = vec![base(3, 3), base(6, 7)];
+        whole.received = Some(Received { place: Lsn(9 * BYTES + 400), at: Some(at(20)) });
+        Inventory { generations: vec![whole], ..Inventory::default() }.plan(target).unwrap()
+    }
+
+    fn end() -> LogEnd {
+        LogEnd { record: Lsn(9 * BYTES + 400), end: Lsn(9 * BYTES + 440) }
+    }
+
+    #[test]
+    fn before_a_later_base_recovery_stops_at_its_start_when_no_commit_stops_it() {
+        let plan = plan(Target::Time(at(4)));
+        assert!(plan.may_lie_beyond(Some(end())));
+        assert_eq!(plan.stop_at_end(end(), Some(at(5))), Ok(None), "at that commit");
+        for last in [None, Some(at(3))] {
+            let (settings, note) = plan.stop_at_end(end(), last).unwrap().unwrap();
+            assert_eq!(settings, stop_before(base(6, 7).start), "{note}");
+        }
+    }
+
+    #[test]
+    fn at_the_end_of_the_log_what_is_covered_is_all_and_what_is_not_is_refused_with_what_is() {
+        let covered = [(Target::Time(at(20)), None), (Target::Lsn(Lsn(9 * BYTES + 440)), Some(at(19)))];
+        for (target, last) in covered {
+            assert!(plan(target).may_lie_beyond(Some(end())));
+            let (settings, note) = plan(target).stop_at_end(end(), last).unwrap().unwrap();
+            assert!(settings.is_empty() && note.contains("all of the log is recovered"), "{note}");
+        }
+        for target in [Target::Time(at(21)), Target::Lsn(Lsn(9 * BYTES + 441))] {
+            for (last, covered) in [(None, at(20)), (Some(at(19)), at(20))] {
+                let refused = plan(target).stop_at_end(end(), last).unwrap_err().to_string();
+                assert!(refused.contains(&format!("the log ends with {}", end().end)), "{refused}");
+                assert!(refused.contains(&format!("known to be covered is {covered};")), "{refused}");
+            }
+            assert!(plan(target).may_lie_beyond(None), "by what is noted");
+        }
+        let within = Target::Lsn(Lsn(9 * BYTES + 400));
+        assert!(!plan(within).may_lie_beyond(Some(end())) && !plan(within).may_lie_beyond(None));
+        assert!(!plan(Target::Lsn(Lsn(8 * BYTES))).may_lie_beyond(Some(end())), "more follows");
+        // Seen to be committed, which tells more than what was noted before.
+        let later = plan(Target::Time(at(30))).stop_at_end(end(), Some(at(25))).unwrap_err().to_string();
+        assert!(later.contains(&format!("covered is {};", at(25))), "{later}");
+    }
+}

@@ -80,6 +80,17 @@ pub enum BackupError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What keeps the destination in order is at something else, and does one thing at a time.
+    #[error(
+        "{what} has been under way for {seconds} s, and one thing is done at a time: try again when it is over; `backup \
+         status` shows how far it is"
+    )]
+    Occupied {
+        /// What it does.
+        what: &'static str,
+        /// For how long.
+        seconds: u64,
+    },
     /// A work of the same kind is under way.
     #[error("another one is under way")]
     Busy,

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::board::{Board, DrillReport, Position};
@@ -15,7 +14,7 @@ use super::config::Config;
 use super::feed::Feed;
 use super::head::{self, bases_of, head_of};
 use super::name::{Generation, Kind, Name};
-use super::orders::Order;
+use super::orders::{Inbox, Order};
 use super::plan::Inventory;
 use super::retention::{self, Horizon};
 use super::snapshot::{self, Snapshot};
@@ -29,6 +28,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How soon something that failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
+/// For how many times the deadline of one call nothing may be shipped while that is waited for.
+const SHIPPING_PATIENCE: u32 = 2;
+
+/// What it does, as those are told who wait for it.
+const BASE: &str = "a base";
+const MERGE: &str = "the merging of segments and the removal of old ones";
+const DRILL: &str = "a restore drill";
+
 /// What keeping needs.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -38,7 +45,7 @@ pub(crate) struct Keeper {
     pub(crate) config: Config,
     pub(crate) between: Between,
     pub(crate) database: PathBuf,
-    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) orders: Inbox,
 }
 
 /// When what is due next.
@@ -69,15 +76,18 @@ impl Keeper {
         loop {
             match tokio::time::timeout(LOOK_EVERY, self.orders.recv()).await {
                 Ok(None) => return,
-                Ok(Some(Order::Base(answer))) => {
-                    let stored = self.store_base().await;
-                    if stored.is_ok() {
-                        due.base = Instant::now() + self.config.base_every;
-                    }
-                    let _ = answer.send(stored);
+                Ok(Some(Order::Base(ticket))) => {
+                    let storing = async {
+                        let stored = self.store_base().await;
+                        if stored.is_ok() {
+                            due.base = Instant::now() + self.config.base_every;
+                        }
+                        stored
+                    };
+                    self.orders.during(BASE, ticket.serve(storing)).await;
                 }
-                Ok(Some(Order::Drill(answer))) => {
-                    let _ = answer.send(self.drill().await);
+                Ok(Some(Order::Drill(ticket))) => {
+                    self.orders.during(DRILL, ticket.serve(self.drill())).await;
                 }
                 Err(_) => self.do_what_is_due(&mut due).await,
             }
@@ -90,18 +100,18 @@ impl Keeper {
         }
         let now = Instant::now();
         if now >= due.base {
-            let stored = self.store_base().await;
+            let stored = self.orders.during(BASE, self.store_base()).await;
             due.base =
                 Instant::now() + self.after(&stored, self.config.base_every, "a new base was not stored");
         }
         if due.merge.is_some_and(|merge| now >= merge) {
-            let merged = self.merge_and_forget().await;
+            let merged = self.orders.during(MERGE, self.merge_and_forget()).await;
             let pause =
                 self.after(&merged, self.config.merge_every, "old segments were not merged or removed");
             due.merge = Some(Instant::now() + pause);
         }
         if due.drill.is_some_and(|drill| now >= drill) {
-            let drilled = self.drill().await;
+            let drilled = self.orders.during(DRILL, self.drill()).await;
             due.drill = Some(
                 Instant::now() + self.after(&drilled, self.config.drill_every, "the restore drill failed"),
             );
@@ -142,7 +152,7 @@ impl Keeper {
         let mark = snapshot.mark;
         let number = offset + mark.ordinal;
         // A base beyond what was shipped would belong to no chain.
-        self.wait_until_shipped(mark.ordinal).await;
+        self.wait_until_shipped(mark.ordinal).await?;
         let names: Vec<Name> =
             self.recovery.destination.list().await?.into_iter().map(|(name, _)| name).collect();
         let generation = names.iter().map(|name| &name.generation).find(|found| found.to_string() == text);
@@ -178,10 +188,29 @@ impl Keeper {
         Ok(BaseReport { position: Position::Commit(number), at: time, size_bytes: bytes })
     }
 
-    async fn wait_until_shipped(&self, ordinal: u64) {
-        while self.board.shipped_ordinal() < ordinal {
+    /// Waits for the destination to have a commit, for as long as it gets on.
+    async fn wait_until_shipped(&self, ordinal: u64) -> Result<(), BackupError> {
+        let (mut shipped, mut since) = (self.board.shipped_ordinal(), Instant::now());
+        while shipped < ordinal {
             tokio::time::sleep(Duration::from_millis(20)).await;
+            let now = self.board.shipped_ordinal();
+            if now > shipped {
+                (shipped, since) = (now, Instant::now());
+            }
+            if since.elapsed() >= self.config.timeout * SHIPPING_PATIENCE {
+                let reason = match self.board.standing() {
+                    Standing::Unreachable { reason } => format!(": {reason}"),
+                    _ => String::new(),
+                };
+                return Err(BackupError::Log {
+                    reason: format!(
+                        "commits before this were to be shipped first, and nothing was for {} s{reason}",
+                        since.elapsed().as_secs()
+                    ),
+                });
+            }
         }
+        Ok(())
     }
 
     /// Merges what is due and removes what is not needed any more.
@@ -255,7 +284,7 @@ impl Keeper {
         let snapshot = Snapshot::begin(&self.between, &self.database, &self.feed, false).await?;
         let expected = drill::content_of(&snapshot.source, &self.database)?;
         drop(snapshot.source);
-        self.wait_until_shipped(snapshot.mark.ordinal).await;
+        self.wait_until_shipped(snapshot.mark.ordinal).await?;
         let commit = offset + snapshot.mark.ordinal;
         let scratch = snapshot::scratch_path(&self.database).join("drill");
         let report = drill::drill(&self.recovery, Some((commit, expected)), &scratch, &|_| ()).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::Recovery;
 use super::board::{Board, ShippingStatus};
@@ -15,7 +15,7 @@ use super::destination::Destination;
 use super::feed::{Answer, Feed, Limits, Safety};
 use super::keeper::Keeper;
 use super::keys::Keys;
-use super::orders::{Order, Orders};
+use super::orders::{Inbox, Orders};
 use super::ship::Shipper;
 use super::standing::Standing;
 use crate::Error;
@@ -39,7 +39,7 @@ pub(crate) struct ShippingParts {
     destination: Destination,
     keys: Arc<Keys>,
     config: Config,
-    orders: mpsc::Receiver<Order>,
+    orders: Inbox,
 }
 
 impl ShippingParts {

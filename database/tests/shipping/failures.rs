@@ -1,6 +1,7 @@
 //! Destinations that fail and come back.
 
 use std::path::Path;
+use std::time::Duration;
 
 use database::backup::{self, Mode, OnUnreachable, Recovery, Standing, Target};
 use database::{Engine, Error};
@@ -26,6 +27,7 @@ async fn a_destination_that_fails_is_said_and_everything_arrives_once_it_is_back
     // Memory holds little, so that the log has to.
     config.backup.buffer = 1 << 20;
     config.checkpoint = 64 << 10;
+    config.backup.timeout = Duration::from_secs(1);
     let engine = Engine::open(&config, &data).unwrap();
     shipping(&engine).await;
     transact(&engine, vec![put(0, 0, 10)]).await.unwrap();
@@ -38,6 +40,8 @@ async fn a_destination_that_fails_is_said_and_everything_arrives_once_it_is_back
         |status: backup::ShippingStatus| matches!(status.standing, Standing::Unreachable { .. });
     until("the alarm", || unreachable(status(&engine))).await;
     assert!(status(&engine).lag_commits >= 119);
+    let refused = engine.store_base().await.unwrap_err().to_string();
+    assert!(refused.contains("were to be shipped first") && refused.contains("destination"), "{refused}");
     mend_destination(&destination);
     all_shipped(&engine).await;
     assert_eq!(status(&engine).standing, Standing::Shipping);

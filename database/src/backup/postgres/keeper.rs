@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +19,7 @@ use super::login::Login;
 use super::retention;
 use crate::backup::board::Position;
 use crate::backup::config::Config;
-use crate::backup::orders::Order;
+use crate::backup::orders::{Inbox, Order};
 use crate::backup::{BackupError, BaseReport, DrillReport, figures};
 use crate::engine::postgres::session::Server;
 use crate::engine::postgres::transfer;
@@ -37,6 +36,11 @@ const FORGET_EVERY: Duration = Duration::from_secs(600);
 /// How long a drill waits until what it compares was received.
 const LOG_PATIENCE: Duration = Duration::from_secs(60);
 
+/// What it does, as those are told who wait for it.
+const BASE: &str = "a base";
+const REMOVAL: &str = "the removal of what is older than is kept";
+const DRILL: &str = "a restore drill";
+
 /// What keeping needs.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -47,7 +51,7 @@ pub(super) struct Keeper {
     pub(super) board: Arc<Board>,
     /// Where drills work.
     pub(super) scratch: PathBuf,
-    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) orders: Inbox,
     pub(super) stop: CancellationToken,
 }
 
@@ -74,8 +78,12 @@ impl Keeper {
         loop {
             match tokio::time::timeout(LOOK_EVERY, self.orders.recv()).await {
                 Ok(None) => return,
-                Ok(Some(Order::Base(answer))) => drop(answer.send(self.store_base(true).await)),
-                Ok(Some(Order::Drill(answer))) => drop(answer.send(self.drill().await)),
+                Ok(Some(Order::Base(ticket))) => {
+                    self.orders.during(BASE, ticket.serve(self.store_base(true))).await;
+                }
+                Ok(Some(Order::Drill(ticket))) => {
+                    self.orders.during(DRILL, ticket.serve(self.drill())).await;
+                }
                 Err(_) => self.do_what_is_due(&mut due).await,
             }
         }
@@ -87,17 +95,18 @@ impl Keeper {
         }
         let now = Instant::now();
         if now >= due.base && self.is_base_due() {
-            let stored = self.store_base(self.board.base().is_none()).await;
+            let storing = self.store_base(self.board.base().is_none());
+            let stored = self.orders.during(BASE, storing).await;
             due.base = Instant::now() + self.after(&stored, Duration::ZERO, "a base was not made");
             due.forget = Instant::now();
         }
         if now >= due.forget {
-            let forgotten = self.forget();
+            let forgotten = self.orders.during(REMOVAL, async { self.forget() }).await;
             due.forget = Instant::now()
                 + self.after(&forgotten, FORGET_EVERY, "nothing old was removed from the backup");
         }
         if due.drill.is_some_and(|drill| now >= drill) {
-            let drilled = self.drill().await;
+            let drilled = self.orders.during(DRILL, self.drill()).await;
             let pause =
                 self.after(&drilled, self.config.drill_every, "the restore drill was not carried out");
             due.drill = Some(Instant::now() + pause);

@@ -2,9 +2,11 @@
 //!
 //! Use with `#[serde(with = "process::duration")]` on a [`Duration`] field.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serializer, de::Error};
+use serde::de::{Error, Visitor};
+use serde::{Deserializer, Serializer};
 
 /// The units a duration may carry, largest first, with their length in milliseconds.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
@@ -43,7 +45,22 @@ pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S:
 
 /// Deserialises from text, see [`parse`].
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    deserializer.deserialize_str(Text)
+}
+
+/// Says to whoever forgot the quotes what is meant.
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = Duration;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a duration, as in \"5s\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+        parse(text).map_err(E::custom)
+    }
 }
 
 #[cfg(test)]
@@ -63,5 +80,12 @@ mod tests {
         {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn one_without_quotes_is_told_how_it_is_written() {
+        let error =
+            deserialize(serde::de::value::I64Deserializer::<serde::de::value::Error>::new(30)).unwrap_err();
+        assert_eq!(error.to_string(), "invalid type: integer `30`, expected a duration, as in \"5s\"");
     }
 }

@@ -124,7 +124,11 @@ impl Reserved {
 
 /// Finds the address a configured `host:port` means.
 pub fn resolve(role: &str, address: &str) -> Result<SocketAddr, RoleError> {
-    let mut found = address.to_socket_addrs().map_err(|error| fault(role, address, error))?;
+    let mut found = address.to_socket_addrs().map_err(|error| match error.kind() {
+        // Not even of the form of one.
+        io::ErrorKind::InvalidInput => fault(role, address, "write host:port, as in 127.0.0.1:8000"),
+        _ => fault(role, address, error),
+    })?;
     found.next().ok_or_else(|| fault(role, address, "the name has no address"))
 }
 
@@ -144,6 +148,14 @@ mod tests {
         assert!(bind_internal("cache", "127.0.0.1:0", &open).is_ok());
         let guarded = ClusterToken::new(Some(crate::Secret::new("token")));
         assert!(bind_internal("cache", "0.0.0.0:0", &guarded).is_ok());
+    }
+
+    #[test]
+    fn a_port_alone_is_told_how_an_address_is_written() {
+        for address in ["8000", "127.0.0.1", "localhost:http", "127.0.0.1:99999"] {
+            let error = resolve("gateway", address).unwrap_err().to_string();
+            assert!(error.contains(address) && error.contains("host:port"), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -2,7 +2,10 @@
 //!
 //! Use with `#[serde(with = "process::size")]` on a `u64` field.
 
-use serde::{Deserialize, Deserializer, Serializer, de::Error};
+use std::fmt;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserializer, Serializer};
 
 /// The units a size may carry, largest first, with their length in bytes.
 const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
@@ -37,7 +40,22 @@ pub fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::
 
 /// Deserialises from text, see [`parse`].
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    deserializer.deserialize_str(Text)
+}
+
+/// Says to whoever forgot the quotes what is meant.
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = u64;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a size, as in \"64MiB\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+        parse(text).map_err(E::custom)
+    }
 }
 
 #[cfg(test)]
@@ -57,5 +75,12 @@ mod tests {
         for text in ["", "MiB", "1.5MiB", "-1", "5MB", "99999999999GiB"] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn one_without_quotes_is_told_how_it_is_written() {
+        let error =
+            deserialize(serde::de::value::I64Deserializer::<serde::de::value::Error>::new(30)).unwrap_err();
+        assert_eq!(error.to_string(), "invalid type: integer `30`, expected a size, as in \"64MiB\"");
     }
 }

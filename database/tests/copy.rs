@@ -12,7 +12,7 @@ use database::{
     Transaction, Url,
 };
 use serde_json::{Map, Value, json};
-use system_tests::postgres::Scratch;
+use system_tests::postgres::{Scratch, Server};
 
 fn open(url: &Url) -> (Engine, Database) {
     let config = Config { url: url.clone(), ..Config::default() };
@@ -145,4 +145,52 @@ async fn a_destination_that_holds_something_stays_as_it_is() {
     let missing = Url::SqliteIn(data.path().join("nothing"));
     let empty = Url::SqliteIn(data.path().join("empty"));
     assert!(matches!(try_copy(&missing, &empty).await, Err(CopyError::Open(_))));
+}
+
+/// Copies to a destination that changes one record and loses another, and gives what is said of it.
+async fn said_of_differences(from: &Url, to: &Url) -> String {
+    let said = try_copy(from, to).await.unwrap_err().to_string();
+    assert!(said.contains("record \"3 ä\" in things of shop differs"), "{said}");
+    assert!(said.contains("record \"4 ä\" in things of shop is missing"), "{said}");
+    assert_eq!(said.matches("record").count(), 2, "{said}");
+    let (engine, database) = open(to);
+    assert_eq!(database.changes(None, 0, 10, Duration::ZERO).await.unwrap(), [], "nothing was copied");
+    engine.close();
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_differs_after_a_copy_is_named_and_its_content_is_not_shown() {
+    let (data, altering) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = Server::start_in_memory();
+    let sqlite = Url::SqliteIn(data.path().to_owned());
+    let (engine, database) = open(&sqlite);
+    fill(&database).await;
+    engine.close();
+    let postgres: Url = server.url().parse().unwrap();
+    open(&postgres).0.close();
+    server.ask(
+        "CREATE FUNCTION alter_one() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NEW.id = '4 ä' THEN RETURN NULL; END IF; \
+         IF NEW.id = '3 ä' THEN NEW.data := '{\"n\": \"hush\"}'; END IF; RETURN NEW; END $$",
+    );
+    let trigger =
+        "CREATE TRIGGER alter_one BEFORE INSERT ON sixfold.records FOR EACH ROW EXECUTE FUNCTION alter_one()";
+    server.ask(trigger);
+    let said = said_of_differences(&sqlite, &postgres).await;
+    assert!(!said.contains("hush"), "{said}");
+    server.ask("DROP TRIGGER alter_one ON sixfold.records");
+    try_copy(&sqlite, &postgres).await.unwrap();
+
+    let altered = Url::SqliteIn(altering.path().to_owned());
+    open(&altered).0.close();
+    let connection = rusqlite::Connection::open(altering.path().join("sixfold.db")).unwrap();
+    let triggers = "CREATE TRIGGER alter_one AFTER INSERT ON records WHEN NEW.id = '3 ä' BEGIN \
+         UPDATE records SET data = '{\"n\":\"hush\"}' WHERE id = NEW.id; END; \
+         CREATE TRIGGER lose_one AFTER INSERT ON records WHEN NEW.id = '4 ä' BEGIN \
+         DELETE FROM records WHERE id = NEW.id; END";
+    connection.execute_batch(triggers).unwrap();
+    connection.close().unwrap();
+    let said = said_of_differences(&postgres, &altered).await;
+    assert!(!said.contains("hush"), "{said}");
 }

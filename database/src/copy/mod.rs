@@ -2,25 +2,25 @@
 //!
 //! The source is read in one snapshot, in the order of its keys; the destination, which must be empty, is
 //! written in one transaction, read again, and committed only if the two hold the same: as many of each, with
-//! the same SHA-256 over all of it. A few items at a time are in memory, however many there are.
+//! the same SHA-256 over all of it. If they do not, the source sends all once more, and what differs is named. A few items at a time are in memory, however many there are.
 
+mod difference;
 mod digest;
+mod way;
 
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::mpsc;
 
+pub(crate) use self::difference::{Differences, Taken};
 pub(crate) use self::digest::Digest;
+pub(crate) use self::way::{End, Inbox, Outbox, Part};
 use crate::engine::{postgres, sqlite};
-use crate::{Change, Committed, Declaration, Earlier, Error, Job, JobState, OpenError, Record, Url};
+use crate::{Change, Committed, Earlier, Error, Job, JobState, OpenError, Record, Url};
 
 /// How many items travel together.
 pub(crate) const CHUNK: usize = 64;
-
-/// How many chunks may wait for the destination.
-const WAITING: usize = 2;
 
 /// What was copied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,8 +57,11 @@ pub enum CopyError {
     #[error("the source ended early; nothing was copied")]
     Unfinished,
     /// What was written is not what was read.
-    #[error("the destination does not hold what the source does; nothing was copied")]
-    Differs,
+    #[error("the destination does not hold what the source does: {what}; nothing was copied")]
+    Differs {
+        /// The first few things that differ, by name.
+        what: String,
+    },
     /// A record of the source cannot be read.
     #[error(
         "record {id} in {collection} of {namespace} cannot be read, so it cannot be copied: delete it, or what it was before; nothing was copied"
@@ -140,35 +143,9 @@ impl Item {
     }
 }
 
-/// What the source sends.
-#[derive(Debug)]
-pub(crate) enum Part {
-    /// Some items.
-    Items(Vec<Item>),
-    /// All were sent.
-    End(End),
-}
-
-/// What is sent after all items.
-#[derive(Debug)]
-pub(crate) struct End {
-    /// The last sequence.
-    pub(crate) sequence: u64,
-    /// What collections declare in their namespaces.
-    pub(crate) declarations: Vec<(String, Declaration)>,
-    /// Up to which sequence changes are gone, as every engine keeps it.
-    pub(crate) trimmed: Vec<(String, u64)>,
-}
-
-/// The source's end of the way to the destination.
-pub(crate) type Outbox = mpsc::Sender<Part>;
-
-/// The destination's end.
-pub(crate) type Inbox = mpsc::Receiver<Part>;
-
 /// Copies everything; `data` is the folder that a plain `sqlite` stands for.
 pub async fn copy(from: &Url, to: &Url, data: &Path) -> Result<Summary, CopyError> {
-    let (outbox, inbox) = mpsc::channel(WAITING);
+    let (outbox, inbox) = way::make();
     // Both are opened before anything is moved, so that what cannot be opened is said at once.
     let reading = read(from.clone(), data.to_owned(), outbox);
     let writing = write(to.clone(), data.to_owned(), inbox);
@@ -181,11 +158,11 @@ pub async fn copy(from: &Url, to: &Url, data: &Path) -> Result<Summary, CopyErro
     }
 }
 
-async fn read(from: Url, data: PathBuf, outbox: Outbox) -> Result<(), CopyError> {
+async fn read(from: Url, data: PathBuf, mut outbox: Outbox) -> Result<(), CopyError> {
     match from {
-        Url::Sqlite => blocking(move || sqlite::transfer::send_all(&data, &outbox)).await,
-        Url::SqliteIn(folder) => blocking(move || sqlite::transfer::send_all(&folder, &outbox)).await,
-        Url::Postgres(url) => postgres::transfer::send_all(&url, &outbox).await,
+        Url::Sqlite => blocking(move || sqlite::transfer::send_all(&data, &mut outbox)).await,
+        Url::SqliteIn(folder) => blocking(move || sqlite::transfer::send_all(&folder, &mut outbox)).await,
+        Url::Postgres(url) => postgres::transfer::send_all(&url, &mut outbox).await,
     }
 }
 
@@ -202,9 +179,4 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, CopyError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(Error::Storage { reason: error.to_string() }.into()))
-}
-
-/// What the source says when the destination has gone.
-pub(crate) fn nobody_listens() -> CopyError {
-    Error::Unavailable { reason: "the destination ended".into() }.into()
 }

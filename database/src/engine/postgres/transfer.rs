@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::session::{Server, Session};
 use super::{declared, job_rows, readers, schema};
 use crate::backup::postgres::Lsn;
-use crate::copy::{CHUNK, CopyError, Digest, End, Inbox, Item, Outbox, Part, Summary, nobody_listens};
+use crate::copy::{CHUNK, CopyError, Differences, Digest, End, Inbox, Item, Outbox, Part, Summary, Taken};
 use crate::engine::OpenError;
 use crate::engine::numbers::{number, stored};
 use crate::{Declaration, Earlier, Error, Record, time};
@@ -56,18 +56,27 @@ async fn open(url: &Secret) -> Result<(Server, Session), CopyError> {
 }
 
 /// Sends everything there is.
-pub(crate) async fn send_all(url: &Secret, outbox: &Outbox) -> Result<(), CopyError> {
+pub(crate) async fn send_all(url: &Secret, outbox: &mut Outbox) -> Result<(), CopyError> {
     let (_, session) = open(url).await?;
     session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(failed)?;
-    let mut pages = Pages::new(&session);
-    while let Some(items) = pages.next().await? {
-        outbox.send(Part::Items(items)).await.map_err(|_| nobody_listens())?;
-    }
+    send_items(&session, outbox).await?;
     let sequence = number(session.query_one(SEQUENCE, &[]).await.map_err(failed)?.get(0));
     let declarations = declarations(&session).await?;
     let marks = session.query(TRIMMED, &[]).await.map_err(failed)?;
     let trimmed = marks.iter().map(|row| (row.get(0), number(row.get(1)))).collect();
-    outbox.send(Part::End(End { sequence, declarations, trimmed })).await.map_err(|_| nobody_listens())
+    outbox.send(Part::End(End { sequence, declarations, trimmed })).await?;
+    match outbox.is_asked_again().await {
+        true => send_items(&session, outbox).await,
+        false => Ok(()),
+    }
+}
+
+async fn send_items(session: &Session, outbox: &Outbox) -> Result<(), CopyError> {
+    let mut pages = Pages::new(session);
+    while let Some(items) = pages.next().await? {
+        outbox.send(Part::Items(items)).await?;
+    }
+    Ok(())
 }
 
 /// Takes everything into an empty database, and makes the indexes.
@@ -81,7 +90,7 @@ pub(crate) async fn receive_all(url: &Secret, place: &str, inbox: &mut Inbox) ->
     }
     let mut digest = Digest::new();
     let End { sequence, declarations, trimmed } = loop {
-        match inbox.recv().await.ok_or(CopyError::Unfinished)? {
+        match inbox.recv().await? {
             Part::Items(items) => {
                 items.iter().try_for_each(Item::check_readable)?;
                 items.iter().try_for_each(|item| digest.take(item))?;
@@ -96,8 +105,9 @@ pub(crate) async fn receive_all(url: &Secret, place: &str, inbox: &mut Inbox) ->
     }
     let sent = digest.finish(sequence);
     if content(&session).await? != sent {
-        return Err(CopyError::Differs);
+        return Err(CopyError::Differs { what: what_differs(&session, inbox).await? });
     }
+    inbox.release();
     session.execute(COUNT, &[]).await.map_err(failed)?;
     session.run("COMMIT").await.map_err(failed)?;
     for (namespace, declaration) in declarations {
@@ -106,6 +116,26 @@ pub(crate) async fn receive_all(url: &Secret, place: &str, inbox: &mut Inbox) ->
         declared.map_err(|error| CopyError::Index { collection, error })?;
     }
     Ok(sent)
+}
+
+/// Names what differs from what is sent once more.
+async fn what_differs(session: &Session, inbox: &mut Inbox) -> Result<String, CopyError> {
+    inbox.ask_again();
+    let (mut differences, mut pages) = (Differences::default(), Pages::new(session));
+    let mut there = Vec::new().into_iter().peekable();
+    while !differences.is_full() {
+        if there.peek().is_none() {
+            there = pages.next().await?.unwrap_or_default().into_iter().peekable();
+        }
+        let Some(taken) = differences.compare(inbox.peek().await, there.peek())? else { break };
+        if taken != Taken::There {
+            inbox.pass();
+        }
+        if taken != Taken::Sent {
+            there.next();
+        }
+    }
+    Ok(differences.describe())
 }
 
 /// Counts and hashes what is there.

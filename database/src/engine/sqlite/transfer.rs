@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::declared::Making;
 use super::{Owner, changes, connection, counts, declared, job_rows, records, schema};
-use crate::copy::{CHUNK, CopyError, Digest, End, Inbox, Item, Outbox, Part, Summary, nobody_listens};
+use crate::copy::{CHUNK, CopyError, Differences, Digest, End, Inbox, Item, Outbox, Part, Summary, Taken};
 use crate::engine::OpenError;
 use crate::engine::numbers::{number, stored};
 use crate::{Declaration, Earlier, Error, Record, time};
@@ -61,29 +61,32 @@ fn open(folder: &Path, may_make: bool) -> Result<Opened, CopyError> {
 }
 
 /// Sends everything there is; blocks.
-pub(crate) fn send_all(folder: &Path, outbox: &Outbox) -> Result<(), CopyError> {
+pub(crate) fn send_all(folder: &Path, outbox: &mut Outbox) -> Result<(), CopyError> {
     let opened = open(folder, false)?;
     let connection = &opened.connection;
     connection.execute_batch("BEGIN").map_err(Error::from)?;
+    send_items(connection, outbox)?;
+    outbox.blocking_send(Part::End(End {
+        sequence: last_sequence(connection)?,
+        declarations: declarations(connection)?,
+        trimmed: trimmed(connection)?,
+    }))?;
+    match outbox.is_asked_again_blocking() {
+        true => send_items(connection, outbox),
+        false => Ok(()),
+    }
+}
+
+fn send_items(connection: &Connection, outbox: &Outbox) -> Result<(), CopyError> {
     let mut chunk = Vec::with_capacity(CHUNK);
     each(connection, |item| {
         chunk.push(item);
         match chunk.len() {
-            CHUNK => {
-                outbox.blocking_send(Part::Items(std::mem::take(&mut chunk))).map_err(|_| nobody_listens())
-            }
+            CHUNK => outbox.blocking_send(Part::Items(std::mem::take(&mut chunk))),
             _ => Ok(()),
         }
     })?;
-    let end = End {
-        sequence: last_sequence(connection)?,
-        declarations: declarations(connection)?,
-        trimmed: trimmed(connection)?,
-    };
-    for part in [Part::Items(chunk), Part::End(end)] {
-        outbox.blocking_send(part).map_err(|_| nobody_listens())?;
-    }
-    Ok(())
+    outbox.blocking_send(Part::Items(chunk))
 }
 
 /// Takes everything into an empty database, and makes the indexes; blocks.
@@ -96,7 +99,7 @@ pub(crate) fn receive_all(folder: &Path, inbox: &mut Inbox) -> Result<Summary, C
     }
     let mut digest = Digest::new();
     let End { sequence, declarations, trimmed } = loop {
-        match inbox.blocking_recv().ok_or(CopyError::Unfinished)? {
+        match inbox.blocking_recv()? {
             Part::Items(items) => {
                 for item in &items {
                     item.check_readable()?;
@@ -116,14 +119,37 @@ pub(crate) fn receive_all(folder: &Path, inbox: &mut Inbox) -> Result<Summary, C
     let mut content = Digest::new();
     each(connection, |item| Ok(content.take(&item)?))?;
     if content.finish(last_sequence(connection)?) != sent {
-        return Err(CopyError::Differs);
+        return Err(CopyError::Differs { what: what_differs(connection, inbox)? });
     }
+    inbox.release();
     counts::count_all(connection).map_err(Error::from)?;
     for (namespace, declaration) in declarations {
         declared::declare(connection, &namespace, &declaration, Making::AtOnce)?;
     }
     connection.execute_batch("COMMIT").map_err(Error::from)?;
     Ok(sent)
+}
+
+/// Names what differs from what is sent once more.
+fn what_differs(connection: &Connection, inbox: &mut Inbox) -> Result<String, CopyError> {
+    inbox.ask_again();
+    let mut differences = Differences::default();
+    // All that was sent before what is there, and that.
+    let mut compare = |there: Option<&Item>| -> Result<(), CopyError> {
+        while !differences.is_full() {
+            let taken = differences.compare(inbox.blocking_peek(), there)?;
+            if matches!(taken, Some(Taken::Both | Taken::Sent)) {
+                inbox.pass();
+            }
+            if taken != Some(Taken::Sent) {
+                break;
+            }
+        }
+        Ok(())
+    };
+    each(connection, |item| compare(Some(&item)))?;
+    compare(None)?;
+    Ok(differences.describe())
 }
 
 /// Gives everything in order: records, their earlier versions, changes, jobs, answers, each in the order of its key.

@@ -1,12 +1,15 @@
 //! A new process takes the listeners of a running one, and no client notices.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use rustix::process::Signal;
 use system_tests::{Callers, Client, Process, free_port, wait_until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -34,7 +37,11 @@ impl Setting {
             wait.notified().await;
             "slow"
         };
-        let router = Router::new().route("/hello", get(|| async { "hello" })).route("/slow", get(slow));
+        let count = async |body: String| format!("{} bytes", body.len());
+        let router = Router::new()
+            .route("/hello", get(|| async { "hello" }))
+            .route("/slow", get(slow))
+            .route("/upload", post(count));
         let mut server = JoinSet::new();
         server.spawn(async move { axum::serve(listener, router).await });
         let folder = tempfile::tempdir().expect("a folder");
@@ -131,6 +138,56 @@ async fn three_upgrades_in_a_row_under_load_fail_no_request() {
     current.signal(Signal::TERM);
     assert!(current.end().await.success());
     assert!(!answers(&setting.client()).await, "nobody keeps the port open");
+}
+
+#[tokio::test]
+async fn an_upload_a_stream_of_http_2_and_an_idle_connection_outlive_a_handover() {
+    let setting = Setting::prepare().await;
+    let mut old = setting.start("old");
+    setting.wait_until_serving(&old).await;
+    let slow = format!("http://127.0.0.1:{}/slow", setting.port);
+    let stream = tokio::task::spawn_blocking(move || {
+        let arguments = ["-s", "-m", "20", "--http2-prior-knowledge", "-w", " %{http_code}", &slow];
+        Command::new("curl").args(arguments).output().expect("curl")
+    });
+    let mut upload = TcpStream::connect(("127.0.0.1", setting.port)).await.expect("a connection");
+    upload
+        .write_all(b"POST /upload HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nfirst")
+        .await
+        .expect("half of it");
+    let mut idle = TcpStream::connect(("127.0.0.1", setting.port)).await.expect("a connection");
+    ask(&mut idle, b"GET /hello HTTP/1.1\r\nHost: h\r\n\r\n", "hello").await;
+    let admin = Client::new(format!("http://127.0.0.1:{}", setting.admin));
+    wait_until("all three are under way", || async {
+        // An upload that streams is in flight, and the stream waits.
+        admin.get("/v1/backends").await.json()["backends"][0]["in_flight"] == 2
+    })
+    .await;
+
+    let new = setting.start("new");
+    wait_until("the old process is told to stop", || async { old.log().contains("this process stops") })
+        .await;
+    assert!(answers(&setting.client()).await);
+    let told = ask(&mut upload, b"other", "10 bytes").await;
+    assert!(told.contains("Connection: close"), "{told}");
+    let told = ask(&mut idle, b"GET /hello HTTP/1.1\r\nHost: h\r\n\r\n", "hello").await;
+    assert!(told.contains("Connection: close"), "it learns that the process goes by an answer: {told}");
+    setting.release.notify_one();
+    let streamed = stream.await.expect("the task");
+    assert_eq!(String::from_utf8_lossy(&streamed.stdout), "slow 200");
+    assert!(old.end().await.success(), "{}", old.log());
+    assert!(new.log().contains("took over the listeners"), "{}", new.log());
+}
+
+/// Sends bytes and reads an answer to the end of its body.
+async fn ask(stream: &mut TcpStream, bytes: &[u8], body: &str) -> String {
+    stream.write_all(bytes).await.expect("sent");
+    let mut answer = Vec::new();
+    while !answer.ends_with(body.as_bytes()) {
+        let read = stream.read_buf(&mut answer).await.expect("an answer");
+        assert!(read > 0, "it ended: {}", String::from_utf8_lossy(&answer));
+    }
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[tokio::test]

@@ -34,7 +34,18 @@ def usage(pid):
     return cpu, int(io["wchar"])
 
 
-class Sixfold:
+class OneProcess:
+    """A system whose database and backup, or backup alone, are one process."""
+
+    def pids(self):
+        return [self.process.pid]
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+class Sixfold(OneProcess):
     def __init__(self, binary, folder, mode, size_mib=0):
         self.folder, self.binary, self.port = folder, binary, free_port()
         self.file = folder / "data/sixfold.db"
@@ -80,13 +91,6 @@ class Sixfold:
         ]
         self.ask("POST", "/v1/transact", json.dumps({"namespace": "shop", "operations": operations}))
 
-    def pids(self):
-        return [self.process.pid]
-
-    def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
     def restore(self):
         shutil.rmtree(self.folder / "data")
         began = time.time()
@@ -99,7 +103,7 @@ class Sixfold:
         return took, {int(row[0]) for row in rows}
 
 
-class Litestream:
+class Litestream(OneProcess):
     def __init__(self, binary, folder):
         self.folder, self.binary = folder, binary
         (folder / "data").mkdir()
@@ -121,13 +125,6 @@ class Litestream:
             for n in range(count):
                 self.connection.execute("INSERT INTO records VALUES (?, ?)", (first + n, json.dumps({"filler": filler(first + n)})))
             self.connection.execute("COMMIT")
-
-    def pids(self):
-        return [self.process.pid]
-
-    def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
 
     def restore(self):
         self.connection.close()

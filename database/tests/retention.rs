@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+#[path = "conformance/ground.rs"]
+mod ground;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,31 +14,8 @@ use database::{
     Transaction, Url, copy,
 };
 use serde_json::{Map, json};
-use system_tests::postgres::Scratch;
-use tempfile::TempDir;
 
-/// What a database stands on.
-enum Ground {
-    Folder(TempDir),
-    Server(Scratch),
-}
-
-impl Ground {
-    fn url(&self) -> Url {
-        match self {
-            Self::Folder(folder) => Url::SqliteIn(folder.path().to_owned()),
-            Self::Server(scratch) => scratch.url().parse().unwrap(),
-        }
-    }
-}
-
-fn sqlite() -> Ground {
-    Ground::Folder(tempfile::tempdir().unwrap())
-}
-
-fn postgres() -> Ground {
-    Ground::Server(Scratch::create())
-}
+use crate::ground::{Ground, postgres, sqlite};
 
 fn open(url: Url, retention: Retention) -> (Database, Engine) {
     let config = Config { url, retention, ..Config::default() };

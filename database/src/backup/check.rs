@@ -9,11 +9,20 @@ use rusqlite::{Connection, OpenFlags};
 use super::object::{Digest, hex};
 use super::{BackupError, damaged};
 
+/// Opens a file that nobody writes, only to read it.
+pub(super) fn open(file: &Path) -> Result<Connection, BackupError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(file, flags).map_err(|error| damaged(file, error))
+}
+
 /// Has SQLite check the structure of a file that nobody writes: its pages, its indexes, its foreign keys. Gives how
 /// many pages it has and their size.
 pub(super) fn structure(file: &Path) -> Result<(u32, u32), BackupError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags).map_err(|error| damaged(file, error))?;
+    structure_of(&open(file)?, file)
+}
+
+/// Checks the structure of a file that is open.
+pub(super) fn structure_of(connection: &Connection, file: &Path) -> Result<(u32, u32), BackupError> {
     let found: String = connection
         .pragma_query_value(None, "integrity_check", |row| row.get(0))
         .map_err(|error| damaged(file, error))?;

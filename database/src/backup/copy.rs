@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use process::{ClusterToken, Secret};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::{BackupError, beside, check, damaged, digest, fault, sync};
@@ -103,9 +103,8 @@ pub fn verify(file: &Path) -> Result<Report, BackupError> {
     let storage = |error: rusqlite::Error| damaged(file, error);
     let size_bytes = fs::metadata(file).map_err(|error| fault(file, error))?.len();
     let sha256 = digest::check(file)?;
-    check::structure(file)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags).map_err(storage)?;
+    let connection = check::open(file)?;
+    check::structure_of(&connection, file)?;
     let version = schema::check(&connection)?;
     if version == 0 {
         return Err(BackupError::Damaged { file: file.to_owned(), reason: "it is empty".into() });

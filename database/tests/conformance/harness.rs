@@ -7,13 +7,13 @@ use std::time::Duration;
 use database::job::{JobFilter, Retry};
 use database::{
     Committed, Config, Database, Engine, Error, Job, JobCommand, NewJob, Operation, Outcome, Precondition,
-    Query, Record, Transaction, Url,
+    Query, Record, Transaction,
 };
 use process::{ClusterToken, RoleError, Secret, Shutdown};
 use serde_json::{Map, Value, json};
-use system_tests::postgres::Scratch;
-use tempfile::TempDir;
 use tokio::task::JoinSet;
+
+pub(crate) use crate::ground::{Ground, postgres, sqlite};
 
 /// A database, what it stands on, and what ends with it.
 pub(crate) struct House {
@@ -30,31 +30,6 @@ impl Deref for House {
     fn deref(&self) -> &Database {
         &self.database
     }
-}
-
-/// What a database stands on; dropped after the database.
-pub(crate) enum Ground {
-    Folder(#[allow(dead_code, reason = "it is removed when dropped")] TempDir),
-    Server(Scratch),
-}
-
-impl Ground {
-    fn url(&self) -> Url {
-        match self {
-            Self::Folder(folder) => Url::SqliteIn(folder.path().to_owned()),
-            Self::Server(scratch) => scratch.url().parse().unwrap(),
-        }
-    }
-}
-
-/// A fresh folder for SQLite.
-pub(crate) fn sqlite() -> Ground {
-    Ground::Folder(tempfile::tempdir().unwrap())
-}
-
-/// A fresh database on a real PostgreSQL server.
-pub(crate) fn postgres() -> Ground {
-    Ground::Server(Scratch::create())
 }
 
 /// Opens the engine in this process; where several may, once more.

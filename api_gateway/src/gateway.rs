@@ -16,7 +16,7 @@ use load_balancer::load::{LOAD_FIELD, write_load};
 use process::problem::kinds;
 use process::{Identity, Problem, TraceContext, identity, trace};
 use proxy::fields;
-use proxy::server::Handler;
+use proxy::server::{self, message};
 use proxy::{Body, Client, Pool};
 
 use crate::address::find_client;
@@ -53,7 +53,18 @@ struct Generation {
     remembered: Rc<Remembered>,
 }
 
-impl Handler for Gateway {
+impl server::Handler for Gateway {
+    fn serve(self: &Rc<Self>, connection: server::Connection) -> impl Future<Output = ()> + 'static {
+        message::serve(connection, Rc::clone(self))
+    }
+
+    fn tick(&self) {
+        self.pool.close_idle();
+        self.figures.publish();
+    }
+}
+
+impl message::Handler for Gateway {
     type Body = Body<Passing>;
 
     async fn handle(&self, mut request: Request<Incoming>, client: &Rc<Client>) -> Response<Self::Body> {
@@ -101,11 +112,6 @@ impl Handler for Gateway {
             );
         }
         response
-    }
-
-    fn tick(&self) {
-        self.pool.close_idle();
-        self.figures.publish();
     }
 }
 

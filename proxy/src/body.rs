@@ -1,8 +1,6 @@
 //! The one body type of the data plane: streamed or whole, without a box on the common path.
 
-use std::fmt;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,27 +15,15 @@ use crate::Progress;
 pub trait Guard: Unpin + 'static {
     /// Notes that the body broke off before its end.
     fn note_broken(&mut self) {}
-
-    /// Notes bytes of the body that were passed on; a message's, since the wire lane counts its own.
-    fn note_passed(&mut self, count: usize) {
-        let _ = count;
-    }
-
-    /// Notes that all of a message's body was passed on. Dropped without this or a break, it was not wanted.
-    fn note_whole(&mut self) {}
 }
 
 impl Guard for () {}
-
-/// A place on a shared connection, held until a response's body is dropped.
-pub(crate) trait Slot: fmt::Debug {}
 
 /// A request's or a response's body; it drops its guard when it ends.
 #[derive(Debug)]
 pub struct Body<G = ()> {
     content: Content,
     guard: Option<G>,
-    slot: Option<Rc<dyn Slot>>,
     /// Bytes that may still come; more break the body off.
     allowed: u64,
 }
@@ -114,7 +100,7 @@ pub enum BodyError {
 impl Body {
     /// Makes an empty body.
     pub fn empty() -> Self {
-        Self { content: Content::Empty, guard: None, slot: None, allowed: UNLIMITED }
+        Self { content: Content::Empty, guard: None, allowed: UNLIMITED }
     }
 
     /// Makes a stream break off with [`BodyError::TooLarge`] when more than so many bytes come.
@@ -124,17 +110,13 @@ impl Body {
     }
 
     /// Attaches a guard, which is dropped when the body ends or is dropped.
-    pub fn guarded<G: Guard>(self, mut guard: G) -> Body<G> {
-        if http_body::Body::is_end_stream(&self) {
-            // Nobody polls it.
-            guard.note_whole();
-        }
-        Body { content: self.content, guard: Some(guard), slot: self.slot, allowed: self.allowed }
+    pub fn guarded<G: Guard>(self, guard: G) -> Body<G> {
+        Body { content: self.content, guard: Some(guard), allowed: self.allowed }
     }
 
     /// Makes it the type of a guarded body, without a guard.
     pub fn unguarded<G: Guard>(self) -> Body<G> {
-        Body { content: self.content, guard: None, slot: self.slot, allowed: self.allowed }
+        Body { content: self.content, guard: None, allowed: self.allowed }
     }
 
     /// Asks the body to note how it goes on, if it is a stream; asked again it gives the same.
@@ -166,12 +148,6 @@ impl Body {
         }
     }
 
-    /// Holds a place until the body is dropped.
-    pub(crate) fn hold(mut self, slot: Rc<dyn Slot>) -> Self {
-        self.slot = Some(slot);
-        self
-    }
-
     /// Tells whether the body can be sent a second time as it is, and if so gives a copy.
     pub fn replay(&self) -> Option<Self> {
         match &self.content {
@@ -186,14 +162,14 @@ impl From<Incoming> for Body {
     fn from(incoming: Incoming) -> Self {
         let is_empty = http_body::Body::is_end_stream(&incoming);
         let content = if is_empty { Content::Empty } else { Content::Streamed(incoming) };
-        Self { content, guard: None, slot: None, allowed: UNLIMITED }
+        Self { content, guard: None, allowed: UNLIMITED }
     }
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         let content = if bytes.is_empty() { Content::Empty } else { Content::Whole(bytes) };
-        Self { content, guard: None, slot: None, allowed: UNLIMITED }
+        Self { content, guard: None, allowed: UNLIMITED }
     }
 }
 
@@ -229,27 +205,12 @@ impl<G: Guard> http_body::Body for Body<G> {
             && let Some(data) = frame.data_ref()
         {
             match this.allowed.checked_sub(data.len() as u64) {
-                Some(left) => {
-                    this.allowed = left;
-                    if let Some(guard) = &mut this.guard {
-                        guard.note_passed(data.len());
-                    }
-                }
+                Some(left) => this.allowed = left,
                 None => polled = Poll::Ready(Some(Err(BodyError::TooLarge))),
             }
         }
         match &polled {
-            Poll::Ready(None) => {
-                if let Some(mut guard) = this.guard.take() {
-                    guard.note_whole();
-                }
-            }
-            // Of a body whose length is known the end is not asked for.
-            Poll::Ready(Some(Ok(_))) if http_body::Body::is_end_stream(this) => {
-                if let Some(guard) = &mut this.guard {
-                    guard.note_whole();
-                }
-            }
+            Poll::Ready(None) => this.guard = None,
             Poll::Ready(Some(Err(error))) => {
                 if let Some(mut guard) = this.guard.take()
                     && !matches!(error, BodyError::ClientDeadline)

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode, header};
@@ -12,10 +11,10 @@ use process::Problem;
 use process::problem::kinds;
 use tokio::time::{Instant, timeout_at};
 
-use crate::connect::{Protocol, is_exhaustion};
+use crate::connect::is_exhaustion;
 use crate::pool::Sent;
 use crate::proxy_protocol::Addresses;
-use crate::{Body, Connector, Progress, Upstream, fields, multiplex, upgrade};
+use crate::{Body, Connector, Progress, Upstream, fields, upgrade};
 
 /// When a client should try again if this process has no means for its request.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -92,7 +91,7 @@ pub enum ForwardError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The client broke off its request's body, which is not the backend's fault.
+    /// The client broke off its request's body, or made one that cannot be passed on; not the backend's fault.
     #[error("the client broke off the request: {reason}")]
     Client {
         /// Why.
@@ -114,6 +113,11 @@ impl ForwardError {
         } else {
             Self::Connect { backend, reason }
         }
+    }
+
+    /// Says that a response cannot be passed on.
+    pub(crate) fn malformed(backend: SocketAddr, fault: &impl ToString) -> Self {
+        Self::Malformed { backend, reason: fault.to_string() }
     }
 
     /// Tells whether the client is to blame, so that nothing is known about the backend.
@@ -150,6 +154,10 @@ impl ForwardError {
                 Problem::new(kinds::BAD_GATEWAY).detail("the backend's answer is malformed")
             }
             Self::Timeout { .. } => Problem::new(kinds::TIMEOUT),
+            // Nothing of the kind happens to a body.
+            Self::Client { reason } if reason.kind() == io::ErrorKind::InvalidInput => {
+                Problem::new(kinds::MALFORMED_REQUEST).detail(reason.to_string())
+            }
             Self::Client { .. } => {
                 Problem::new(kinds::MALFORMED_REQUEST).detail("the request's body broke off")
             }
@@ -198,10 +206,6 @@ impl Upstream {
         mut request: Request<Body>,
         timeouts: &Timeouts,
     ) -> Result<Response<Body>, Failure> {
-        if self.target().protocol == Protocol::Http2 {
-            // Boxed: it is the larger of the two, and would make the future of every request so.
-            return Box::pin(self.forward_http2(client, request, timeouts)).await;
-        }
         if !request.headers().contains_key(header::HOST) {
             request.headers_mut().insert(header::HOST, self.host().clone());
         }
@@ -272,59 +276,6 @@ impl Upstream {
         }
     }
 
-    /// Sends a request over HTTP/2. Its trailers, and those of the response, pass.
-    async fn forward_http2(
-        &self,
-        client: Option<Addresses>,
-        request: Request<Body>,
-        timeouts: &Timeouts,
-    ) -> Result<Response<Body>, Failure> {
-        let started = Instant::now();
-        let end = timeouts.total.map(|total| started + total);
-        let mut request = request;
-        let upload = request.body_mut().watch();
-        let mut is_second = false;
-        loop {
-            let lease = match self.lease(timeouts, client).await {
-                Ok(lease) => lease,
-                Err(error) => return Err(Failure { error, request: Some(Box::new(request)) }),
-            };
-            // What can be sent again is kept: hyper does not give back what a backend refused.
-            let copy = request.body().replay().map(|body| copy_head(&request).map(|()| body));
-            let sending = lease.sender().try_send_request(fields::for_http2(request, self.target()));
-            let wait = Wait { upstream: self, timeouts, started, end, upload: upload.as_ref() };
-            let mut response = match wait.for_head(sending).await? {
-                Ok(response) => response,
-                Err(mut failed) => match failed.take_message() {
-                    Some(unsent) if is_second => {
-                        let unsent = fields::from_http2(unsent);
-                        return Err(self.closed_at_once(failed.into_error(), unsent));
-                    }
-                    Some(unsent) => {
-                        request = fields::from_http2(unsent);
-                        is_second = true;
-                        continue;
-                    }
-                    None => {
-                        let error = self.classify(failed.into_error());
-                        let request = if error.is_unsent() { copy.map(Box::new) } else { None };
-                        return Err(Failure { error, request });
-                    }
-                },
-            };
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS
-                || !fields::prepare_response(&mut response)
-            {
-                return Err(self.malformed("HTTP/2 has neither 101 nor transfer codings"));
-            }
-            let response = response.map(|body| Body::from(body).hold(Rc::new(lease)));
-            return Ok(match end {
-                None => response,
-                Some(end) => response.map(|body| body.end_by(end)),
-            });
-        }
-    }
-
     /// Fails a request of which nothing was sent, because the backend closed a connection it had accepted.
     fn closed_at_once(&self, reason: hyper::Error, unsent: Request<Body>) -> Failure {
         let error = ForwardError::Connect { backend: self.address(), reason: io::Error::other(reason) };
@@ -339,23 +290,11 @@ impl Upstream {
         if reason.is_user() {
             return ForwardError::Client { reason: io::Error::other(reason) };
         }
-        if multiplex::is_unprocessed(&reason) {
-            return ForwardError::Refused { backend: self.address(), reason: io::Error::other(reason) };
-        }
         if reason.is_parse() {
             return ForwardError::Malformed { backend: self.address(), reason: reason.to_string() };
         }
         ForwardError::Broken { backend: self.address(), reason: io::Error::other(reason) }
     }
-}
-
-/// Copies the parts of a head that are sent; extensions belong to the connection.
-fn copy_head(request: &Request<Body>) -> Request<()> {
-    let mut copy = Request::new(());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }
 
 /// How long the head of a response is waited for.

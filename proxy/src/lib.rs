@@ -2,9 +2,10 @@
 //!
 //! The data plane is one thread per core, each with a runtime, a listener and connection pools of its own,
 //! so that nothing on the path of a request is shared or locked. [`server::serve`] accepts connections and
-//! gives each request to a [`server::Handler`]; the handler cleans the request's fields
-//! ([`fields::prepare_request`]), picks a backend, and calls [`pool::Upstream::forward`], which streams the
-//! request out and the response back, or says whether a repeat would be safe.
+//! gives each to a [`server::Handler`], which serves it in one of two lanes: in bytes ([`wire`]), or as messages
+//! ([`server::message`]). A handler of messages cleans a request's fields ([`fields::prepare_request`]), picks a
+//! backend, and calls [`pool::Upstream::forward`], which streams the request out and the response back, or says
+//! whether a repeat would be safe.
 
 pub mod body;
 pub mod client;
@@ -13,7 +14,6 @@ pub mod fields;
 pub mod forward;
 mod host;
 mod imitation;
-mod multiplex;
 pub mod pool;
 pub mod proxy_protocol;
 pub mod server;

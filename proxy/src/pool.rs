@@ -2,8 +2,8 @@
 //!
 //! A connection has no task of its own while it is kept or waits for the head of a response: whoever waits
 //! for the head drives it, which saves two wake-ups a request. Only a response that is longer than what came
-//! with its head gets a task, so that its body moves while the client reads. HTTP/2 connections are shared and
-//! have a task each ([`crate::multiplex`]).
+//! with its head gets a task, so that its body moves while the client reads. Messages go to backends of HTTP/1
+//! alone; those of HTTP/2 are reached in the wire lane ([`crate::wire`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -23,8 +23,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use crate::connect::Target;
-use crate::multiplex::{self, Connections, Lease};
+use crate::connect::{Protocol, Target};
 use crate::proxy_protocol::Addresses;
 use crate::{Body, Connector, ForwardError, Stream, Timeouts};
 
@@ -73,7 +72,6 @@ pub struct Upstream {
     target: Target,
     host: HeaderValue,
     idle: RefCell<VecDeque<Idle>>,
-    shared: Connections,
     pool: std::rc::Weak<Inner>,
 }
 
@@ -129,7 +127,6 @@ impl Pool {
                 target: target.clone(),
                 host: host.unwrap_or(HeaderValue::from_static("")),
                 idle: RefCell::default(),
-                shared: Connections::default(),
                 pool: Rc::downgrade(&self.0),
             })
         });
@@ -149,11 +146,8 @@ impl Pool {
             upstream.idle.borrow_mut().retain(|idle| {
                 !idle.connection.sender.is_closed() && now - idle.since < self.0.options.idle_timeout
             });
-            upstream.shared.close_idle(now);
             // Backends come and go; of one that has gone nobody else knows.
-            Rc::strong_count(upstream) > 1
-                || !upstream.shared.is_empty()
-                || !upstream.idle.borrow().is_empty()
+            Rc::strong_count(upstream) > 1 || !upstream.idle.borrow().is_empty()
         });
     }
 }
@@ -232,21 +226,11 @@ impl Upstream {
         Ok(Connection { sender, driver: Some(Box::pin(connection.with_upgrades())) })
     }
 
-    /// Gives a place on an HTTP/2 connection, opening one if there is none.
-    pub(crate) async fn lease(
-        &self,
-        timeouts: &Timeouts,
-        client: Option<Addresses>,
-    ) -> Result<Lease, ForwardError> {
-        let leased = if self.target.proxy_header {
-            multiplex::open_alone(self.open(timeouts, client)).await
-        } else {
-            self.shared.lease(|| self.open(timeouts, None)).await
-        };
-        leased.map_err(|reason| ForwardError::unconnected(self.address(), reason))
-    }
-
     async fn open(&self, timeouts: &Timeouts, client: Option<Addresses>) -> io::Result<Stream> {
+        if self.target.protocol == Protocol::Http2 {
+            let reason = "messages go to backends of HTTP/1 only";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+        }
         let connector =
             Connector { connect_timeout: timeouts.connect, handshake_timeout: timeouts.handshake };
         Ok(connector.connect(&self.target, client).await?)

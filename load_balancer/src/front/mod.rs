@@ -1,15 +1,12 @@
 //! What each thread of the data plane does with a client's request.
 //!
-//! To backends of HTTP/1 it goes in bytes (`wire`), to those of HTTP/2 as a message of hyper's (`message`); both
-//! prepare the request, send it on its way through [`Balancer`], and finish the response with what is told of
-//! that way.
+//! A request comes as an exchange of the wire lane, is sent on its way through [`Balancer`], and its response is
+//! finished with what is told of that way (`request`).
 
 mod affinity;
 mod figures;
-mod logged;
-mod message;
+mod request;
 mod settings;
-mod wire;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,7 +14,8 @@ use std::sync::Arc;
 
 use process::TraceContext;
 use proxy::Pool;
-use proxy::wire::AddedFields;
+use proxy::server::{self, Connection};
+use proxy::wire::{self, AddedFields};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -65,16 +63,6 @@ impl Front {
         Rc::clone(&self.settings.borrow())
     }
 
-    /// Does what is due once a second; new settings are taken up here, so that requests need not look.
-    fn tick_all(&self) {
-        self.balancer.tick();
-        self.figures.publish();
-        self.lines.flush();
-        if self.settings.borrow().is_outdated(&self.plan) {
-            self.settings.replace(Rc::new(self.plan.settings()));
-        }
-    }
-
     /// Says what the response to a request tells of its way: calls back with names and values.
     fn tell(&self, told: &Told<'_>, backend: Option<&Backend>, mut write: impl FnMut(&'static str, &[u8])) {
         let mut value = self.written.take();
@@ -105,6 +93,22 @@ impl Front {
     /// Tells whether a request with this status is logged.
     fn wants_line(&self, settings: &Settings, status: u16) -> bool {
         settings.access_log.wants(status, || self.rng.borrow_mut().random())
+    }
+}
+
+impl server::Handler for Front {
+    fn serve(self: &Rc<Self>, connection: Connection) -> impl Future<Output = ()> + 'static {
+        wire::serve(connection, Rc::clone(self))
+    }
+
+    /// Does what is due once a second; new settings are taken up here, so that requests need not look.
+    fn tick(&self) {
+        self.balancer.tick();
+        self.figures.publish();
+        self.lines.flush();
+        if self.settings.borrow().is_outdated(&self.plan) {
+            self.settings.replace(Rc::new(self.plan.settings()));
+        }
     }
 }
 

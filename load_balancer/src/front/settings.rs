@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use proxy::connect::Protocol;
 use proxy::pool::PoolOptions;
 use proxy::{Timeouts, tls, wire};
 
@@ -32,8 +31,6 @@ pub(crate) struct Settings {
     pub(crate) policy: Policy,
     pub(crate) pool: PoolOptions,
     pub(crate) rules: Rc<wire::Rules>,
-    /// Whether backends speak HTTP/1, so that requests go in bytes.
-    pub(crate) is_on_wire: bool,
     pub(crate) server_timing: bool,
     pub(crate) explain: Explain,
     pub(crate) access_log: access_log::Config,
@@ -55,7 +52,7 @@ impl Plan {
     /// What its files say was checked before; should they have changed since, what they say now is told as an
     /// error and the rest holds.
     pub(crate) fn replace(&self, config: &Arc<Config>) {
-        // Open connections are in the lane they came in.
+        // What is known of backends, and the connections that are kept, are of this one.
         let protocol = self.config.load().protocol;
         let config = Arc::new(Config { protocol, ..Config::clone(config) });
         match config.cluster_options() {
@@ -89,7 +86,6 @@ impl Plan {
             policy: config.policy.clone(),
             pool: config.pool(),
             rules: Rc::new(config.wire_rules()),
-            is_on_wire: config.protocol == Protocol::Http1,
             server_timing: config.server_timing,
             explain: config.explain,
             access_log: config.access_log.clone(),

@@ -1,9 +1,8 @@
-//! The message lane: hyper's requests and responses, for HTTP/2 backends and for gateways.
+//! The message lane: hyper's requests and responses, for gateways.
 
 use std::cell::RefCell;
 
 use http::{Request, Response};
-use proxy::proxy_protocol::Addresses;
 use proxy::{Body, Failure, ForwardError, Progress, Timeouts};
 
 use super::copy::{Copy, Fields};
@@ -20,8 +19,6 @@ pub(crate) struct MessageLane<'a> {
     copy: Option<Copy>,
     upload: Option<Progress>,
     timeouts: &'a Timeouts,
-    /// Whom a PROXY header names, where backends are sent one.
-    client: Option<Addresses>,
 }
 
 impl<'a> MessageLane<'a> {
@@ -34,12 +31,7 @@ impl<'a> MessageLane<'a> {
     ) -> Self {
         let copy = if keeps_copy { Copy::of(&request, spare) } else { None };
         let upload = request.body_mut().watch();
-        Self { request: RefCell::new(Some(request)), copy, upload, timeouts, client: None }
-    }
-
-    /// Names the client to backends that want to know.
-    pub(crate) fn for_client(self, client: Addresses) -> Self {
-        Self { client: Some(client), ..self }
+        Self { request: RefCell::new(Some(request)), copy, upload, timeouts }
     }
 
     /// Gives back what can be used for the next request.
@@ -62,7 +54,7 @@ impl Lane for MessageLane<'_> {
         let taken = self.request.take().or_else(|| self.copy.as_ref().and_then(Copy::request));
         // Whoever tries again asks first whether that is possible.
         let Some(request) = taken else { return Err(unreachable(std::io::ErrorKind::InvalidInput)) };
-        let sent = upstream.forward_for(self.client, request, self.timeouts).await;
+        let sent = upstream.forward(request, self.timeouts).await;
         sent.map_err(|Failure { error, request }| {
             if let Some(unsent) = request {
                 self.request.replace(Some(*unsent));

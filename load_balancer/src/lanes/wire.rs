@@ -1,4 +1,4 @@
-//! The wire lane: HTTP/1 at the backend, in bytes.
+//! The wire lane: the balancer's own requests, in bytes.
 
 use std::net::SocketAddr;
 

@@ -2,13 +2,11 @@
 
 mod forwarded;
 mod hop_by_hop;
-mod http2;
 mod present;
 mod request;
 mod response;
 mod target;
 
 pub use forwarded::{InvalidNetwork, TrustedProxies};
-pub(crate) use http2::{for_http2, from_http2};
 pub use request::{Refusal, prepare_request};
 pub use response::prepare_response;

@@ -7,57 +7,39 @@ mod exchange;
 mod frames;
 mod late;
 mod listeners;
+pub mod message;
 mod socket;
 mod streams;
 mod thread;
 mod watch;
 
-use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::Incoming;
 use process::{RoleError, Shutdown};
 use tokio::sync::mpsc;
 
+pub use connection::Connection;
 pub(crate) use connection::{ERROR_RESETS, PENDING_RESETS, PING_TIMEOUT};
 pub(crate) use exchange::Counted;
 pub use listeners::Listeners;
 pub(crate) use socket::Socket;
 pub(crate) use thread::{spawn, watch_upgraded};
-pub(crate) use watch::{Order, Standing, Watched};
+#[cfg(test)]
+pub(crate) use watch::Standing;
+pub(crate) use watch::{Order, Watched};
 
 use addresses::Addresses;
 
 use crate::fields::TrustedProxies;
-use crate::{Client, tls, wire};
+use crate::tls;
 
-/// What answers requests; each thread makes its own.
+/// What serves connections; each thread makes its own.
 pub trait Handler: 'static {
-    /// The body of its responses.
-    type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static;
-
-    /// Answers one request.
-    ///
-    /// The future is dropped when the client goes away.
-    fn handle(
-        &self,
-        request: Request<Incoming>,
-        client: &Rc<Client>,
-    ) -> impl Future<Output = Response<Self::Body>>;
-
-    /// Tells whether this handler takes requests in bytes ([`crate::wire`]) and not as messages.
-    fn is_on_wire(&self) -> bool {
-        false
-    }
-
-    /// Serves a connection to its end, if [`Handler::is_on_wire`].
-    fn serve_wire(self: &Rc<Self>, connection: wire::Connection) -> impl Future<Output = ()> + 'static {
-        async move { drop(connection) }
-    }
+    /// Serves a connection to its end, by [`wire::serve`](crate::wire::serve) in bytes or by [`message::serve`] as
+    /// messages.
+    fn serve(self: &Rc<Self>, connection: Connection) -> impl Future<Output = ()> + 'static;
 
     /// Does what is due about once a second, such as closing idle connections and publishing figures.
     fn tick(&self) {}

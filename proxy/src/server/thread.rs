@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::task::TaskTracker;
 
 use super::addresses::Addresses;
-use super::connection::{self, Lane};
+use super::connection::{self, Served};
 use super::watch::{Registry, TICK, Watched};
 use super::{Handler, Options};
 
@@ -63,10 +63,10 @@ pub(super) fn run<H: Handler>(
         let handler = Rc::new(make_handler());
         let registry = Rc::new(Registry::new(options.limits));
         REGISTRY.set(Rc::downgrade(&registry));
-        let lane = Rc::new(Lane::new(Rc::clone(&handler), options, counted));
+        let served = Rc::new(Served::new(options, counted));
         let serve = |(stream, peer)| {
             let watched = Registry::enter(&registry);
-            spawn(connection::serve(stream, peer, Rc::clone(&lane), watched));
+            spawn(connection::serve(stream, peer, Rc::clone(&handler), Rc::clone(&served), watched));
         };
         tokio::select! {
             () = accept(&listener, &registry, serve) => {}

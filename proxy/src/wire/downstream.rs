@@ -19,8 +19,8 @@ use super::relay::poll_flush;
 use super::request_head::{self, Request};
 use super::side::Side;
 use super::timer::Timer;
-use super::{Connection, Handler, Limits, Refused, http2, linger};
-use crate::server::{Order, Watched};
+use super::{Handler, Limits, Refused, http2, linger};
+use crate::server::{Connection, Order, Watched};
 use crate::stream::Stream;
 
 thread_local! {
@@ -73,9 +73,9 @@ enum Came {
 
 /// Serves a connection to its end, whichever HTTP it speaks.
 pub async fn serve<H: Handler>(connection: Connection, handler: Rc<H>) {
-    if let Some(settings) = connection.http2.clone() {
+    if connection.is_http2 {
         // Boxed, as what follows is: neither is to be as large as both.
-        return Box::pin(http2::serve(connection, settings, handler)).await;
+        return Box::pin(http2::serve(connection, handler)).await;
     }
     let Connection { stream, client, watched, .. } = connection;
     let (input, output, timer) = (Buffer::default(), Buffer::default(), Timer::default());

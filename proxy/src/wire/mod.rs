@@ -1,22 +1,30 @@
-//! The wire lane: HTTP/1 at the backend in bytes, from clients of HTTP/1 or HTTP/2 ([`http2`]).
+//! The wire lane: requests in bytes, between clients and backends that speak HTTP/1 or HTTP/2 ([`http2`],
+//! [`multiplex`]).
 //!
 //! Most requests are HTTP/1 on both sides, and for them a header map is a detour: here the head is checked
 //! where it was received, and what may pass is copied as it stands, with the fields that end here left out and
-//! ours added. A [`server::Handler`](crate::server::Handler) that is on the wire hands each connection to
-//! [`serve`], which reads one request after another and gives each to [`Handler::serve`] as an [`Exchange`]:
-//! the handler picks an [`Upstream`], calls [`Exchange::attempt`], looks at the [`Answer`], and passes it on
-//! with [`Exchange::respond`] or refuses.
+//! ours added. A [`server::Handler`](crate::server::Handler) of this lane hands each connection to [`serve`],
+//! which reads one request after another and gives each to [`Handler::serve`] as an [`Exchange`]: the handler
+//! picks an [`Upstream`], calls [`Exchange::attempt`], looks at the [`Answer`], and passes it on with
+//! [`Exchange::respond`] or refuses.
 
+mod account;
 mod added;
 mod attempt;
+mod awaited;
 mod buffer;
+mod carrier;
 mod chunked;
+mod download;
 mod downstream;
 mod exchange;
 mod fields;
 mod framing;
 mod http2;
+mod inflow;
 mod linger;
+mod multiplex;
+mod ping;
 #[cfg(test)]
 mod properties;
 mod refusal;
@@ -46,8 +54,6 @@ use process::problem::Problem;
 
 use crate::Client;
 use crate::fields::TrustedProxies;
-use crate::server::Watched;
-use crate::stream::Stream;
 
 use buffer::Buffer;
 
@@ -129,14 +135,4 @@ impl Default for Limits {
             body_idle: Duration::from_secs(60),
         }
     }
-}
-
-/// An accepted connection on its way to [`serve`].
-#[derive(Debug)]
-pub struct Connection {
-    pub(crate) stream: Stream,
-    pub(crate) client: Rc<Client>,
-    pub(crate) watched: Watched,
-    /// How it is served if it speaks HTTP/2.
-    pub(crate) http2: Option<Rc<Http2Settings>>,
 }

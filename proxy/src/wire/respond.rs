@@ -8,10 +8,12 @@ use tokio::time::Instant;
 
 use super::added::AddedFields;
 use super::attempt::Answer;
+use super::carrier::Carrier;
+use super::download::Download;
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Then};
 use super::http2;
-use super::relay::{self, Broken, End, Relay, Sink, Source};
+use super::relay::{Broken, Relay, Sink, Source};
 use super::response_head::ResponseHead;
 use super::rewrite::{self, ResponseChanges};
 use super::side::Side;
@@ -19,10 +21,6 @@ use super::tunnel;
 use super::upload::Upload;
 use super::upstream::Link;
 use crate::Guard;
-
-/// How much of a body is copied behind its head: a page. Longer ones are written with the head from where they
-/// lie, in one vectored write.
-const COPIED: usize = 4 << 10;
 
 /// How a response that was being passed on ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,12 +45,6 @@ struct Response {
     moved: u64,
 }
 
-/// A response's body on its way to either side.
-enum Download {
-    Connection(Relay),
-    Stream(http2::Download),
-}
-
 impl Exchange<'_> {
     /// Passes a response on to the client, without the fields named in `removed` (in lower case) and with those
     /// of `added`; and goes on with the upload meanwhile.
@@ -65,37 +57,48 @@ impl Exchange<'_> {
         removed: &[&[u8]],
         mut guard: G,
     ) -> Ending {
-        let Answer { mut link, upstream, mut head, upload, end } = answer;
+        let Answer { carrier, upstream, mut head, upload, end } = answer;
         self.status = head.status;
         // A backend that has answered and closes reads no more; and a client that waited for 100 and did not
         // get it sends nothing.
         let is_waiting = self.request.options.expects && upload.read() == 0;
         let ends_upload = !upload.is_done() && (!upload.is_going() || !head.keeps_alive || is_waiting);
         let keeps_alive = self.request.options.keeps_alive && self.watched.is_serving() && !ends_upload;
-        let (download, keeps_alive) = match self.side {
-            Side::Connection(client) if head.upgrade => {
+        let mut carrier = match (self.side, carrier) {
+            (Side::Connection(client), Carrier::Link(link)) if head.upgrade => {
                 return Box::pin(self.change_protocol(client, link, head, added, removed)).await;
             }
+            (_, carrier) => carrier,
+        };
+        let (download, keeps_alive) = match self.side {
             Side::Connection(client) => {
                 let client = &mut client.borrow_mut();
                 let (relay, keeps_alive) =
-                    self.put_response(client, &mut link, &mut head, added, removed, keeps_alive);
+                    self.put_response(client, &mut carrier, &mut head, added, removed, keeps_alive);
                 (Download::Connection(relay), keeps_alive)
             }
             Side::Stream(stream) => {
-                let download = http2::Download::begin(self, stream, &mut link, &head, added, removed);
+                let (trace, input) = (self.trace(), carrier.input_mut());
+                let message = http2::message(input.filled(), &head, added, removed, &trace);
+                input.consume(head.end);
+                if !stream.borrow_mut().send_head(message, head.body.has_ended()) {
+                    return Ending::ClientLeft;
+                }
                 // Whatever becomes of the upload, the connection goes on, and h2 ends the stream.
-                (Download::Stream(download), true)
+                (Download::Stream(carrier.begin_frames(head.body)), true)
             }
         };
         let mut response = Response { download, upload, ends_upload, deadline: None, end, moved: 0 };
-        let ending = poll_fn(|cx| response.poll(cx, self, &mut link)).await;
+        let ending = poll_fn(|cx| response.poll(cx, self, &mut carrier)).await;
         if ending == Ending::BackendBroke {
             guard.note_broken();
         }
         let is_upload_done = response.upload.is_done();
         if ending == Ending::Whole {
-            if head.keeps_alive && is_upload_done {
+            if let Carrier::Link(link) = carrier
+                && head.keeps_alive
+                && is_upload_done
+            {
                 upstream.check_in(link);
             }
             let is_stream = matches!(response.download, Download::Stream(_));
@@ -110,7 +113,7 @@ impl Exchange<'_> {
     fn put_response(
         &self,
         client: &mut Downstream,
-        link: &mut Link,
+        carrier: &mut Carrier,
         head: &mut ResponseHead,
         added: &AddedFields,
         removed: &[&[u8]],
@@ -121,9 +124,10 @@ impl Exchange<'_> {
         let sink = if is_unbounded && !is_http_10 { Sink::Chunked } else { Sink::Plain };
         let keeps_alive = keeps_alive && !(is_unbounded && is_http_10);
         let changes = ResponseChanges { added, removed, sink, keeps_alive, trace: &self.trace() };
-        rewrite::put_response(&mut client.output, link.input.filled(), head, &self.request, &changes);
-        link.input.consume(head.end);
-        (Relay::new(head.body, sink), keeps_alive)
+        let input = carrier.input_mut();
+        rewrite::put_response(&mut client.output, input.filled(), head, &self.request, &changes);
+        input.consume(head.end);
+        (Relay::new(carrier.source_of_bytes(head.body), sink), keeps_alive)
     }
 
     async fn change_protocol(
@@ -153,14 +157,14 @@ impl Exchange<'_> {
 }
 
 impl Response {
-    fn poll(&mut self, cx: &mut Context<'_>, exchange: &Exchange<'_>, link: &mut Link) -> Poll<Ending> {
-        let downloaded = self.poll_download(cx, exchange.side, link);
+    fn poll(&mut self, cx: &mut Context<'_>, exchange: &Exchange<'_>, carrier: &mut Carrier) -> Poll<Ending> {
+        let downloaded = self.download.poll(cx, exchange.side, carrier);
         if let Poll::Ready(Some(ending)) = downloaded {
             return Poll::Ready(ending);
         }
         if self.upload.is_going() && !self.ends_upload {
             let before = self.upload.read();
-            let polled = exchange.side.poll_upload(cx, &mut self.upload, &exchange.request, link);
+            let polled = exchange.side.poll_upload(cx, &mut self.upload, &exchange.request, carrier);
             exchange.note_upload(&self.upload, before);
             match polled {
                 Poll::Ready(Err(Broken::Source(_) | Broken::Malformed)) => {
@@ -174,30 +178,16 @@ impl Response {
         if downloaded.is_ready() && (self.ends_upload || !self.upload.is_going()) {
             return Poll::Ready(Ending::Whole);
         }
-        let deadline = self.deadline(exchange);
+        let is_backends = downloaded.is_pending() && self.download.waits_for_backend();
+        let deadline = match self.end {
+            None if is_backends && carrier.is_watched() => return Poll::Pending,
+            Some(end) if is_backends && carrier.is_watched() => end,
+            _ => self.deadline(exchange),
+        };
         if !exchange.side.poll_due(cx, deadline) {
             return Poll::Pending;
         }
-        let is_backends = downloaded.is_pending() && self.download.waits_for_backend();
         Poll::Ready(if is_backends { Ending::BackendBroke } else { Ending::ClientLeft })
-    }
-
-    /// Moves the response; ready when it is written, with an ending if that is not whole.
-    fn poll_download(
-        &mut self,
-        cx: &mut Context<'_>,
-        side: Side<'_>,
-        link: &mut Link,
-    ) -> Poll<Option<Ending>> {
-        match (&mut self.download, side) {
-            (Download::Connection(relay), Side::Connection(client)) => {
-                poll_relay(cx, relay, &mut client.borrow_mut(), link)
-            }
-            (Download::Stream(download), Side::Stream(stream)) => {
-                download.poll(cx, &mut stream.borrow_mut(), link)
-            }
-            _ => unreachable!("a download goes where its head went"),
-        }
     }
 
     /// Gives until when something must move.
@@ -211,51 +201,6 @@ impl Response {
         self.deadline = Some(deadline);
         self.end.map_or(deadline, |end| end.min(deadline))
     }
-}
-
-impl Download {
-    fn waits_for_backend(&self) -> bool {
-        let waits_for = match self {
-            Self::Connection(relay) => relay.waits_for,
-            Self::Stream(download) => download.waits_for,
-        };
-        waits_for == relay::Side::Source
-    }
-
-    /// Gives how many bytes moved on either side.
-    fn moved(&self) -> u64 {
-        match self {
-            Self::Connection(relay) => relay.read + relay.written,
-            Self::Stream(download) => download.moved,
-        }
-    }
-}
-
-/// Moves a response to a connection.
-fn poll_relay(
-    cx: &mut Context<'_>,
-    download: &mut Relay,
-    client: &mut Downstream,
-    link: &mut Link,
-) -> Poll<Option<Ending>> {
-    // What came with the head goes with the head: a little of it is copied behind it, much of it is written
-    // from where it lies.
-    if !link.input.is_empty() && (link.input.len() <= COPIED || download.sink == Sink::Chunked) {
-        match download.source.transfer(link.input.filled(), &mut client.output, download.sink) {
-            Ok(count) => link.input.consume(count),
-            Err(_) => return Poll::Ready(Some(Ending::BackendBroke)),
-        }
-    }
-    let from = End { stream: &mut link.stream, buffer: &mut link.input };
-    let to = End { stream: &mut client.stream, buffer: &mut client.output };
-    let before = download.written;
-    let polled = download.poll(cx, from, to);
-    client.sent += download.written - before;
-    polled.map(|ended| match ended {
-        Ok(()) => None,
-        Err(Broken::Sink(_)) => Some(Ending::ClientLeft),
-        Err(Broken::Source(_) | Broken::Malformed) => Some(Ending::BackendBroke),
-    })
 }
 
 /// Gives the line that says what becomes of the client's connection.

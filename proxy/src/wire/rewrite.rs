@@ -5,6 +5,7 @@
 
 use process::TraceContext;
 
+use super::account::Account;
 use super::buffer::Buffer;
 use super::fields::{Known, Span};
 use super::relay::{Sink, Source};
@@ -22,32 +23,13 @@ pub(super) fn put_request(
     trace: &TraceContext,
     host: &str,
 ) {
-    let head = request.head();
     let options = request.options;
     match request.plain_line() {
         Some(line) => output.put(line),
         None => output.put_all(&[request.method(), b" ", request.target(), b" HTTP/1.1\r\n"]),
     }
-    let is_trusted = rules.trusted.believes(client);
-    let mut account = Account::default();
-    put_lines(output, head, &request.spans, |known| match known {
-        Known::Dropped
-        | Known::Connection
-        | Known::KeepAlive
-        | Known::ProxyConnection
-        | Known::ProxyAuthorization
-        | Known::Te
-        | Known::Http2Settings
-        | Known::TransferEncoding
-        | Known::Traceparent => false,
-        Known::Upgrade => options.upgrade,
-        Known::ForwardedFor => account.note(|account| &mut account.has_for, is_trusted),
-        Known::ForwardedProto => account.note(|account| &mut account.has_proto, is_trusted),
-        Known::ForwardedHost => account.note(|account| &mut account.has_host, is_trusted),
-        // Nobody vouches for them, and a backend may believe them over the fields that are ours.
-        Known::Forwarded | Known::RealIp => is_trusted,
-        _ => true,
-    });
+    let mut account = Account::of(client, rules);
+    put_lines(output, request.head(), &request.spans, |known| account.passes(known, options.upgrade));
     if !request.has_host_field() {
         let host = if request.host().is_empty() { host.as_bytes() } else { request.host() };
         output.put_all(&[b"Host: ", host, b"\r\n"]);
@@ -61,58 +43,12 @@ pub(super) fn put_request(
         (false, true) => output.put(b"Connection: te\r\nTE: trailers\r\n"),
         (false, false) => {}
     }
-    let ip = client.field().as_bytes();
-    let host = request.host();
-    output.put_all(&[b"X-Forwarded-For: ", ip, b"\r\n"]);
-    if !account.has_proto {
-        output.put_all(&[b"X-Forwarded-Proto: ", client.scheme().as_bytes(), b"\r\n"]);
-    }
-    // A trusted proxy that tells who asked, but not for which host, may have had a request without one: the
-    // host it wrote is then this server's own address.
-    if !account.has_host && !account.has_for && !host.is_empty() {
-        output.put_all(&[b"X-Forwarded-Host: ", host, b"\r\n"]);
-    }
-    if rules.writes_forwarded {
-        put_forwarded(output, client, host);
-    }
-    let via: &[u8] = match (request.is_http2(), request.is_http_10()) {
-        (true, _) => b"Via: 2 sixfold",
-        (false, true) => b"Via: 1.0 sixfold",
-        (false, false) => b"Via: 1.1 sixfold",
-    };
-    output.put_all(&[via, b"\r\ntraceparent: ", &trace.write(), b"\r\n\r\n"]);
-}
-
-/// What a trusted proxy has told already.
-#[derive(Debug, Default)]
-struct Account {
-    has_for: bool,
-    has_proto: bool,
-    has_host: bool,
-}
-
-impl Account {
-    /// Notes a field that is there; tells whether it is believed and passes.
-    fn note(&mut self, field: impl Fn(&mut Self) -> &mut bool, is_trusted: bool) -> bool {
-        *field(self) |= is_trusted;
-        is_trusted
-    }
-}
-
-/// Writes `Forwarded` (RFC 7239 §4); a second line extends the list of the first.
-fn put_forwarded(output: &mut Buffer, client: &Client, host: &[u8]) {
-    let ip = client.field().as_bytes();
-    // An IPv6 address stands in brackets, and so in quotes (§6).
-    if client.ip().is_ipv6() {
-        output.put_all(&[b"Forwarded: for=\"[", ip, b"]\""]);
-    } else {
-        output.put_all(&[b"Forwarded: for=", ip]);
-    }
-    if !host.is_empty() {
-        // Quoted because of the colon before a port; a host has neither quotes nor backslashes.
-        output.put_all(&[b";host=\"", host, b"\""]);
-    }
-    output.put_all(&[b";proto=", client.scheme().as_bytes(), b"\r\n"]);
+    account.tell(request, client, rules, trace, |name, value| {
+        output.put_all(&[name.as_bytes(), b": "]);
+        output.put_all(value);
+        output.put(b"\r\n");
+    });
+    output.put(b"\r\n");
 }
 
 /// Copies the lines that pass.

@@ -6,14 +6,15 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
+use super::carrier::Carrier;
 use super::downstream::Downstream;
 use super::http2::ClientStream;
+use super::inflow::Origin;
 use super::relay::{Broken, End};
 use super::request_head::Request;
 use super::response_head::ResponseHead;
 use super::rewrite;
 use super::upload::Upload;
-use super::upstream::Link;
 
 /// Where a request came from and its response goes.
 #[derive(Debug, Clone, Copy)]
@@ -37,21 +38,31 @@ impl Side<'_> {
         cx: &mut Context<'_>,
         upload: &mut Upload,
         request: &Request,
-        link: &mut Link,
+        carrier: &mut Carrier,
     ) -> Poll<Result<(), Broken>> {
         match self {
             Self::Connection(client) => {
                 let client = &mut *client.borrow_mut();
                 let from = End { stream: &mut client.stream, buffer: &mut client.input };
-                let polled = upload.poll(cx, request, from, link);
+                let polled = match carrier {
+                    Carrier::Link(link) => upload.poll_link(cx, request, from, link),
+                    Carrier::Call(call) => upload.poll_call(cx, request, Origin::Bytes(from), call),
+                };
                 // The next bytes of the client are no more of this body.
                 client.is_watched |= upload.is_done();
                 polled
             }
             Self::Stream(stream) => {
                 let stream = &mut *stream.borrow_mut();
-                let from = End { stream: &mut stream.body, buffer: &mut stream.input };
-                upload.poll(cx, request, from, link)
+                match carrier {
+                    Carrier::Link(link) => {
+                        let from = End { stream: &mut stream.body, buffer: &mut stream.input };
+                        upload.poll_link(cx, request, from, link)
+                    }
+                    Carrier::Call(call) => {
+                        upload.poll_call(cx, request, Origin::Frames(stream.body.frames()), call)
+                    }
+                }
             }
         }
     }

@@ -39,9 +39,12 @@ const FORBIDDEN: [&[u8]; 29] = [
 
 /// Tells whether a trailer line goes on.
 pub(super) fn may_pass(line: &[u8]) -> bool {
-    let Ok(Some(span)) = fields::parse_line(line, 0) else { return false };
-    let name = span.name(line);
-    span.known == Known::Other
+    matches!(fields::parse_line(line, 0), Ok(Some(span)) if is_permitted(span.name(line)))
+}
+
+/// Tells whether a field of this name may be a trailer.
+pub(super) fn is_permitted(name: &[u8]) -> bool {
+    Known::of(name) == Known::Other
         && !imitates(name)
         && !FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }

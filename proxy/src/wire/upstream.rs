@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -11,8 +12,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use super::buffer::{self, Buffer};
+use super::multiplex::{self, Connections, Lease};
 use crate::connect::{Connector, Target};
 use crate::pool::PoolOptions;
+use crate::proxy_protocol::Addresses;
 use crate::stream::Stream;
 use crate::{Client, ForwardError, Timeouts};
 
@@ -34,6 +37,8 @@ pub struct Upstream {
     target: Target,
     host: Box<str>,
     idle: RefCell<Vec<Idle>>,
+    /// Those of HTTP/2.
+    shared: Connections,
     pool: Weak<Inner>,
 }
 
@@ -73,6 +78,7 @@ impl Pool {
                 target: target.clone(),
                 host: target.address.to_string().into(),
                 idle: RefCell::default(),
+                shared: Connections::default(),
                 pool: Rc::downgrade(&self.0),
             })
         };
@@ -87,8 +93,9 @@ impl Pool {
         self.0.upstreams.borrow_mut().retain(|_, upstream| {
             let mut idle = upstream.idle.borrow_mut();
             idle.retain_mut(|idle| now - idle.since < timeout && idle.link.is_silent());
+            upstream.shared.close_idle(now);
             // Whoever has let go of it will not come back.
-            !idle.is_empty() || Rc::strong_count(upstream) > 1
+            !idle.is_empty() || !upstream.shared.is_empty() || Rc::strong_count(upstream) > 1
         });
         buffer::trim_stock();
     }
@@ -98,6 +105,11 @@ impl Upstream {
     /// Gives the backend's address.
     pub fn address(&self) -> SocketAddr {
         self.target.address
+    }
+
+    /// Gives where its connections lead.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
     }
 
     /// Gives the address as a `Host` field's value, for the HTTP/1.0 request that has none.
@@ -128,21 +140,35 @@ impl Upstream {
         }
     }
 
-    /// Opens a connection.
+    /// Opens a connection of HTTP/1.
     pub(super) async fn connect(
         &self,
         timeouts: &Timeouts,
         client: &Client,
     ) -> Result<Box<Link>, ForwardError> {
-        let Timeouts { connect: connect_timeout, handshake: handshake_timeout, .. } = *timeouts;
-        let connector = Connector { connect_timeout, handshake_timeout };
-        match connector.connect(&self.target, Some(client.addresses())).await {
+        match self.open(timeouts, Some(client.addresses())).await {
             Ok(stream) => {
                 let (input, output) = (Buffer::default(), Buffer::default());
                 Ok(Box::new(Link { stream, input, output, is_reused: false }))
             }
-            Err(error) => Err(ForwardError::unconnected(self.address(), error.into())),
+            Err(reason) => Err(ForwardError::unconnected(self.address(), reason)),
         }
+    }
+
+    /// Gives a place on a connection of HTTP/2, opening one if there is none.
+    pub(super) async fn lease(&self, timeouts: &Timeouts, client: &Client) -> Result<Lease, ForwardError> {
+        let leased = if self.target.proxy_header {
+            multiplex::open_alone(self.open(timeouts, Some(client.addresses()))).await
+        } else {
+            self.shared.lease(|| self.open(timeouts, None)).await
+        };
+        leased.map_err(|reason| ForwardError::unconnected(self.address(), reason))
+    }
+
+    async fn open(&self, timeouts: &Timeouts, client: Option<Addresses>) -> io::Result<Stream> {
+        let Timeouts { connect: connect_timeout, handshake: handshake_timeout, .. } = *timeouts;
+        let connector = Connector { connect_timeout, handshake_timeout };
+        Ok(connector.connect(&self.target, client).await?)
     }
 }
 

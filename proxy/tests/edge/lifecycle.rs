@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use process::Shutdown;
-use proxy::server::{self, Handler, Limits, Listeners};
+use proxy::server::{self, Connection, Handler, Limits, Listeners, message};
 use proxy::{Body, Client, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,14 +19,20 @@ use crate::support::{Echo, Lane, get, soon, start};
 struct Panics;
 
 impl Handler for Panics {
-    type Body = Body;
-
-    async fn handle(&self, request: Request<Incoming>, _: &Rc<Client>) -> Response<Body> {
-        Response::new(Body::from(bytes::Bytes::from(request.uri().path().to_owned())))
+    fn serve(self: &Rc<Self>, connection: Connection) -> impl Future<Output = ()> + 'static {
+        message::serve(connection, Rc::clone(self))
     }
 
     fn tick(&self) {
         panic!("as the test wants it");
+    }
+}
+
+impl message::Handler for Panics {
+    type Body = Body;
+
+    async fn handle(&self, request: Request<Incoming>, _: &Rc<Client>) -> Response<Body> {
+        Response::new(Body::from(bytes::Bytes::from(request.uri().path().to_owned())))
     }
 }
 
@@ -39,18 +45,24 @@ enum Either {
 }
 
 impl Handler for Either {
+    fn serve(self: &Rc<Self>, connection: Connection) -> impl Future<Output = ()> + 'static {
+        message::serve(connection, Rc::clone(self))
+    }
+
+    fn tick(&self) {
+        if let Self::Panics(panics) = self {
+            panics.tick();
+        }
+    }
+}
+
+impl message::Handler for Either {
     type Body = Body;
 
     async fn handle(&self, request: Request<Incoming>, client: &Rc<Client>) -> Response<Body> {
         match self {
             Self::Panics(panics) => panics.handle(request, client).await,
             Self::Works(Works) => Response::new(Body::empty()),
-        }
-    }
-
-    fn tick(&self) {
-        if let Self::Panics(panics) = self {
-            panics.tick();
         }
     }
 }

@@ -5,6 +5,10 @@
 mod downgrade;
 mod hostile;
 mod http2_backend;
+mod http2_bodies;
+mod http2_calls;
+mod http2_interim;
+mod http2_peers;
 mod lifecycle;
 mod proxy_protocol;
 mod raw_http2;

@@ -9,9 +9,9 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use process::{RoleError, Shutdown};
 use proxy::fields::{TrustedProxies, prepare_request};
-use proxy::server::{self, Handler, Listeners, Options};
+use proxy::server::{self, Handler, Listeners, Options, message};
 use proxy::wire::{self, AddedFields, Exchange, Rules};
-use proxy::{Body, Client, Pool, Target, Timeouts};
+use proxy::{Body, Client, ForwardError, Pool, Target, Timeouts};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -50,11 +50,7 @@ pub(crate) fn start(options: impl Into<Options>, target: Target) -> Running {
     Lane::Message.start(options, target)
 }
 
-pub(crate) fn start_with(options: impl Into<Options>, target: Target, timeouts: Timeouts) -> Running {
-    start_all(options.into(), target, timeouts, Lane::Message)
-}
-
-fn start_all(options: Options, target: Target, timeouts: Timeouts, lane: Lane) -> Running {
+pub(crate) fn start_all(options: Options, target: Target, timeouts: Timeouts, lane: Lane) -> Running {
     let listeners = Listeners::bind("test", "127.0.0.1:0", 1).unwrap();
     let address = listeners.address();
     let shutdown = Shutdown::new(Duration::from_secs(5));
@@ -87,7 +83,7 @@ impl Running {
     }
 }
 
-/// Forwards everything to one target; `/panic` panics.
+/// Forwards everything to one target; what is for `/twice` in the wire lane a second time, if nothing of it was sent.
 struct Forwarder {
     pool: Pool,
     wire: wire::Pool,
@@ -98,6 +94,23 @@ struct Forwarder {
 }
 
 impl Handler for Forwarder {
+    fn serve(self: &Rc<Self>, connection: server::Connection) -> impl Future<Output = ()> + 'static {
+        let this = Rc::clone(self);
+        async move {
+            match this.lane {
+                Lane::Message => message::serve(connection, this).await,
+                Lane::Wire => wire::serve(connection, this).await,
+            }
+        }
+    }
+
+    fn tick(&self) {
+        self.pool.close_idle();
+        self.wire.close_idle();
+    }
+}
+
+impl message::Handler for Forwarder {
     type Body = Body;
 
     async fn handle(&self, request: Request<Incoming>, client: &Rc<Client>) -> Response<Body> {
@@ -114,25 +127,17 @@ impl Handler for Forwarder {
         };
         problem.to_response().map(Body::from)
     }
-
-    fn is_on_wire(&self) -> bool {
-        self.lane == Lane::Wire
-    }
-
-    fn serve_wire(self: &Rc<Self>, connection: wire::Connection) -> impl Future<Output = ()> + 'static {
-        wire::serve(connection, Rc::clone(self))
-    }
-
-    fn tick(&self) {
-        self.pool.close_idle();
-        self.wire.close_idle();
-    }
 }
 
 impl wire::Handler for Forwarder {
     async fn serve(&self, exchange: &mut Exchange<'_>) {
         let added = AddedFields::default();
-        match exchange.attempt(&self.wire.upstream(&self.target), &self.timeouts).await {
+        let upstream = self.wire.upstream(&self.target);
+        let mut answered = exchange.attempt(&upstream, &self.timeouts).await;
+        if exchange.request().path() == b"/twice" && answered.as_ref().is_err_and(ForwardError::is_unsent) {
+            answered = exchange.attempt(&upstream, &self.timeouts).await;
+        }
+        match answered {
             Ok(answer) => drop(exchange.respond(answer, &added, &[], ()).await),
             Err(error) => exchange.refuse(&error.problem(), &added).await,
         }

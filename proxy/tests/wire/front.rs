@@ -6,13 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
 use process::Shutdown;
 use proxy::connect::Target;
-use proxy::server::{self, Limits, Listeners};
+use proxy::server::{self, Connection, Limits, Listeners};
 use proxy::wire::{self, AddedFields, Ending, Exchange, Pool, Rules, Upstream};
-use proxy::{Body, Client, ForwardError, Guard, Timeouts};
+use proxy::{ForwardError, Guard, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -113,17 +111,7 @@ impl Front {
 }
 
 impl server::Handler for Front {
-    type Body = Body;
-
-    async fn handle(&self, _: Request<Incoming>, _: &Rc<Client>) -> Response<Body> {
-        Response::new(Body::empty())
-    }
-
-    fn is_on_wire(&self) -> bool {
-        true
-    }
-
-    fn serve_wire(self: &Rc<Self>, connection: wire::Connection) -> impl Future<Output = ()> + 'static {
+    fn serve(self: &Rc<Self>, connection: Connection) -> impl Future<Output = ()> + 'static {
         wire::serve(connection, Rc::clone(self))
     }
 

@@ -1,4 +1,4 @@
-//! A request's body as HTTP/1 would bring it, so that an upload is read the same way from either side.
+//! A body that comes in frames as HTTP/1 would bring it, so that it is read the same way from either side.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::wire::buffer::Buffer;
 use crate::wire::chunked;
 
-/// A stream's body. Without a length it comes in chunks, with its trailers behind them.
+/// A stream's body, of a request or a response. Without a length it comes in chunks, with its trailers behind them.
 #[derive(Debug)]
 pub(in crate::wire) struct Body {
     stream: RecvStream,
@@ -24,15 +24,20 @@ pub(in crate::wire) struct Body {
 }
 
 impl Body {
-    pub(super) fn new(stream: RecvStream, is_chunked: bool) -> Self {
+    pub(in crate::wire) fn new(stream: RecvStream, is_chunked: bool) -> Self {
         Self { stream, data: Bytes::new(), framed: Buffer::default(), is_chunked, has_ended: false }
+    }
+
+    /// Gives the frames themselves, of a body none of which was read as bytes.
+    pub(in crate::wire) fn frames(&mut self) -> &mut RecvStream {
+        &mut self.stream
     }
 
     /// Waits for the next data, or the end; `framed` and `data` are empty before.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match ready!(self.stream.poll_data(cx)) {
             Some(Ok(data)) => {
-                // It is asked for only when there is room for it, so the client may send as much again.
+                // It is asked for only when there is room for it, so as much again may be sent.
                 self.stream.flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
                 if self.is_chunked && !data.is_empty() {
                     chunked::put_chunk(&mut self.framed, &data);

@@ -14,16 +14,16 @@ use h2::server::{Builder, SendResponse};
 use process::TraceContext;
 use process::problem::Problem;
 
-use super::ping::Pings;
 use super::request;
 use super::stream::ClientStream;
 use crate::Client;
-use crate::server::{self, Counted, Limits, Order, Socket, Watched};
+use crate::server::{self, Connection, Counted, Limits, Order, Socket, Watched};
 use crate::wire::added::AddedFields;
 use crate::wire::downstream::{new_trace, trace_of};
 use crate::wire::exchange::Exchange;
+use crate::wire::ping::Pings;
 use crate::wire::side::Side;
-use crate::wire::{Connection, Handler, Refused};
+use crate::wire::{Handler, Refused};
 
 /// What a client may send before a backend has taken it, on a stream and on a connection; hyper's defaults.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -63,16 +63,12 @@ struct Shared<H> {
 }
 
 /// Serves a connection to its end.
-pub(in crate::wire) async fn serve<H: Handler>(
-    connection: Connection,
-    settings: Rc<Settings>,
-    handler: Rc<H>,
-) {
-    let Connection { stream, client, watched, .. } = connection;
+pub(in crate::wire) async fn serve<H: Handler>(connection: Connection, handler: Rc<H>) {
+    let Connection { stream, client, watched, served, .. } = connection;
     let socket = Socket::http2(stream, Arc::clone(watched.standing()));
     let peer = client.address();
     let shared = Rc::new(Shared { client, watched, handler });
-    if let Err(error) = drive(socket, &settings, &shared).await {
+    if let Err(error) = drive(socket, &served.wire_http2, &shared).await {
         tracing::debug!(%error, %peer, "a connection ended early");
     }
 }
@@ -99,7 +95,8 @@ async fn drive<H: Handler>(
     });
     let Some(shaken) = shaken.await else { return Ok(()) };
     let mut connection = shaken?;
-    let mut pings = connection.ping_pong().map(|pings| Pings::new(pings, settings.ping_interval));
+    let (interval, timeout) = (settings.ping_interval, server::PING_TIMEOUT);
+    let mut pings = connection.ping_pong().map(|pings| Pings::new(pings, interval, timeout));
     let mut is_draining = false;
     poll_fn(|cx| {
         let order = watched.order(cx.waker());
@@ -107,7 +104,7 @@ async fn drive<H: Handler>(
             return Poll::Ready(Ok(()));
         }
         if let Some(pings) = &mut pings
-            && pings.poll_silence(cx, watched.standing())
+            && pings.poll_silence(cx, true, || watched.standing().take_heard())
         {
             return Poll::Ready(Ok(()));
         }

@@ -1,20 +1,19 @@
-//! HTTP/2 from the client to HTTP/1 at the backend.
+//! HTTP/2 from the client.
 //!
 //! The h2 crate frames and compresses; each stream's request becomes the HTTP/1 head that says the same
 //! ([`request`]), and from there on it is an [`Exchange`](super::Exchange) like any other: the same checks, the
-//! same attempts, the same relaying. Only its client's side differs ([`stream`], [`download`]).
+//! same attempts. Only its client's side differs ([`stream`], [`response`]).
 
 mod body;
 mod connection;
-mod download;
-mod ping;
 mod request;
 mod response;
 mod stream;
 
+pub(super) use body::Body;
 pub(crate) use connection::Settings;
 pub(super) use connection::serve;
-pub(super) use download::Download;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use request::read;
+pub(super) use response::message;
 pub(super) use stream::ClientStream;

@@ -6,12 +6,11 @@ use process::TraceContext;
 use process::trace::REQUEST_ID;
 
 use crate::wire::added::AddedFields;
-use crate::wire::fields::{self, Known, Span};
+use crate::wire::fields::{Known, Span};
 use crate::wire::response_head::ResponseHead;
-use crate::wire::trailers;
 
 /// Makes a final response's message; `removed` are fields to leave out, in lower case.
-pub(super) fn message(
+pub(in crate::wire) fn message(
     head: &[u8],
     response: &ResponseHead,
     added: &AddedFields,
@@ -64,17 +63,6 @@ fn put_unique(
 ) {
     if let Ok(mut value) = value {
         value.set_sensitive(true);
-        fields.append(name, value);
-    }
-}
-
-/// Puts a trailer line in, if it may pass.
-pub(super) fn add_trailer(fields: &mut HeaderMap, line: &[u8]) {
-    if trailers::may_pass(line)
-        && let Ok(Some(span)) = fields::parse_line(line, 0)
-        && let Ok(name) = HeaderName::from_bytes(span.name(line))
-        && let Ok(value) = HeaderValue::from_bytes(span.value(line))
-    {
         fields.append(name, value);
     }
 }

@@ -27,7 +27,7 @@ pub(in crate::wire) struct ClientStream {
     pub(in crate::wire) sent: u64,
     respond: SendResponse<Bytes>,
     /// There once the head of the response is sent and a body follows.
-    pub(super) send: Option<SendStream<Bytes>>,
+    pub(in crate::wire) send: Option<SendStream<Bytes>>,
     is_over: bool,
 }
 
@@ -59,7 +59,7 @@ impl ClientStream {
     }
 
     /// Sends a response's head; false if the client does not want it any more.
-    pub(super) fn send_head(&mut self, message: Response<()>, is_all: bool) -> bool {
+    pub(in crate::wire) fn send_head(&mut self, message: Response<()>, is_all: bool) -> bool {
         match self.respond.send_response(message, is_all) {
             Ok(send) => {
                 self.is_over = is_all;
@@ -94,7 +94,7 @@ impl ClientStream {
     }
 
     /// Breaks the stream off.
-    pub(super) fn reset(&mut self, reason: Reason) {
+    pub(in crate::wire) fn reset(&mut self, reason: Reason) {
         match &mut self.send {
             Some(send) => send.send_reset(reason),
             None => self.respond.send_reset(reason),

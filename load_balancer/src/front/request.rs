@@ -1,4 +1,4 @@
-//! Requests in bytes, to backends that speak HTTP/1.
+//! A client's request, from its head to the end of its response.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -194,3 +194,25 @@ async fn what_differs_after_a_copy_is_named_and_its_content_is_not_shown() {
     let said = said_of_differences(&postgres, &altered).await;
     assert!(!said.contains("hush"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_cannot_be_read_is_named_and_nothing_is_copied() {
+    let (data, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (from, to) = (Url::SqliteIn(data.path().to_owned()), Url::SqliteIn(to.path().to_owned()));
+    let (engine, database) = open(&from);
+    fill(&database).await;
+    engine.close();
+    // Whether it is the record or what it was before: as it could be written before nesting was bounded.
+    let deep = format!("{{\"a\": {}{}}}", "[".repeat(200), "]".repeat(200));
+    for (table, name) in [("versions", "a"), ("records", "odd")] {
+        let connection = rusqlite::Connection::open(data.path().join("sixfold.db")).unwrap();
+        let sql = format!("UPDATE {table} SET data = ?1 WHERE id = ?2");
+        assert!(connection.execute(&sql, [&*deep, name]).unwrap() > 0, "{table}");
+        drop(connection);
+        let refused = try_copy(&from, &to).await.unwrap_err();
+        assert!(matches!(&refused, CopyError::Unreadable { id, .. } if id == name), "{refused:?}");
+        let (engine, database) = open(&to);
+        assert_eq!(database.changes(None, 0, 10, Duration::ZERO).await.unwrap(), []);
+        engine.close();
+    }
+}

@@ -9,6 +9,8 @@ use database::limits::NESTING_LIMIT;
 use house::{Answer, Engine, House};
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 on_both_engines! {
     what_is_nested_too_deep_is_refused_where_it_is
@@ -42,6 +44,24 @@ async fn make(house: &House, id: &str, body: &str) -> Answer {
 /// Writes lists within each other.
 fn nested(levels: usize) -> String {
     format!("{}{}", "[".repeat(levels), "]".repeat(levels))
+}
+
+/// Follows the changes from the first to one of a record.
+async fn follow_until(house: &House, id: &str) -> Vec<Value> {
+    let mut stream = TcpStream::connect(house.address("library")).await.unwrap();
+    let head = format!("GET {NOTES}/changes?after=0 HTTP/1.1\r\nhost: a\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut received = Vec::new();
+    loop {
+        assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "it goes on");
+        let text = String::from_utf8_lossy(&received);
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let data = whole.lines().filter_map(|line| line.strip_prefix("data: "));
+        let told: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+        if told.iter().any(|event| event["id"] == id) {
+            return told;
+        }
+    }
 }
 
 async fn what_is_nested_too_deep_is_refused_where_it_is(engine: Engine) {
@@ -120,6 +140,9 @@ async fn a_record_that_cannot_be_read_keeps_nobody_from_the_others(engine: Engin
     for query in ["n=eq.1", "n=gt.0", "id=gt.a"] {
         assert_eq!(house.get("library", &format!("{NOTES}?{query}")).await.status, 200, "{query}");
     }
+    let told = follow_until(&house, "c").await;
+    assert!(told.iter().any(|event| event["id"] == "b" && event.get("record").is_none()), "{told:?}");
+    assert!(told.iter().all(|event| event["record"]["id"] != "b"), "{told:?}");
     let one = format!("{NOTES}/b");
     for (method, media_type, body) in [
         (Method::GET, "", ""),

@@ -52,7 +52,7 @@ fn of_postgres(status: &ReceivingStatus) -> Vec<Row> {
         ("generation", status.generation.clone().unwrap_or_else(|| "none yet".to_owned())),
         ("log", format!("flushed to {}, received to {}", status.flushed, status.received)),
         ("lag", format!("{} bytes, {:.3} s", status.lag_bytes, status.lag_seconds)),
-        ("slot", slot(status)),
+        ("slot", slot(&status.standing, &status.slot, status.retained_bytes)),
         ("commits", waits.to_owned()),
         ("receiver", format!("started {} times", status.receiver_starts)),
     ];
@@ -63,10 +63,10 @@ fn of_postgres(status: &ReceivingStatus) -> Vec<Row> {
     rows
 }
 
-fn slot(status: &ReceivingStatus) -> String {
-    match status.standing {
+fn slot(standing: &Standing, name: &str, retained_bytes: u64) -> String {
+    match standing {
         Standing::KeptOff { .. } => "none of ours while we keep off".to_owned(),
-        _ => format!("{}, keeps {} on the server", status.slot, process::size::format(status.retained_bytes)),
+        _ => format!("{name}, keeps {} on the server", process::size::format(retained_bytes)),
     }
 }
 
@@ -92,5 +92,17 @@ fn state(standing: &Standing) -> String {
         Standing::Stalled { reason } => format!("stalled: {reason}"),
         Standing::NotSynchronous { reason } => format!("not synchronous: {reason}"),
         Standing::KeptOff { reason } => format!("kept off: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_named_unless_we_keep_off() {
+        assert_eq!(slot(&Standing::Shipping, "sixfold", 1 << 20), "sixfold, keeps 1MiB on the server");
+        let kept_off = Standing::KeptOff { reason: "the server archives already".to_owned() };
+        assert_eq!(slot(&kept_off, "sixfold", 0), "none of ours while we keep off");
     }
 }

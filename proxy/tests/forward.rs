@@ -134,6 +134,20 @@ async fn a_refused_connect_gives_the_request_back() {
 }
 
 #[tokio::test]
+async fn a_message_for_a_backend_of_http2_is_not_sent_and_comes_back() {
+    let run = async {
+        let (address, accepted) = backend(answer_all).await;
+        let target = Target { protocol: Protocol::Http2, ..Target::plain(address) };
+        let upstream = Pool::default().upstream_to(target);
+        let failure = upstream.forward(get(), &Timeouts::default()).await.unwrap_err();
+        assert!(failure.error.is_unsent() && failure.request.is_some());
+        assert!(failure.error.to_string().contains("HTTP/1 only"), "{}", failure.error);
+        assert_eq!(accepted.get(), 0);
+    };
+    LocalSet::new().run_until(run).await;
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_end_in_time_breaks_off() {
     let test = async {
         let (address, _) = backend(|mut stream| async move {

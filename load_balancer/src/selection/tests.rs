@@ -399,11 +399,13 @@ fn panic_chooses_among_those_that_are_out() {
     assert!(choose_backend(&Snapshot { panic: true, ..calm }, 1, &mut rng).is_some());
 }
 
-/// Gives how many of 10,000 requests the first of five gets where nobody ever waits.
-fn share_of_first(policy: &Policy, prepare: impl Fn(&Signals)) -> u32 {
+/// Gives how many of 10,000 requests the first of five gets where nobody ever waits; it answers in `own_ns`, the
+/// others in `usual_ns`.
+fn share_of_first(policy: &Policy, own_ns: u64, usual_ns: u64, prepare: impl Fn(&Signals)) -> u32 {
     let backends: Vec<_> = (0..5).map(|_| Signals::new(1)).collect();
-    for one in &backends {
-        (0..32).for_each(|_| one.note_answer(2 * MILLISECOND, 1, 1));
+    for (index, one) in backends.iter().enumerate() {
+        let latency_ns = if index == 0 { own_ns } else { usual_ns };
+        (0..32).for_each(|_| one.note_answer(latency_ns, 1, 1));
     }
     prepare(&backends[0]);
     let (memory, mut rng) = (Memory::default(), SmallRng::seed_from_u64(7));
@@ -415,12 +417,23 @@ fn share_of_first(policy: &Policy, prepare: impl Fn(&Signals)) -> u32 {
 #[test]
 fn a_small_share_is_given_where_nobody_waits_too() {
     for policy in [Policy::Latency, Policy::LeastRequest] {
-        let halved = share_of_first(&policy, |one| one.set_weight(0.5));
+        let halved = share_of_first(&policy, 2 * MILLISECOND, 2 * MILLISECOND, |one| one.set_weight(0.5));
         assert!((1_000..1_250).contains(&halved), "{policy:?} {halved}");
-        let failed = share_of_first(&policy, |one| {
+        let failed = share_of_first(&policy, 2 * MILLISECOND, 2 * MILLISECOND, |one| {
             one.set_weight(0.5);
             one.note_failure(2);
         });
         assert_eq!(failed, 0, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_small_share_is_not_lost_for_less_than_a_millisecond() {
+    for policy in [Policy::Latency, Policy::LeastRequest] {
+        let answering_in =
+            |own_ns| share_of_first(&policy, own_ns, MILLISECOND / 10, |one| one.set_weight(0.5));
+        let (colder, slow) = (answering_in(MILLISECOND / 3), answering_in(2 * MILLISECOND));
+        assert!((1_000..1_250).contains(&colder), "{policy:?} {colder}");
+        assert_eq!(slow, 0, "{policy:?}");
     }
 }

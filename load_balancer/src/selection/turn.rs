@@ -11,6 +11,10 @@ const DRAWS: usize = 16;
 /// One this many times slower than the fastest gets nothing for its share alone.
 const SLOW_FACTOR: f64 = 2.0;
 
+/// And at least by so much: a backend that gets little answers from cold caches and a thread that sleeps, which among
+/// answers of a tenth of a millisecond makes more than that factor.
+const SLOW_FLOOR_NS: f64 = 1e6;
+
 /// A penalty below this is forgotten: less than one failure leaves after 10 s.
 const FORGIVEN_NS: f64 = 25e6;
 
@@ -67,7 +71,8 @@ pub(crate) fn of_small_share<B: Candidate>(
     let one = signals(drawn);
     let fastest = candidates.as_slice().iter().map(|index| signals(index).latency_ns(now_ns));
     let fastest_ns = fastest.filter(|latency_ns| *latency_ns > 0.0).fold(f64::INFINITY, f64::min);
-    let is_slow = one.is_known() && one.latency_ns(now_ns) > SLOW_FACTOR * fastest_ns;
+    let slow_from_ns = (SLOW_FACTOR * fastest_ns).max(fastest_ns + SLOW_FLOOR_NS);
+    let is_slow = one.is_known() && one.latency_ns(now_ns) > slow_from_ns;
     let is_fit = one.share(now_ns) < greatest
         && one.in_flight() == 0
         && one.penalty_ns(now_ns) < FORGIVEN_NS

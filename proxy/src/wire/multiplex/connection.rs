@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -12,8 +12,9 @@ use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
 use http::Request;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+use tokio_util::io::InspectReader;
 
 use crate::Stream;
 use crate::wire::ping::Pings;
@@ -53,7 +54,8 @@ pub(super) struct Shared {
 /// Opens a connection, and gives it a task.
 pub(super) async fn open(stream: impl Future<Output = io::Result<Stream>>) -> io::Result<Rc<Shared>> {
     let was_heard = Rc::<Cell<bool>>::default();
-    let heard = Heard { stream: stream.await?, was_heard: Rc::clone(&was_heard) };
+    let notes = Rc::clone(&was_heard);
+    let heard = InspectReader::new(stream.await?, move |_| notes.set(true));
     let (sender, mut connection) = Builder::new()
         .initial_max_send_streams(FIRST_STREAMS)
         .initial_window_size(STREAM_WINDOW)
@@ -80,7 +82,7 @@ pub(super) async fn open(stream: impl Future<Output = io::Result<Stream>>) -> io
 
 /// Drives a connection to its end.
 async fn drive(
-    connection: h2::client::Connection<Heard, Bytes>,
+    connection: h2::client::Connection<impl AsyncRead + AsyncWrite + Unpin, Bytes>,
     mut pings: Option<Pings>,
     was_heard: Rc<Cell<bool>>,
     known: Weak<Shared>,
@@ -141,51 +143,4 @@ impl Shared {
 pub(super) fn is_unprocessed(error: &h2::Error) -> bool {
     // h2 gives a remote GOAWAY only to streams above its last identifier.
     error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
-}
-
-/// A connection's bytes, and whether any came.
-struct Heard {
-    stream: Stream,
-    was_heard: Rc<Cell<bool>>,
-}
-
-impl AsyncRead for Heard {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        if polled.is_ready() {
-            this.was_heard.set(true);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Heard {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
 }

@@ -10,10 +10,9 @@ use http::header::CONTENT_TYPE;
 use http_body::Body as _;
 use http_body_util::LengthLimitError;
 use process::Problem;
+use process::json::escape;
 use process::problem::{Fault, kinds};
 use serde_json::{Map, Value};
-
-use crate::schema::escape;
 
 /// How long a body may take to arrive; the gateway in front has buffered or streams it without pause.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);

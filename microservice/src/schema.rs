@@ -6,6 +6,7 @@ use database::find::field::ID;
 use database::find::{Field, Kind};
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
+use process::json::escape;
 use process::problem::Fault;
 use serde_json::{Map, Value, json};
 
@@ -225,11 +226,6 @@ fn cut(mut detail: String) -> String {
         detail.push('…');
     }
     detail
-}
-
-/// Escapes one reference token of a JSON Pointer (RFC 6901 §3).
-pub(crate) fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }
 
 #[cfg(test)]

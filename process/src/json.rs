@@ -24,9 +24,14 @@ pub fn pointer_of(path: &Path) -> String {
 fn pointer_part(segment: &Segment) -> String {
     match segment {
         Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Map { key } => format!("/{}", escape(key)),
         Segment::Enum { .. } | Segment::Unknown => String::new(),
     }
+}
+
+/// Escapes one reference token of a JSON Pointer (RFC 6901 §3).
+pub fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// Says why a body cannot be read. Two reasons are of JSON that is as it should be, and are told by their words alone.

@@ -10,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use database::{Error, Outcome};
 use http::{HeaderMap, HeaderValue, Method, header};
+use process::json::escape;
 use process::problem::{Fault, kinds};
 use process::{Identity, Problem};
 use serde::{Deserialize, Deserializer};
@@ -29,7 +30,6 @@ use crate::body::{self, JSON};
 use crate::condition::{Conditions, entity_tag};
 use crate::declare::is_deleted;
 use crate::fault::problem_of;
-use crate::schema::escape;
 
 /// The most operations of one batch.
 pub(crate) const OPERATION_LIMIT: usize = 100;

@@ -2,6 +2,7 @@
 
 use database::{Record, merge_patch};
 use process::Problem;
+use process::json::escape;
 use process::problem::{Fault, kinds};
 use serde_json::{Map, Value};
 
@@ -10,7 +11,7 @@ use super::prepare::with_unseen;
 use super::representation::Representation;
 use crate::body::{self, JSON_PATCH};
 use crate::json_patch::{JsonPatch, Unfit};
-use crate::schema::{RESERVED, escape};
+use crate::schema::RESERVED;
 
 /// A patch that was read.
 #[derive(Debug)]

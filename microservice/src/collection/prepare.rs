@@ -3,6 +3,7 @@
 use database::find::filter::TEXT_LIMIT;
 use database::{NewJob, Operation, Precondition, Record};
 use jiff::Timestamp;
+use process::json::escape;
 use process::problem::{Fault, kinds};
 use process::{Identity, Problem};
 use serde_json::{Map, Value, json};
@@ -14,7 +15,6 @@ use crate::body;
 use crate::config::{Computed, Enqueue, MAX_BODY_LIMIT};
 use crate::declare::deleted;
 use crate::rules::Grant;
-use crate::schema::escape;
 
 /// Makes a record that must not exist, of what a client sent.
 pub(super) fn create(

@@ -47,8 +47,8 @@ pub(super) fn of_json_patches(collection: &Collection) -> Value {
     let mut operations =
         vec![operation("test", json!({ "const": "/id" }), Some(json!({ "type": "string" })))];
     for field in properties.keys().filter(own) {
-        let path = json!({ "const": format!("/{}", crate::schema::escape(field)) });
-        let value = json!({ "$ref": format!("{}/properties/{}", whole["$ref"].as_str().unwrap_or_default(), crate::schema::escape(field)) });
+        let path = json!({ "const": format!("/{}", process::json::escape(field)) });
+        let value = json!({ "$ref": format!("{}/properties/{}", whole["$ref"].as_str().unwrap_or_default(), process::json::escape(field)) });
         for verb in ["add", "replace", "test"] {
             operations.push(operation(verb, path.clone(), Some(value.clone())));
         }

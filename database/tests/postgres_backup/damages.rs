@@ -30,8 +30,7 @@ impl Kept {
 
     /// What a verification names.
     async fn faults(&self) -> Vec<(String, String)> {
-        let scratch = self.bench.data.path().join("scratch");
-        self.recovery.inspect(false, &scratch, |_| (), &|_| ()).await.unwrap().faults
+        self.bench.inspected(&self.recovery).await.faults
     }
 
     /// Why a state is not restored, of which nothing is left either.

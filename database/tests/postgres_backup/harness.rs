@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use database::backup::postgres::{ReceivingStatus, Recovery, Target};
-use database::backup::{self, Mode, Standing, Status};
+use database::backup::{self, Inspection, Mode, Standing, Status};
 use database::{Config, Engine, Error, Operation, Precondition, Transaction, Url};
 use serde_json::{Map, json};
 use system_tests::postgres::{Server, folder_in_memory};
@@ -43,6 +43,11 @@ impl Bench {
 
     pub(crate) fn recovery(&self) -> Recovery {
         recovery(&self.config(Mode::Async))
+    }
+
+    /// Looks through what is backed up.
+    pub(crate) async fn inspected(&self, recovery: &Recovery) -> Inspection {
+        recovery.inspect(false, &self.data.path().join("scratch"), |_| (), &|_| ()).await.unwrap()
     }
 
     /// Restores a moment, has a server recover it and gives what that holds.

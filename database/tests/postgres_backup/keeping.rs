@@ -21,9 +21,7 @@ async fn bases_are_made_when_due_and_what_is_older_than_is_kept_goes() {
     put(&engine, 2, 2).await.unwrap();
     all_received(&bench, &engine).await;
     engine.close();
-    let scratch = bench.data.path().join("scratch");
-    let found = bench.recovery().inspect(false, &scratch, |_| (), &|_| ()).await.unwrap();
-    assert_eq!(found.faults, []);
+    assert_eq!(bench.inspected(&bench.recovery()).await.faults, []);
     let both = [("00001".to_owned(), 1), ("00002".to_owned(), 2)];
     assert_eq!(bench.restored(Target::Latest).await, both.into());
 }

@@ -45,8 +45,7 @@ async fn a_killed_receiver_comes_back_without_a_gap() {
     until("it goes on", || status(&engine).standing == Standing::Shipping).await;
     all_received(&bench, &engine).await;
     assert!(status(&engine).receiver_starts >= 6, "{:?}", status(&engine));
-    let scratch = bench.data.path().join("scratch");
-    let found = bench.recovery().inspect(false, &scratch, |_| (), &|_| ()).await.unwrap();
+    let found = bench.inspected(&bench.recovery()).await;
     assert_eq!((found.generations, found.faults), (1, vec![]));
     assert_eq!(bench.restored(Target::Latest).await, expected);
     engine.close();

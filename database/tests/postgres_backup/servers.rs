@@ -55,9 +55,7 @@ async fn a_destination_that_is_away_is_an_alarm_and_goes_on_without_a_gap_once_i
     assert_eq!(status(&engine).generation, first);
     all_received(&bench, &engine).await;
     engine.close();
-    let scratch = bench.data.path().join("scratch");
-    let found = recovery(&config).inspect(false, &scratch, |_| (), &|_| ()).await.unwrap();
-    assert_eq!(found.faults, []);
+    assert_eq!(bench.inspected(&recovery(&config)).await.faults, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,8 +96,7 @@ async fn nothing_is_received_into_an_empty_folder_in_the_destination_s_place() {
     }
     all_received(&bench, &engine).await;
     engine.close();
-    let scratch = bench.data.path().join("scratch");
-    let faults = async || recovery(&config).inspect(false, &scratch, |_| (), &|_| ()).await.unwrap().faults;
+    let faults = async || bench.inspected(&recovery(&config)).await.faults;
     assert_eq!(faults().await, []);
     std::fs::write(folder.join("sixfold-destination"), "nothing").unwrap();
     let named = faults().await;

@@ -47,6 +47,7 @@ fn bench(bencher: Bencher<'_, '_>, count: usize, policy: &Policy) {
             table: table.as_ref(),
             balance_factor: None,
             panic: false,
+            is_repeatable: true,
         };
         choose_backend(&snapshot, now_ns, &mut rng)
     });

@@ -149,6 +149,7 @@ impl Balancer {
         &self,
         view: &View,
         asked: Asked,
+        is_repeatable: bool,
         excluded: &[usize],
         now_ns: u64,
     ) -> Option<Choice> {
@@ -163,6 +164,7 @@ impl Balancer {
             balance_factor: view.balance_factor(),
             // The cluster says of each backend whether it gets requests, in a panic too.
             panic: false,
+            is_repeatable,
         };
         choose_backend(&snapshot, now_ns, &mut *self.rng.borrow_mut())
     }

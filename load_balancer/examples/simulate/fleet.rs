@@ -251,6 +251,7 @@ fn choose(
         table: setting.policy.hashes().then_some(table),
         balance_factor: setting.balance_factor,
         panic: false,
+        is_repeatable: true,
     };
     choose_backend(&snapshot, now, choosing).map(|choice| choice.index)
 }

@@ -45,6 +45,7 @@ fn cost_ns(policy: &Policy, count: usize) -> f64 {
             table: None,
             balance_factor: None,
             panic: false,
+            is_repeatable: true,
         };
         if let Some(choice) = choose_backend(&snapshot, now, &mut rng) {
             let signals = &backends[choice.index];

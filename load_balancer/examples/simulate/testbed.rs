@@ -254,6 +254,7 @@ fn library(policy: &Policy, backends: &[Signals], memory: &Memory, now: u64, rng
         table: None,
         balance_factor: None,
         panic: false,
+        is_repeatable: true,
     };
     choose_backend(&snapshot, now, rng).map_or(0, |choice| choice.index)
 }

@@ -356,7 +356,8 @@ impl<'a, L: Lane> Way<'a, L> {
     }
 
     fn choose(&self, excluded: &[usize], now: u64) -> Option<Choice> {
-        self.balancer.choose(&self.view, self.asked, excluded, now)
+        let is_repeatable = self.retries > 0 && self.lane.is_repeatable();
+        self.balancer.choose(&self.view, self.asked, is_repeatable, excluded, now)
     }
 
     fn finish(&mut self, outcome: Outcome<L::Reply>) -> Result<Sent<L::Reply>, SendError> {

@@ -54,6 +54,7 @@ mod tests {
             table: Some(table),
             balance_factor,
             panic: false,
+            is_repeatable: true,
         };
         choose_backend(&snapshot, 1, &mut SmallRng::seed_from_u64(1)).unwrap().index
     }

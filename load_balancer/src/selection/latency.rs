@@ -64,7 +64,9 @@ pub(crate) fn choose<B: Candidate>(
     let mut best = (f64::INFINITY, None);
     for (slot, index) in candidates.as_slice().iter().enumerate() {
         let signals = signals(*index);
-        let (ratio, reason) = ratio(signals, medians[slot], (reference_ns, reference_load), pause_ns, now_ns);
+        let silent_ns = signals.silent_ns(snapshot.is_repeatable, now_ns).saturating_sub(pause_ns);
+        let (ratio, reason) =
+            ratio(signals, medians[slot], (reference_ns, reference_load), silent_ns, now_ns);
         let load = (signals.load(now_ns) + 1.0) / signals.share(now_ns).max(LEAST_SHARE);
         let stalls = if signals.is_known() && medians[slot] > 0.0 {
             1.0 + (signals.excess_ns() - common_ns * TOLERANCE).max(0.0) / medians[slot]
@@ -84,7 +86,7 @@ fn ratio(
     signals: &Signals,
     median_ns: f64,
     (reference_ns, reference_load): (f64, f64),
-    pause_ns: u64,
+    silent_ns: u64,
     now_ns: u64,
 ) -> (f64, Reason) {
     if reference_ns == 0.0 {
@@ -100,7 +102,7 @@ fn ratio(
             reason = Reason::Explored;
         }
     }
-    latency_ns = latency_ns.max(signals.silent_ns(now_ns).saturating_sub(pause_ns) as f64);
+    latency_ns = latency_ns.max(silent_ns as f64);
     let forgiven = (reference_load + 1.0) / (reference_load.max(signals.typical_load()) + 1.0);
     ((latency_ns * forgiven / (reference_ns * TOLERANCE)).max(1.0), reason)
 }

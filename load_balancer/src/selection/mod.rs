@@ -78,6 +78,9 @@ pub struct Snapshot<'a, B> {
     pub balance_factor: Option<f64>,
     /// Ignores that backends are unavailable, because most are.
     pub panic: bool,
+    /// Whether the request can be sent elsewhere if no answer comes; one that cannot is not the one that finds out
+    /// whether a backend that fell silent is back.
+    pub is_repeatable: bool,
 }
 
 /// A chosen backend, and why.

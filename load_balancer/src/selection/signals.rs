@@ -17,6 +17,10 @@ const OTHERS_FADE_NS: f64 = 50e6;
 /// each some more requests are late by the time of a hedge (`examples/simulate`, stalling, hedges).
 const TRIALS_A_SILENCE: u64 = 2;
 
+/// A request that cannot be sent elsewhere tries such a backend only after so many times the silence: long before, one
+/// that can has told, unless there is none.
+const CAUTIOUS_SILENCES: u64 = 8;
+
 /// By fewer answers than this no backend is called slow.
 const ENOUGH_ANSWERS: u32 = 8;
 
@@ -281,8 +285,9 @@ impl Signals {
     ///
     /// A silence that ended with nobody waiting any more is not over: were it, each batch of requests that is
     /// hedged away from a backend that stalls would be followed by another. After a half of its length one
-    /// request is let through to see, and stands for the whole silence while it is not answered.
-    pub fn silent_ns(&self, now_ns: u64) -> u64 {
+    /// request is let through to see, and stands for the whole silence while it is not answered; one that could not be
+    /// sent elsewhere is spared that for longer.
+    pub fn silent_ns(&self, is_repeatable: bool, now_ns: u64) -> u64 {
         let silent_ns = now_ns.saturating_sub(self.moved_ns.load(Relaxed));
         if self.awaited() > 0 {
             return silent_ns;
@@ -291,7 +296,9 @@ impl Signals {
             0 => 0,
             given_up_ns => {
                 let length_ns = given_up_ns.saturating_sub(self.moved_ns.load(Relaxed));
-                let is_fresh = now_ns.saturating_sub(given_up_ns) < length_ns / TRIALS_A_SILENCE;
+                let until_trial_ns =
+                    if is_repeatable { length_ns / TRIALS_A_SILENCE } else { length_ns * CAUTIOUS_SILENCES };
+                let is_fresh = now_ns.saturating_sub(given_up_ns) < until_trial_ns;
                 if is_fresh { silent_ns } else { 0 }
             }
         }

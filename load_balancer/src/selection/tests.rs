@@ -19,6 +19,7 @@ fn snapshot<'a>(backends: &'a [Signals], policy: &'a Policy, memory: &'a Memory)
         table: None,
         balance_factor: None,
         panic: false,
+        is_repeatable: true,
     }
 }
 
@@ -291,7 +292,31 @@ fn a_request_given_up_long_ago_is_no_silence() {
     backends[0].end();
     backends[0].note_given_up(20 * MILLISECOND, given_up, 22 * MILLISECOND);
     backends[0].begin(60_000 * MILLISECOND);
-    assert_eq!(backends[0].silent_ns(60_000 * MILLISECOND), 0);
+    assert_eq!(backends[0].silent_ns(true, 60_000 * MILLISECOND), 0);
+}
+
+#[test]
+fn what_cannot_be_sent_elsewhere_is_not_the_trial_of_a_silent_backend_while_others_are_there() {
+    let backends = usual_backends(2);
+    let (stalled, other) = (&backends[0], &backends[1]);
+    let memory = Memory::default();
+    let mut rng = SmallRng::seed_from_u64(5);
+    let mut choose = |is_repeatable: bool, now: u64| {
+        let snapshot = Snapshot { is_repeatable, ..snapshot(&backends, &Policy::Latency, &memory) };
+        choose_backend(&snapshot, now, &mut rng).unwrap().index
+    };
+    let sent = stalled.begin(2 * MILLISECOND);
+    stalled.end();
+    stalled.note_given_up(20 * MILLISECOND, sent, 22 * MILLISECOND);
+    other.begin(22 * MILLISECOND);
+    for now in [33, 60, 180] {
+        other.note_answer(2 * MILLISECOND, 1, now * MILLISECOND);
+        assert_eq!(choose(false, now * MILLISECOND), 1, "at {now} ms");
+        assert_eq!(choose(true, now * MILLISECOND), 0, "at {now} ms");
+    }
+    // Where nothing else comes, it is tried all the same.
+    other.note_answer(2 * MILLISECOND, 1, 190 * MILLISECOND);
+    assert_eq!(choose(false, 190 * MILLISECOND), 0);
 }
 
 /// Makes backends that have answered 32 times in 2 ms, the last time at 1 ms.

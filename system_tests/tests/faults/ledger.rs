@@ -48,7 +48,8 @@ pub(crate) struct Tally {
     pub(crate) failed_posts: usize,
     pub(crate) repeated_posts: usize,
     pub(crate) refused_in_the_hole: usize,
-    pub(crate) worst: Duration,
+    /// The longest time to an answer of 200, and whether it was a `POST`'s.
+    pub(crate) worst: (Duration, bool),
     pub(crate) worst_refusal: Duration,
     pub(crate) examples: Vec<String>,
 }
@@ -62,7 +63,7 @@ impl Tally {
         for outcome in outcomes {
             self.reopened += usize::from(outcome.is_reopened);
             match &outcome.status {
-                Ok(200) => self.worst = self.worst.max(outcome.latency),
+                Ok(200) => self.worst = self.worst.max((outcome.latency, outcome.is_post)),
                 _ if hole.is_some_and(|hole| hole.excuses(outcome)) => {
                     self.refused_in_the_hole += 1;
                     self.worst_refusal = self.worst_refusal.max(outcome.latency);
@@ -115,11 +116,12 @@ fn append(table: &Path, row: &str) {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { runs, requests, failed_idempotent, reopened, failed_posts, repeated_posts, .. } = self;
-        let (hole, worst) = (self.refused_in_the_hole, self.worst.as_millis());
+        let (hole, worst) = (self.refused_in_the_hole, self.worst.0.as_millis());
+        let method = if self.worst.1 { "POST" } else { "GET" };
         let refusal = self.worst_refusal.as_millis();
         write!(
             f,
-            "| {runs} | {requests} | {failed_idempotent} | {repeated_posts} | {failed_posts} | {reopened} | {worst} | {hole} | {refusal} |"
+            "| {runs} | {requests} | {failed_idempotent} | {repeated_posts} | {failed_posts} | {reopened} | {worst} ({method}) | {hole} | {refusal} |"
         )
     }
 }

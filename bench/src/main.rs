@@ -9,6 +9,7 @@
 
 mod balancer;
 mod certificate;
+mod floor;
 mod flow;
 mod idle;
 mod load;
@@ -94,6 +95,9 @@ enum What {
     /// The callers of `commits` alone, whose flushes are counted
     #[command(hide = true)]
     Callers,
+    /// The least of a proxy, in a process of its own
+    #[command(hide = true)]
+    Floor { port: u16, backend: u16 },
     /// The backends of `tail`, in a process of their own
     #[command(hide = true)]
     Backends { scenario: Scenario, ports: Vec<u16> },
@@ -151,6 +155,7 @@ fn main() -> anyhow::Result<()> {
             runtime.block_on(idle::run(&args))
         }
         What::Callers => records::run_callers(),
+        What::Floor { port, backend } => floor::run(*port, *backend),
         What::Backends { scenario, ports } => tail::backends::run(*scenario, ports),
     }
 }

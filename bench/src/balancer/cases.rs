@@ -41,8 +41,8 @@ pub(super) struct Case {
     pub(super) is_main: bool,
 }
 
-/// All of HAProxy's kinds beside the others.
-const MAIN_PEERS: [Peer; 7] = [
+/// All of HAProxy's kinds beside the others, and what the system alone costs.
+const MAIN_PEERS: [Peer; 8] = [
     Peer::Sixfold,
     Peer::HaProxyDebian,
     Peer::HaProxyDebianSameFields,
@@ -50,6 +50,7 @@ const MAIN_PEERS: [Peer; 7] = [
     Peer::HaProxySameFields,
     Peer::Nginx,
     Peer::Envoy,
+    Peer::Floor,
 ];
 
 /// From this the other cases differ in one thing each.

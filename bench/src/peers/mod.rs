@@ -6,6 +6,7 @@ mod nginx;
 mod sixfold;
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::Context;
 
@@ -31,6 +32,8 @@ pub(crate) enum Peer {
     HaProxyObserving,
     Nginx,
     Envoy,
+    /// No load balancer: what none can do without ([`crate::floor`]).
+    Floor,
 }
 
 /// What every load balancer of one measurement is asked to do.
@@ -80,6 +83,7 @@ impl Peer {
             Self::HaProxyObserving => "haproxy 2.8, observing",
             Self::Nginx => "nginx",
             Self::Envoy => "envoy",
+            Self::Floor => "the floor",
         }
     }
 
@@ -101,6 +105,7 @@ impl Peer {
             Self::HaProxyObserving => haproxy::NEWER_OBSERVING.command(setup, port),
             Self::Nginx => nginx::command(setup, port),
             Self::Envoy => envoy::command(setup, port),
+            Self::Floor => floor(setup, port),
         }?;
         let log = setup.folder.join(format!("{}.log", self.name()));
         let running = Running::start(command, port, setup.place, Some(&log))
@@ -119,11 +124,20 @@ impl Peer {
             }
             Self::Nginx => (nginx::PROGRAM.into(), "-v"),
             Self::Envoy => (envoy::program(setup), "--version"),
+            Self::Floor => return String::new(),
         };
-        let Ok(output) = std::process::Command::new(program).arg(argument).output() else {
+        let Ok(output) = Command::new(program).arg(argument).output() else {
             return "not installed".to_owned();
         };
         let text = [output.stdout, output.stderr].concat();
         String::from_utf8_lossy(&text).trim().lines().next().unwrap_or_default().trim().to_owned()
     }
+}
+
+/// Starts this program as the least of a proxy before the first backend.
+fn floor(setup: &Setup<'_>, port: u16) -> anyhow::Result<Command> {
+    let backend = setup.backends.first().context("no backend")?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["floor", &port.to_string(), &backend.to_string()]);
+    Ok(command)
 }

@@ -54,8 +54,9 @@ struct Row {
     health: Health,
 }
 
-/// Runs a future on the ordinary multi-threaded runtime.
+/// Runs a future on the ordinary multi-threaded runtime, in a process that had one thread so far.
 pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    process::open_files::prepare();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
 }
 
@@ -80,7 +81,6 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     telemetry::start(&settings.process)?;
-    process::open_files::raise_limit();
     let mut signals = Signals::catch()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let place = takeover::find_place(&settings.process, roles)?;

@@ -4,7 +4,8 @@
 Both sides take the same rows at the same fixed rate, back up to a folder on the same disk, are killed at the same moment, lose
 their data folder, and are restored. Ours is the whole database role, asked over HTTP; theirs is a bare SQLite connection
 in Python (WAL, synchronous=FULL) with `litestream replicate` beside it, whose CPU and bytes are its own alone: for ours the same run
-without a destination is subtracted. Bytes are those given to write(2), whether they reached the disk or not, since Litestream
+without a destination is subtracted. In `litestream, our database` it is the database role's own file, without a backup of ours, that
+Litestream follows: the same pages are written then, those of the indexes and of the change log too. Bytes are those given to write(2), whether they reached the disk or not, since Litestream
 does not flush what it stores. Rounds alternate.
 
     bench/backup.py --sixfold target/release/sixfold --litestream LITESTREAM [--rounds 3] [--seconds 10] [--rate 200]
@@ -130,13 +131,43 @@ class Litestream(OneProcess):
         self.connection.close()
         shutil.rmtree(self.folder / "data")
         (self.folder / "data").mkdir()
-        began = time.time()
-        subprocess.run(
-            [self.binary, "restore", "-o", self.file, f"file://{self.folder}/destination"],
-            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        return litestream_restore(self.binary, self.folder, self.file)
+
+
+class LitestreamBeside(Sixfold):
+    """Litestream following the database of a role that has no backup."""
+
+    def __init__(self, binary, litestream, folder):
+        super().__init__(binary, folder, None)
+        self.litestream = litestream
+        self.follower = subprocess.Popen(
+            [litestream, "replicate", self.file, f"file://{folder}/destination"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
-        took = time.time() - began
-        return took, {row[0] for row in sqlite3.connect(self.file).execute("SELECT id FROM records")}
+        time.sleep(3)
+
+    def pids(self):
+        return [self.follower.pid]
+
+    def kill(self):
+        self.follower.send_signal(signal.SIGKILL)
+        super().kill()
+        self.follower.wait()
+
+    def restore(self):
+        shutil.rmtree(self.folder / "data")
+        (self.folder / "data").mkdir()
+        return litestream_restore(self.litestream, self.folder, self.file)
+
+
+def litestream_restore(binary, folder, file):
+    began = time.time()
+    subprocess.run(
+        [binary, "restore", "-o", file, f"file://{folder}/destination"],
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    took = time.time() - began
+    return took, {int(row[0]) for row in sqlite3.connect(file).execute("SELECT id FROM records")}
 
 
 def load(side, seconds, rate):
@@ -216,6 +247,7 @@ def main():
         "sixfold async": lambda folder: Sixfold(options.sixfold, folder, "async"),
         "sixfold sync": lambda folder: Sixfold(options.sixfold, folder, "sync"),
         "litestream": lambda folder: Litestream(options.litestream, folder),
+        "litestream, our database": lambda folder: LitestreamBeside(options.sixfold, options.litestream, folder),
     }
     results = {name: [] for name in sides}
     for round in range(options.rounds):

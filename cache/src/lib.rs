@@ -2,7 +2,8 @@
 //!
 //! The server keeps keys and values in a bounded `store`; `resp` and `api` are two ways in, and [`bind`] puts
 //! them together. The library, `handle`, speaks RESP, so the same code talks to our server, to Valkey and
-//! to Redis. A read goes [`Cache::read`] → one multiplexed connection → `resp` → `store::Store::get`.
+//! to Redis: a read goes [`Cache::read`] → one multiplexed connection → `resp` → `store::Store::get`. In the server's own
+//! process it goes from the handle to the store ([`Cache::local`]).
 
 mod api;
 mod clock;
@@ -17,5 +18,5 @@ mod store;
 pub use config::Config;
 pub use handle::{Cache, Claim, Claimed, Fill, Found, Source};
 pub use record_key::record_key;
-pub use role::{bind, run};
+pub use role::{SharedStore, bind, bind_store, run};
 pub use store::Statistics;

@@ -19,9 +19,31 @@ const ROLE: &str = "cache";
 /// How often expired entries are looked for (Redis' `hz 10`).
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Binds both listeners; must be called within a runtime.
+/// What the cache holds. A process that has the role gives it to the roles beside it, which then look into it directly
+/// ([`Cache::local`](crate::Cache::local)); clones are the same store.
+#[derive(Debug, Clone)]
+pub struct SharedStore {
+    pub(crate) store: Arc<Store>,
+    pub(crate) clock: Clock,
+    pub(crate) largest_value: u64,
+}
+
+impl SharedStore {
+    /// Makes an empty store of the size that is configured.
+    pub fn new(config: &Config) -> Result<Self, RoleError> {
+        config.validate().map_err(|error| RoleError::start(ROLE, error))?;
+        let store = Arc::new(Store::new(config.memory, config.max_value));
+        Ok(Self { store, clock: Clock::start(), largest_value: config.max_value })
+    }
+}
+
+/// Binds both listeners over a store of their own; must be called within a runtime.
 pub fn bind(config: &Config, token: &ClusterToken) -> Result<Bound, RoleError> {
-    config.validate().map_err(|error| RoleError::start(ROLE, error))?;
+    bind_store(SharedStore::new(config)?, config, token)
+}
+
+/// Binds both listeners over a store that others in this process use too; must be called within a runtime.
+pub fn bind_store(shared: SharedStore, config: &Config, token: &ClusterToken) -> Result<Bound, RoleError> {
     let http = listen::bind_internal(ROLE, &config.listen, token)?;
     let resp = listen::bind_internal(ROLE, &config.resp_listen, token)?;
     let address = |listener: &tokio::net::TcpListener| {
@@ -31,13 +53,12 @@ pub fn bind(config: &Config, token: &ClusterToken) -> Result<Bound, RoleError> {
         Listening { protocol: "http", address: address(&http)? },
         Listening { protocol: "resp", address: address(&resp)? },
     ];
-    let store = Arc::new(Store::new(config.memory, config.max_value));
-    let clock = Clock::start();
+    let SharedStore { store, clock, largest_value } = shared;
     let server = Arc::new(Server {
         store: Arc::clone(&store),
         clock,
         token: token.clone(),
-        largest_value: config.max_value,
+        largest_value,
         connections_limit: config.max_connections,
         idle_timeout: config.idle_timeout,
         connections: AtomicUsize::new(0),
@@ -45,7 +66,7 @@ pub fn bind(config: &Config, token: &ClusterToken) -> Result<Bound, RoleError> {
     });
     figures::show(&store);
     let health = Health::new(ROLE);
-    let router = api::router(Arc::clone(&store), clock, config.max_value, token, &health);
+    let router = api::router(Arc::clone(&store), clock, largest_value, token, &health);
     let own_health = health.clone();
     let run = async move |shutdown: Shutdown| {
         own_health.set_ready();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cache::Cache;
+use cache::{Cache, SharedStore};
 use database::{Database, Engine};
 use microservice::FirstAdmin;
 use process::reload::Reloader;
@@ -22,23 +22,42 @@ pub(crate) enum Role {
     Database,
 }
 
+/// What the roles of a process call directly, because it has the role that others are asked for over a socket.
+pub(crate) struct Shared {
+    engine: Option<Engine>,
+    store: Option<SharedStore>,
+}
+
+impl Shared {
+    /// Opens what some of the roles have.
+    pub(crate) fn open(settings: &Settings, roles: &[Role]) -> Result<Self, RoleError> {
+        let opening = roles
+            .contains(&Role::Database)
+            .then(|| database::open(&settings.database, &settings.process.data));
+        let making = roles.contains(&Role::Cache).then(|| SharedStore::new(&settings.cache));
+        Ok(Self { engine: opening.transpose()?, store: making.transpose()? })
+    }
+}
+
 impl Role {
-    /// Binds the role's listeners; nothing is served yet. With an engine, the process has the database role: the
-    /// others call it directly. The accounts service takes the sender, through which it tells the password of an
-    /// administrator it had to make.
+    /// Binds the role's listeners; nothing is served yet. The accounts service takes the sender, through which it tells
+    /// the password of an administrator it had to make.
     pub(crate) fn bind(
         &self,
         reloader: &Reloader<Settings>,
-        engine: Option<&Engine>,
+        shared: &Shared,
         first_admin: &mut Option<oneshot::Sender<FirstAdmin>>,
     ) -> Result<Bound, RoleError> {
         let settings = &*reloader.current();
         let token = settings.token();
-        let database = |credential| match engine {
+        let database = |credential| match &shared.engine {
             Some(engine) => Database::Local(engine.clone()),
             None => Database::connect(&settings.database, credential),
         };
-        let cache = || Cache::connect(&settings.cache, &token);
+        let cache = || match &shared.store {
+            Some(store) if !settings.cache.is_external() => Cache::local(store),
+            _ => Cache::connect(&settings.cache, &token),
+        };
         match self {
             Self::LoadBalancer => {
                 load_balancer::bind(reloader.part(|settings| settings.load_balancer.clone()))
@@ -67,8 +86,11 @@ impl Role {
                 let database = database(token.secret().cloned());
                 worker::bind(&settings.worker, &settings.services, database, cache(), &token)
             }
-            Self::Cache => cache::bind(&settings.cache, &token),
-            Self::Database => match engine {
+            Self::Cache => match &shared.store {
+                Some(store) => cache::bind_store(store.clone(), &settings.cache, &token),
+                None => cache::bind(&settings.cache, &token),
+            },
+            Self::Database => match &shared.engine {
                 Some(engine) => database::bind_engine(engine.clone(), &settings.database, &token),
                 None => database::bind(&settings.database, &settings.process.data, &token),
             },

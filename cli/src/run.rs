@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::reload::{Source, follow};
-use crate::role::{LAST_STOP_TURN, Role};
+use crate::role::{LAST_STOP_TURN, Role, Shared};
 use crate::settings::Settings;
 use crate::{table, takeover, terminal};
 
@@ -90,15 +90,12 @@ pub(crate) async fn serve(
     let settings = reloader.current();
     let (sender, first_admin) = oneshot::channel();
     let mut sender = Some(sender);
-    let engine = roles
-        .contains(&Role::Database)
-        .then(|| database::open(&settings.database, &settings.process.data))
-        .transpose()?;
+    let shared = Shared::open(&settings, roles)?;
     let mut bound = Vec::new();
     for role in roles {
-        bound.push(role.bind(&reloader, engine.as_ref(), &mut sender)?);
+        bound.push(role.bind(&reloader, &shared, &mut sender)?);
     }
-    drop(engine);
+    drop(shared);
     let admin = admin::bind(&admin_address(&settings, roles, &bound), &settings.token(), &bound)?;
     let turns = roles.iter().map(Role::stop_turn).chain([LAST_STOP_TURN]);
     let bound: Vec<Bound> = bound.into_iter().chain([admin]).collect();

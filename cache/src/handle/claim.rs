@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use redis::Value;
 use tokio::time::Instant;
 
 use super::Cache;
@@ -35,11 +34,9 @@ impl Cache {
         // Before it is sent, so that nobody gives up a claim that has become another's.
         let until = Instant::now() + time;
         let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
-        let mut command = redis::cmd("SET");
-        command.arg(&key).arg("1").arg("NX").arg("PX").arg(time_ms);
-        match self.0.link.call(&command).await {
-            Ok(Value::Nil) => Claim::Taken,
-            Ok(_) => Claim::Mine(Claimed { key, until }),
+        match self.0.link.set_absent(&key, b"1", time_ms).await {
+            Ok(false) => Claim::Taken,
+            Ok(true) => Claim::Mine(Claimed { key, until }),
             Err(_) => Claim::Unknown,
         }
     }
@@ -47,10 +44,8 @@ impl Cache {
     /// Gives a claim up; one that is not given up ends by itself.
     pub async fn give_up(&self, claimed: Claimed) {
         if Instant::now() < claimed.until {
-            let mut command = redis::cmd("DEL");
-            command.arg(&claimed.key);
             // Unanswered, it ends with its time.
-            let _ = self.0.link.call(&command).await;
+            let _ = self.0.link.remove(&claimed.key).await;
         }
     }
 }

@@ -1,33 +1,22 @@
-//! The connection to the cache: one, multiplexed, made when first used and again when it is lost.
+//! Where the keys lie: in another process that is asked over RESP, or in this one.
+//!
+//! The one case is not made of the other: a process that has the cache role looks into its store without a socket in
+//! between, which is the larger part of what a cached read costs.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use bytes::Bytes;
+use process::ClusterToken;
 
-use process::{ClusterToken, Secret};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, Value};
-use tokio::time::Instant;
+use super::remote::Remote;
+use crate::config::Config;
+use crate::role::SharedStore;
+use crate::store::{Condition, Deadline, Write};
 
-use super::gate::Gate;
-use crate::config::{Config, Upstream};
-
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Failures in a row after which the connection is given up and made anew: one whose other end vanished
-/// without a word never fails by itself, nor does one whose password was refused. Several, because a
-/// connection slower to make than one call's deadline is made step by step.
-const FAILURES_TO_RENEW: u32 = 10;
-
-/// The connection; nothing it does fails for longer than its deadline.
-pub(super) struct Link {
-    client: Option<Client>,
-    manager: Mutex<Option<ConnectionManager>>,
-    gate: Gate,
-    has_refused: AtomicBool,
-    started: Instant,
-    deadline: Duration,
+/// The way to the cache.
+pub(super) enum Link {
+    Remote(Box<Remote>),
+    Local(SharedStore),
+    /// There is no cache, and never will be.
+    None,
 }
 
 /// No answer came in time, or none that can be used.
@@ -35,122 +24,85 @@ pub(super) struct Link {
 pub(super) struct NoAnswer;
 
 impl Link {
-    /// Prepares a connection and makes none yet; without a usable address there never is an answer.
-    pub(super) fn new(config: &Config, token: &ClusterToken) -> Self {
-        let client = open_client(config, token)
-            .inspect_err(|error| tracing::warn!(%error, "there is no cache: its address cannot be used"));
-        Self { client: client.ok(), ..Self::disabled(config.timeout) }
-    }
-
-    /// Makes a link that never answers.
-    pub(super) fn disabled(deadline: Duration) -> Self {
-        Self {
-            client: None,
-            manager: Mutex::new(None),
-            gate: Gate::default(),
-            has_refused: AtomicBool::new(false),
-            started: Instant::now(),
-            deadline,
-        }
+    /// Prepares a connection and makes none yet.
+    pub(super) fn to(config: &Config, token: &ClusterToken) -> Self {
+        Remote::new(config, token).map_or(Self::None, |remote| Self::Remote(Box::new(remote)))
     }
 
     /// Tells whether there is no cache and never will be.
     pub(super) fn is_disabled(&self) -> bool {
-        self.client.is_none()
+        matches!(self, Self::None)
     }
 
-    /// Tells whether a call would be sent; of those who ask after a pause, one is told so.
+    /// Tells whether a call would be made; of those who ask after a pause, one is told so.
     pub(super) fn is_worth_trying(&self) -> bool {
-        !self.is_disabled() && self.gate.lets_pass(self.now_ms())
-    }
-
-    /// Sends a command unless the cache is known to be down.
-    pub(super) async fn call(&self, command: &Cmd) -> Result<Value, NoAnswer> {
-        if !self.gate.lets_pass(self.now_ms()) {
-            return Err(NoAnswer);
+        match self {
+            Self::Remote(remote) => remote.is_worth_trying(),
+            Self::Local(_) => true,
+            Self::None => false,
         }
-        let mut manager = self.manager().ok_or(NoAnswer)?;
-        self.judge(tokio::time::timeout(self.deadline, manager.send_packed_command(command)).await)
     }
 
-    /// Sends commands together, also to a cache that is thought to be down, and waits longer.
-    pub(super) async fn insist(&self, commands: &Pipeline, count: usize) -> Result<(), NoAnswer> {
-        let mut manager = self.manager().ok_or(NoAnswer)?;
-        // Twice: once the answer is here the caller can rely on it, so it is worth more patience than a read.
-        let patience = self.deadline * 2;
-        let sent = tokio::time::timeout(patience, manager.send_packed_commands(commands, 0, count)).await;
-        let answers = self.judge(sent)?;
-        let is_fault = |answer: &Value| matches!(answer, Value::ServerError(_));
-        if answers.iter().any(is_fault) { Err(NoAnswer) } else { Ok(()) }
+    /// Reads a key.
+    pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>, NoAnswer> {
+        match self {
+            Self::Remote(remote) => remote.get(key).await,
+            Self::Local(SharedStore { store, clock, .. }) => Ok(store.get(key.as_bytes(), clock.now_ms())),
+            Self::None => Err(NoAnswer),
+        }
     }
 
-    fn judge<T>(
+    /// Sets a key where nothing is; tells whether it was set.
+    pub(super) async fn set_absent(&self, key: &str, value: &[u8], life_ms: u64) -> Result<bool, NoAnswer> {
+        match self {
+            Self::Remote(remote) => remote.set_absent(key, value, life_ms).await,
+            Self::Local(shared) => Ok(shared.set(key, value, life_ms, Condition::Absent)),
+            Self::None => Err(NoAnswer),
+        }
+    }
+
+    /// Sets keys whatever is there, also of a cache that is thought to be down, and waits longer.
+    pub(super) async fn set_all<'k>(
         &self,
-        outcome: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
-    ) -> Result<T, NoAnswer> {
-        let reason = match outcome {
-            Ok(Ok(answer)) => {
-                if self.gate.note_success() {
-                    tracing::info!("the cache answers again");
+        entries: impl ExactSizeIterator<Item = (&'k str, Vec<u8>)>,
+        life_ms: u64,
+    ) -> Result<(), NoAnswer> {
+        match self {
+            Self::Remote(remote) => remote.set_all(entries, life_ms).await,
+            Self::Local(shared) => {
+                for (key, value) in entries {
+                    shared.set(key, &value, life_ms, Condition::None);
                 }
-                return Ok(answer);
+                Ok(())
             }
-            // The cache is there and refuses this command, such as a read of a key of another type.
-            Ok(Err(error)) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
-                if !self.has_refused.swap(true, Relaxed) {
-                    tracing::warn!(%error, "the cache refuses commands; this is said once");
-                }
-                return Err(NoAnswer);
+            Self::None => Err(NoAnswer),
+        }
+    }
+
+    /// Removes a key.
+    pub(super) async fn remove(&self, key: &str) -> Result<(), NoAnswer> {
+        match self {
+            Self::Remote(remote) => remote.remove(key).await,
+            Self::Local(SharedStore { store, clock, .. }) => {
+                store.remove(key.as_bytes(), clock.now_ms());
+                Ok(())
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
-        };
-        if self.gate.note_failure(self.now_ms()) {
-            tracing::warn!(reason, "the cache does not answer; reads go on without it");
+            Self::None => Err(NoAnswer),
         }
-        if self.gate.failures().is_multiple_of(FAILURES_TO_RENEW) {
-            self.renew();
-        }
-        Err(NoAnswer)
-    }
-
-    fn renew(&self) {
-        self.manager.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    /// Gives the connection, and makes it if there is none; connecting itself happens when it is first used.
-    fn manager(&self) -> Option<ConnectionManager> {
-        let mut manager = self.manager.lock().unwrap_or_else(PoisonError::into_inner);
-        if manager.is_none() {
-            let config = ConnectionManagerConfig::new()
-                .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                // The gate says when to try again; the manager's own retries would keep calls waiting.
-                .set_number_of_retries(0)
-                // Every call has a deadline of its own.
-                .set_response_timeout(None);
-            let made = ConnectionManager::new_lazy_with_config(self.client.clone()?, config);
-            *manager = made.inspect_err(|error| tracing::warn!(%error, "no connection to the cache")).ok();
-        }
-        manager.clone()
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
     }
 }
 
-fn open_client(config: &Config, token: &ClusterToken) -> Result<Client, RedisError> {
-    let (url, username, password) = match config.upstream() {
-        Upstream::Sixfold(address) => (format!("redis://{address}"), None, token.secret()),
-        Upstream::Redis(url) => (url, config.username.as_deref(), config.password.as_ref()),
-    };
-    let info = url.into_connection_info()?;
-    let mut settings = info.redis_settings().clone();
-    if let Some(username) = username {
-        settings = settings.set_username(username);
+impl SharedStore {
+    /// Sets a key as the server would; tells whether it was set.
+    fn set(&self, key: &str, value: &[u8], life_ms: u64, condition: Condition) -> bool {
+        if value.len() as u64 > self.largest_value {
+            return false;
+        }
+        let now_ms = self.clock.now_ms();
+        // Copied, so that it takes no more memory than is counted.
+        let write = Write::new(Bytes::copy_from_slice(value))
+            .deadline(Deadline::At(now_ms.saturating_add(life_ms)))
+            .condition(condition);
+        self.store.set(key.as_bytes(), write, now_ms).stored
     }
-    if let Some(password) = password.map(Secret::expose) {
-        settings = settings.set_password(password);
-    }
-    Client::open(info.set_redis_settings(settings))
 }

@@ -1,4 +1,5 @@
-//! The handle through which a role reads and invalidates: cache-aside over RESP, without stale sets.
+//! The handle through which a role reads and invalidates: cache-aside, without stale sets. Where the cache is asked, over RESP
+//! or in this process, makes no difference to what follows ([`link`]).
 //!
 //! A *stale set* is a value loaded before a write and stored after the write's invalidation; it would be
 //! read until it expires. It cannot happen here, and the cache needs to know no more than `GET` and `SET`:
@@ -34,6 +35,7 @@ mod link;
 #[cfg(test)]
 mod model;
 mod postponed;
+mod remote;
 #[cfg(test)]
 mod tests;
 mod tombstone;
@@ -45,12 +47,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use process::ClusterToken;
 use rand::Rng;
-use redis::Value;
 use tokio::time::Instant;
 
 pub use self::claim::{Claim, Claimed};
 use crate::config::Config;
 use crate::figures::LIBRARY;
+use crate::role::SharedStore;
 use flight::{Flights, Part};
 use link::{Link, NoAnswer};
 use postponed::Postponed;
@@ -69,7 +71,7 @@ const JITTER_PERCENT: u64 = 10;
 /// The most tombstones sent together.
 const TOMBSTONES_A_BATCH: usize = 500;
 
-/// The shared cache as a role sees it; clones share one connection.
+/// The shared cache as a role sees it; clones share one connection, if it takes one.
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
 
@@ -116,12 +118,17 @@ pub enum Source {
 impl Cache {
     /// Makes a handle; the connection is made by the first call and again whenever it is lost.
     pub fn connect(config: &Config, token: &ClusterToken) -> Self {
-        Self::over(Link::new(config, token))
+        Self::over(Link::to(config, token))
+    }
+
+    /// Makes a handle to the store of this process.
+    pub fn local(store: &SharedStore) -> Self {
+        Self::over(Link::Local(store.clone()))
     }
 
     /// Makes a handle without a cache: every read is [`Found::Unavailable`].
     pub fn disabled() -> Self {
-        Self::over(Link::disabled(Duration::ZERO))
+        Self::over(Link::None)
     }
 
     fn over(link: Link) -> Self {
@@ -153,16 +160,15 @@ impl Cache {
         }
         // Before the read is sent: what counts is that no fill comes later than this plus the bound.
         let missed_at = Instant::now();
-        let mut command = redis::Cmd::with_capacity(2, key.len() + 3);
-        command.arg("GET").arg(key);
-        match self.0.link.call(&command).await {
-            Ok(Value::BulkString(value)) => match Tombstone::read(&value) {
-                None => Found::Hit(Bytes::from(value)),
-                tombstone => Found::Miss(Fill { key: key.to_owned(), missed_at, tombstone }),
+        let tombstone = match self.0.link.get(key).await {
+            Ok(Some(value)) => match Tombstone::read(&value) {
+                None => return Found::Hit(value),
+                tombstone => tombstone,
             },
-            Ok(Value::Nil) => Found::Miss(Fill { key: key.to_owned(), missed_at, tombstone: None }),
-            Ok(_) | Err(NoAnswer) => Found::Unavailable,
-        }
+            Ok(None) => None,
+            Err(NoAnswer) => return Found::Unavailable,
+        };
+        Found::Miss(Fill { key: key.to_owned(), missed_at, tombstone })
     }
 
     /// Stores a loaded value for `ttl` (jittered), unless the key was invalidated since the miss.
@@ -177,11 +183,9 @@ impl Cache {
             return;
         }
         let ttl_ms = jitter_ms(ttl, &mut rand::rng());
-        let mut command = redis::cmd("SET");
-        command.arg(&fill.key).arg(&*value).arg("NX").arg("PX").arg(ttl_ms);
-        match self.0.link.call(&command).await {
-            Ok(Value::Nil) => LIBRARY.refused.inc(),
-            Ok(_) => LIBRARY.stored.inc(),
+        match self.0.link.set_absent(&fill.key, &value, ttl_ms).await {
+            Ok(false) => LIBRARY.refused.inc(),
+            Ok(true) => LIBRARY.stored.inc(),
             Err(NoAnswer) => {
                 LIBRARY.unconfirmed.inc();
                 self.bury(&[fill.key]).await;
@@ -269,17 +273,12 @@ impl Cache {
     }
 
     async fn send_tombstones(&self, keys: impl ExactSizeIterator<Item = &str>) -> Result<(), NoAnswer> {
-        let count = keys.len();
-        if count == 0 {
+        if keys.len() == 0 {
             return Ok(());
         }
-        let mut commands = redis::pipe();
-        for key in keys {
-            let tombstone = Tombstone::new(&mut rand::rng()).write();
-            let life_ms = u64::try_from(TOMBSTONE_LIFE.as_millis()).unwrap_or(u64::MAX);
-            commands.cmd("SET").arg(key).arg(tombstone).arg("PX").arg(life_ms);
-        }
-        self.0.link.insist(&commands, count).await
+        let life_ms = u64::try_from(TOMBSTONE_LIFE.as_millis()).unwrap_or(u64::MAX);
+        let tombstones = keys.map(|key| (key, Tombstone::new(&mut rand::rng()).write()));
+        self.0.link.set_all(tombstones, life_ms).await
     }
 }
 

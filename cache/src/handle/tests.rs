@@ -1,4 +1,4 @@
-//! The handle against our own server and against a real Redis: the same promises on both.
+//! The handle against our own server, over RESP and within its process, and against a real Redis: the same promises.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -17,6 +17,7 @@ struct Server {
     cache: Cache,
     config: Config,
     token: ClusterToken,
+    store: Option<SharedStore>,
     _tasks: JoinSet<Result<(), process::RoleError>>,
     _redis: Option<Redis>,
 }
@@ -50,11 +51,19 @@ impl Server {
     fn own() -> Self {
         let token = ClusterToken::new(Some(Secret::new("token")));
         let valid = Config { timeout: Duration::from_millis(100), ..patient(String::new()) };
-        let bound = crate::bind(&valid, &token).unwrap();
+        let store = SharedStore::new(&valid).unwrap();
+        let bound = crate::bind_store(store.clone(), &valid, &token).unwrap();
         let config = patient(format!("sixfold://{}", bound.listening[1].address));
         let mut tasks = JoinSet::new();
         tasks.spawn(bound.run(Shutdown::new(Duration::ZERO)));
-        Self { cache: Cache::connect(&config, &token), config, token, _tasks: tasks, _redis: None }
+        let (cache, store) = (Cache::connect(&config, &token), Some(store));
+        Self { cache, config, token, store, _tasks: tasks, _redis: None }
+    }
+
+    /// As [`Server::own`], asked in its own process; who is elsewhere asks the same over RESP.
+    fn within() -> Self {
+        let own = Self::own();
+        Self { cache: Cache::local(own.store.as_ref().unwrap()), ..own }
     }
 
     async fn redis() -> Self {
@@ -75,11 +84,11 @@ impl Server {
             Config { password: Some(Secret::new("secret")), ..patient(format!("redis://{address}")) };
         let token = ClusterToken::default();
         let cache = Cache::connect(&config, &token);
-        Self { cache, config, token, _tasks: JoinSet::new(), _redis: Some(redis) }
+        Self { cache, config, token, store: None, _tasks: JoinSet::new(), _redis: Some(redis) }
     }
 
-    async fn both() -> [Self; 2] {
-        [Self::own(), Self::redis().await]
+    async fn all() -> [Self; 3] {
+        [Self::own(), Self::within(), Self::redis().await]
     }
 
     /// Another process's handle.
@@ -97,7 +106,7 @@ async fn miss(cache: &Cache, key: &str) -> Fill {
 
 #[tokio::test]
 async fn a_filled_value_is_read_by_everyone_until_it_is_invalidated() {
-    for server in Server::both().await {
+    for server in Server::all().await {
         let (here, there) = (&server.cache, server.elsewhere());
         let fill = miss(here, "k").await;
         here.fill(fill, Bytes::from("value"), TTL).await;
@@ -110,7 +119,7 @@ async fn a_filled_value_is_read_by_everyone_until_it_is_invalidated() {
 
 #[tokio::test]
 async fn a_value_loaded_before_an_invalidation_cannot_be_stored_after_it() {
-    for server in Server::both().await {
+    for server in Server::all().await {
         let writer = server.elsewhere();
         let fill = miss(&server.cache, "k").await;
         writer.invalidate(&["k".into()]).await;
@@ -126,7 +135,7 @@ async fn a_value_loaded_before_an_invalidation_cannot_be_stored_after_it() {
 
 #[tokio::test]
 async fn of_two_fills_of_one_miss_the_first_stays() {
-    for server in Server::both().await {
+    for server in Server::all().await {
         let (first, second) = (miss(&server.cache, "k").await, miss(&server.cache, "k").await);
         server.cache.fill(first, Bytes::from("first"), TTL).await;
         server.cache.fill(second, Bytes::from("second"), TTL).await;
@@ -150,6 +159,28 @@ async fn a_value_that_looks_like_a_tombstone_is_not_stored() {
     let value = Bytes::from(Tombstone::new(&mut rand::rng()).write());
     server.cache.fill(fill, value, TTL).await;
     assert_eq!(miss(&server.cache, "k").await.tombstone, None);
+}
+
+#[tokio::test]
+async fn a_value_too_large_for_the_server_is_not_stored_within_its_process_either() {
+    let server = Server::within();
+    let fill = miss(&server.cache, "k").await;
+    let largest = usize::try_from(server.store.as_ref().unwrap().largest_value).unwrap();
+    server.cache.fill(fill.clone(), Bytes::from(vec![b'a'; largest + 1]), TTL).await;
+    miss(&server.cache, "k").await;
+    server.cache.fill(fill, Bytes::from(vec![b'a'; largest]), TTL).await;
+    assert!(matches!(server.elsewhere().read("k").await, Found::Hit(_)));
+}
+
+#[tokio::test]
+async fn a_claim_is_one_for_those_within_the_process_and_elsewhere() {
+    let server = Server::within();
+    let time = Duration::from_secs(60);
+    let Claim::Mine(mine) = server.cache.claim("a", time).await else { panic!("nobody has it") };
+    assert!(matches!(server.elsewhere().claim("a", time).await, Claim::Taken));
+    server.cache.give_up(mine).await;
+    assert!(matches!(server.elsewhere().claim("a", time).await, Claim::Mine(_)));
+    assert!(matches!(server.cache.claim("a", time).await, Claim::Taken));
 }
 
 #[tokio::test]
@@ -225,7 +256,7 @@ async fn a_key_whose_invalidation_failed_is_invalidated_before_it_is_believed_ag
 
 #[tokio::test]
 async fn who_misses_a_key_together_loads_it_once() {
-    for server in Server::both().await {
+    for server in Server::all().await {
         let loads = AtomicUsize::new(0);
         let (start, wait) = tokio::sync::watch::channel(false);
         let read = async |name: usize| {

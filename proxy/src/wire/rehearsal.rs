@@ -8,8 +8,10 @@ use super::downstream::is_worth_parsing;
 use super::http2;
 use super::relay::{Sink, Source};
 use super::request_head::{self, Request};
-use super::{Limits, Rules, rewrite};
+use super::rewrite::{self, ResponseChanges};
+use super::{AddedFields, Limits, Rules, multiplex};
 use crate::Client;
+use crate::connect::Target;
 use crate::proxy_protocol::Addresses;
 
 /// What became of one request.
@@ -86,17 +88,46 @@ pub fn rehearse_http2(head: &http::request::Parts, data: Option<&[u8]>) -> Rehea
     forward(request, &mut [framed.filled()].into_iter()).0
 }
 
+/// Makes of the first request in the bytes the message a backend of HTTP/2 would get; `None` if it is refused, is not
+/// whole, or cannot be written so.
+pub fn rehearse_call(bytes: &[u8]) -> Option<http::Request<()>> {
+    let target = Target::plain(([127, 0, 0, 1], 3).into());
+    multiplex::message(&read(bytes)?, &client(), &Rules::default(), &trace(), &target)
+}
+
+/// Writes the head of a backend's response of HTTP/2 for a client of HTTP/1 that asked with these bytes; `has_ended`
+/// tells whether its stream ended with it. `None` if the response is malformed, for which the client gets 502.
+pub fn rehearse_reply(asked: &[u8], message: &http::Response<()>, has_ended: bool) -> Option<Vec<u8>> {
+    let request = read(asked)?;
+    let (mut input, mut output) = (Buffer::default(), Buffer::default());
+    let mut head = multiplex::read_head(&mut input, message, Some(has_ended), &request, &limits()).ok()?;
+    let sink = if matches!(head.body, Source::Chunked(_)) { Sink::Chunked } else { Sink::Plain };
+    let (added, trace) = (AddedFields::default(), trace());
+    let changes = ResponseChanges { added: &added, removed: &[], sink, keeps_alive: true, trace: &trace };
+    rewrite::put_response(&mut output, input.filled(), &mut head, &request, &changes);
+    Some(output.filled().to_vec())
+}
+
+fn read(bytes: &[u8]) -> Option<Request> {
+    let mut input = Buffer::default();
+    input.put(bytes);
+    request_head::parse(&mut input, &limits()).ok()?
+}
+
+fn client() -> Client {
+    let addresses = Addresses { source: ([127, 0, 0, 1], 1).into(), destination: ([127, 0, 0, 1], 2).into() };
+    Client::new(addresses, false)
+}
+
+fn trace() -> TraceContext {
+    let trace = TraceContext::parse(b"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01");
+    trace.unwrap_or_else(super::downstream::new_trace)
+}
+
 /// Writes a request as a backend gets it; gives with it what came behind it.
 fn forward<'p>(request: Request, pieces: &mut impl Iterator<Item = &'p [u8]>) -> (Rehearsed, Buffer) {
-    let client = Client::new(
-        Addresses { source: ([127, 0, 0, 1], 1).into(), destination: ([127, 0, 0, 1], 2).into() },
-        false,
-    );
-    let Some(trace) = TraceContext::parse(b"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01") else {
-        return (Rehearsed::Refused(0), Buffer::default());
-    };
     let mut output = Buffer::default();
-    rewrite::put_request(&mut output, &request, &client, &Rules::default(), &trace, "127.0.0.1:3");
+    rewrite::put_request(&mut output, &request, &client(), &Rules::default(), &trace(), "127.0.0.1:3");
     let mut bytes = output.filled().to_vec();
     let mut source = request.source();
     let sink = if matches!(source, Source::Chunked(_)) { Sink::Chunked } else { Sink::Plain };

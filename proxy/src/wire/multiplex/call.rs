@@ -82,26 +82,13 @@ impl Call {
             Ok(received) => received,
             Err(error) => return Poll::Ready(Err(self.fault(error))),
         };
-        put_head(&mut self.input, message.status(), message.headers());
-        // A head that is not whole although it was written to its end has a fault.
-        let parsed =
-            response_head::parse(&self.input, request, limits).and_then(|head| head.ok_or(Malformed::Field));
-        let mut head = match parsed {
+        let has_ended = body.as_ref().map(h2::RecvStream::is_end_stream);
+        let head = match read_head(&mut self.input, &message, has_ended, request, limits) {
             Ok(head) => head,
             Err(malformed) => return Poll::Ready(Err(Fault::Malformed(malformed))),
         };
         if let Some(body) = body {
-            head.keeps_alive = true;
-            let has_ended = body.is_end_stream() || request.is_head() || matches!(head.status, 204 | 304);
-            let tells_length = head.spans.iter().any(|span| span.known == Known::ContentLength);
-            head.body = match head.body {
-                _ if has_ended => Source::Ended,
-                // h2 holds the body to its length; it ends with its stream.
-                Source::Ended if tells_length => Source::Length(0),
-                stated if tells_length => stated,
-                _ => Source::Chunked(Decoder::new()),
-            };
-            self.state = State::Begun(Body::new(body, !tells_length));
+            self.state = State::Begun(Body::new(body, !tells_length(&head)));
         }
         Poll::Ready(Ok(head))
     }
@@ -139,6 +126,34 @@ pub(in crate::wire) fn reset_reason(broken: &Broken) -> Reason {
         None | Some(Reason::REFUSED_STREAM | Reason::NO_ERROR) => Reason::INTERNAL_ERROR,
         Some(reason) => reason,
     }
+}
+
+/// Reads a head as if HTTP/1 had brought it. Of a final one `has_ended` tells whether its stream ended with it.
+pub(in crate::wire) fn read_head(
+    input: &mut Buffer,
+    message: &Response<()>,
+    has_ended: Option<bool>,
+    request: &Request,
+    limits: &Limits,
+) -> Result<ResponseHead, Malformed> {
+    put_head(input, message.status(), message.headers());
+    // A head that is not whole although it was written to its end has a fault.
+    let mut head = response_head::parse(input, request, limits)?.ok_or(Malformed::Field)?;
+    if let Some(has_ended) = has_ended {
+        head.keeps_alive = true;
+        head.body = match head.body {
+            _ if has_ended || request.is_head() || matches!(head.status, 204 | 304) => Source::Ended,
+            // h2 holds the body to its length; it ends with its stream.
+            Source::Ended if tells_length(&head) => Source::Length(0),
+            stated if tells_length(&head) => stated,
+            _ => Source::Chunked(Decoder::new()),
+        };
+    }
+    Ok(head)
+}
+
+fn tells_length(head: &ResponseHead) -> bool {
+    head.spans.iter().any(|span| span.known == Known::ContentLength)
 }
 
 /// Writes a head as HTTP/1 would bring it.

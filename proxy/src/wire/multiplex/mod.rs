@@ -10,6 +10,8 @@ mod connection;
 mod connections;
 mod request;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use call::read_head;
 pub(super) use call::{Call, Fault, reset_reason};
 pub(super) use connections::{Connections, Lease, open_alone};
 pub(super) use request::message;

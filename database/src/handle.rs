@@ -17,6 +17,9 @@ pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) const DECLARE_DEADLINE: Duration = Duration::from_secs(600);
 
 /// The database as a role sees it; clones share connections.
+///
+/// Calls over HTTP are boxed: the future of every request that may ask the database would else have room for them, and
+/// is moved, with what it does not use, too.
 #[derive(Debug, Clone)]
 pub enum Database {
     /// The database role, over HTTP.
@@ -35,7 +38,7 @@ impl Database {
     /// Does all operations of a transaction durably, or none.
     pub async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
         match self {
-            Self::Remote(remote) => remote.transact(transaction).await,
+            Self::Remote(remote) => Box::pin(remote.transact(transaction)).await,
             Self::Local(engine) => in_time(CALL_DEADLINE, lost, engine.transact(transaction)).await,
         }
     }
@@ -56,7 +59,7 @@ impl Database {
         max_stale: Duration,
     ) -> Result<Page, Error> {
         match self {
-            Self::Remote(remote) => remote.query_within(namespace, query, max_stale).await,
+            Self::Remote(remote) => Box::pin(remote.query_within(namespace, query, max_stale)).await,
             Self::Local(engine) => {
                 in_time(CALL_DEADLINE, late, engine.query_within(namespace, query, max_stale)).await
             }
@@ -66,7 +69,7 @@ impl Database {
     /// Has what a collection declares, waiting for indexes of what is there already; again it changes nothing.
     pub async fn declare(&self, namespace: &str, declaration: &Declaration) -> Result<(), Error> {
         match self {
-            Self::Remote(remote) => remote.declare(namespace, declaration).await,
+            Self::Remote(remote) => Box::pin(remote.declare(namespace, declaration)).await,
             Self::Local(engine) => {
                 in_time(DECLARE_DEADLINE, lost, engine.declare(namespace, declaration)).await
             }
@@ -83,7 +86,7 @@ impl Database {
         wait: Duration,
     ) -> Result<Vec<Change>, Error> {
         match self {
-            Self::Remote(remote) => remote.changes(namespace, after, limit, wait).await,
+            Self::Remote(remote) => Box::pin(remote.changes(namespace, after, limit, wait)).await,
             Self::Local(engine) => {
                 in_time(
                     CALL_DEADLINE.saturating_add(wait),
@@ -100,7 +103,7 @@ impl Database {
     /// A claim that is dropped while it waits may still lease jobs; their leases then run out.
     pub async fn command(&self, command: &JobCommand) -> Result<Vec<Job>, Error> {
         match self {
-            Self::Remote(remote) => remote.command(command).await,
+            Self::Remote(remote) => Box::pin(remote.command(command)).await,
             Self::Local(engine) => {
                 in_time(CALL_DEADLINE.saturating_add(command.wait()), lost, engine.command(command)).await
             }
@@ -115,7 +118,7 @@ impl Database {
     /// Finds a job once it has reached a final state, or as it stands when the wait (at most 20 s) ends.
     pub async fn job_when_final(&self, id: &str, wait: Duration) -> Result<Job, Error> {
         match self {
-            Self::Remote(remote) => remote.job_when_final(id, wait).await,
+            Self::Remote(remote) => Box::pin(remote.job_when_final(id, wait)).await,
             Self::Local(engine) => {
                 in_time(CALL_DEADLINE.saturating_add(wait), late, engine.job_when_final(id, wait)).await
             }
@@ -125,7 +128,7 @@ impl Database {
     /// Lists jobs, newest first.
     pub async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, Error> {
         match self {
-            Self::Remote(remote) => remote.jobs(filter).await,
+            Self::Remote(remote) => Box::pin(remote.jobs(filter)).await,
             Self::Local(engine) => in_time(CALL_DEADLINE, late, engine.jobs(filter)).await,
         }
     }
@@ -133,7 +136,7 @@ impl Database {
     /// Tells how full each queue is.
     pub async fn queues(&self) -> Result<Vec<QueueFigures>, Error> {
         match self {
-            Self::Remote(remote) => remote.queues().await,
+            Self::Remote(remote) => Box::pin(remote.queues()).await,
             Self::Local(engine) => in_time(CALL_DEADLINE, late, engine.queues()).await,
         }
     }

@@ -12,6 +12,9 @@ use crate::role::SharedStore;
 use crate::store::{Condition, Deadline, Write};
 
 /// The way to the cache.
+///
+/// Calls over RESP are boxed: the future of every request would else have room for them, and is moved, with what it does
+/// not use, too.
 pub(super) enum Link {
     Remote(Box<Remote>),
     Local(SharedStore),
@@ -46,7 +49,7 @@ impl Link {
     /// Reads a key.
     pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>, NoAnswer> {
         match self {
-            Self::Remote(remote) => remote.get(key).await,
+            Self::Remote(remote) => Box::pin(remote.get(key)).await,
             Self::Local(SharedStore { store, clock, .. }) => Ok(store.get(key.as_bytes(), clock.now_ms())),
             Self::None => Err(NoAnswer),
         }
@@ -55,7 +58,7 @@ impl Link {
     /// Sets a key where nothing is; tells whether it was set.
     pub(super) async fn set_absent(&self, key: &str, value: &[u8], life_ms: u64) -> Result<bool, NoAnswer> {
         match self {
-            Self::Remote(remote) => remote.set_absent(key, value, life_ms).await,
+            Self::Remote(remote) => Box::pin(remote.set_absent(key, value, life_ms)).await,
             Self::Local(shared) => Ok(shared.set(key, value, life_ms, Condition::Absent)),
             Self::None => Err(NoAnswer),
         }
@@ -68,7 +71,7 @@ impl Link {
         life_ms: u64,
     ) -> Result<(), NoAnswer> {
         match self {
-            Self::Remote(remote) => remote.set_all(entries, life_ms).await,
+            Self::Remote(remote) => Box::pin(remote.set_all(entries, life_ms)).await,
             Self::Local(shared) => {
                 for (key, value) in entries {
                     shared.set(key, &value, life_ms, Condition::None);
@@ -82,7 +85,7 @@ impl Link {
     /// Removes a key.
     pub(super) async fn remove(&self, key: &str) -> Result<(), NoAnswer> {
         match self {
-            Self::Remote(remote) => remote.remove(key).await,
+            Self::Remote(remote) => Box::pin(remote.remove(key)).await,
             Self::Local(SharedStore { store, clock, .. }) => {
                 store.remove(key.as_bytes(), clock.now_ms());
                 Ok(())

@@ -64,7 +64,8 @@ impl Engine {
         limits::check_query(namespace, query)?;
         match self {
             Self::Sqlite(sqlite) => sqlite.query(namespace, query).await,
-            Self::Postgres(postgres) => postgres.query_within(namespace, query, max_stale).await,
+            // Boxed: it may ask a replica first, and would make every future larger that asks anything.
+            Self::Postgres(postgres) => Box::pin(postgres.query_within(namespace, query, max_stale)).await,
         }
     }
 

@@ -144,7 +144,19 @@ pub(super) async fn happen(
     done: impl FnOnce(Vec<Outcome>) -> Result<Response, Problem>,
     act: impl Future<Output = Result<Response, Problem>>,
 ) -> Result<Response, Problem> {
-    let Some(once) = once else { return act.await };
+    match once {
+        // Boxed: most requests have no key, and their futures are moved whole.
+        Some(once) => Box::pin(happen_once(collection, once, done, act)).await,
+        None => act.await,
+    }
+}
+
+async fn happen_once(
+    collection: &Collection,
+    once: &Once,
+    done: impl FnOnce(Vec<Outcome>) -> Result<Response, Problem>,
+    act: impl Future<Output = Result<Response, Problem>>,
+) -> Result<Response, Problem> {
     if let Some(outcomes) = once.find(collection).await? {
         return done(outcomes);
     }

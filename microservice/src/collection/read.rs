@@ -90,7 +90,8 @@ pub(super) async fn read(
         }
         // The cache has no sensitive field, and no record that was deleted.
         false => {
-            let record = find_in(collection, sources, id, caller.as_ref(), grant, staleness).await?;
+            let finding = find_in(collection, sources, id, caller.as_ref(), grant, staleness);
+            let record = Box::pin(finding).await?;
             check_readable(&record)?;
             shown.check_one(collection, &record)?;
             (cut(collection, &shown, record)?, CacheUse::Bypass)
@@ -188,7 +189,8 @@ async fn find(
     let ttl = collection.settings.cache_ttl;
     // Nothing sensitive is cached, nor shown to who did not name it.
     let load = async || {
-        let mut record = load_within(collection, &collection.name, id, staleness).await?;
+        // Boxed: mostly the cache has it, and a read's future is moved whole.
+        let mut record = Box::pin(load_within(collection, &collection.name, id, staleness)).await?;
         check_readable(&record)?;
         collection.sensitive.strip(&mut record.data);
         Ok::<_, Problem>(Prepared::new(&record))
@@ -199,7 +201,7 @@ async fn find(
     let prepare = async || Ok(load().await?.to_cached());
     let key = collection.cache_key(id);
     if staleness.is_allowed() {
-        return find_beside(collection, &key, staleness, load).await;
+        return Box::pin(find_beside(collection, &key, staleness, load)).await;
     }
     let (value, source) = collection.cache.read_through(&key, ttl, prepare).await?;
     match Prepared::from_cached(value) {

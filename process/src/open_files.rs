@@ -14,9 +14,8 @@ const ROOM: u64 = 1 << 16;
 /// Prepares for many connections; call it while the process has one thread.
 pub fn prepare() {
     raise_limit();
-    if let Err(error) = make_room() {
-        tracing::debug!(%error, "there is no room for descriptors ahead");
-    }
+    // Without room they are opened all the same, more slowly.
+    let _ = make_room();
 }
 
 /// Has the kernel make its table of descriptors so large that it need not grow.
@@ -26,7 +25,7 @@ pub fn prepare() {
 /// `fs/file.c` calls `synchronize_rcu`): 20 to 100 ms in which a thread that accepts connections answers nobody. The
 /// table never shrinks, so one descriptor with a high number is enough.
 fn make_room() -> rustix::io::Result<()> {
-    let last = RawFd::try_from(limit().min(ROOM) - 1).unwrap_or(RawFd::MAX);
+    let last = RawFd::try_from(limit().min(ROOM).saturating_sub(1)).unwrap_or(RawFd::MAX);
     rustix::io::fcntl_dupfd_cloexec(std::io::stderr().as_fd(), last).map(drop)
 }
 
@@ -40,9 +39,8 @@ fn raise_limit() -> u64 {
     if current.is_none_or(|current| current >= wanted) {
         return limit();
     }
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }) {
-        tracing::debug!(%error, "the limit of open files was not raised");
-    }
+    // What the limit is then is what counts, and nothing can be logged yet.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
     limit()
 }
 

@@ -185,6 +185,8 @@ impl Cache {
         let ttl_ms = jitter_ms(ttl, &mut rand::rng());
         match self.0.link.set_absent(&fill.key, &value, ttl_ms).await {
             Ok(false) => LIBRARY.refused.inc(),
+            // This process stood still meanwhile, perhaps for longer than a tombstone does.
+            Ok(true) if fill.missed_at.elapsed() > TOMBSTONE_LIFE => self.bury(&[fill.key]).await,
             Ok(true) => LIBRARY.stored.inc(),
             Err(NoAnswer) => {
                 LIBRARY.unconfirmed.inc();

@@ -356,7 +356,8 @@ impl<'a, L: Lane> Way<'a, L> {
     }
 
     fn choose(&self, excluded: &[usize], now: u64) -> Option<Choice> {
-        let is_repeatable = self.retries > 0 && self.lane.is_repeatable();
+        // Where nothing is sent again, none is to be spared what another could find out.
+        let is_repeatable = self.retries == 0 || self.lane.is_repeatable();
         self.balancer.choose(&self.view, self.asked, is_repeatable, excluded, now)
     }
 

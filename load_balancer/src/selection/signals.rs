@@ -18,8 +18,10 @@ const OTHERS_FADE_NS: f64 = 50e6;
 const TRIALS_A_SILENCE: u64 = 2;
 
 /// A request that cannot be sent elsewhere tries such a backend only after so many times the silence: long before, one
-/// that can has told, unless there is none.
+/// that can has told, unless there is none. And so much later than that one at the most: a client that hangs up after
+/// minutes says nothing of the minutes to come.
 const CAUTIOUS_SILENCES: u64 = 8;
+const CAUTION_NS: u64 = 1_000_000_000;
 
 /// By fewer answers than this no backend is called slow.
 const ENOUGH_ANSWERS: u32 = 8;
@@ -297,7 +299,7 @@ impl Signals {
             given_up_ns => {
                 let length_ns = given_up_ns.saturating_sub(self.moved_ns.load(Relaxed));
                 let until_trial_ns =
-                    if is_repeatable { length_ns / TRIALS_A_SILENCE } else { length_ns * CAUTIOUS_SILENCES };
+                    if is_repeatable { length_ns / TRIALS_A_SILENCE } else { cautious_ns(length_ns) };
                 let is_fresh = now_ns.saturating_sub(given_up_ns) < until_trial_ns;
                 if is_fresh { silent_ns } else { 0 }
             }
@@ -308,7 +310,7 @@ impl Signals {
     fn is_in_doubt(&self, now_ns: u64) -> bool {
         let given_up_ns = self.given_up_ns.load(Relaxed);
         let length_ns = given_up_ns.saturating_sub(self.moved_ns.load(Relaxed));
-        given_up_ns != 0 && now_ns.saturating_sub(given_up_ns) < length_ns
+        given_up_ns != 0 && now_ns.saturating_sub(given_up_ns) < length_ns.max(cautious_ns(length_ns))
     }
 
     /// Gives for how long there was no answer.
@@ -326,4 +328,9 @@ impl Signals {
     pub fn penalty_ns(&self, now_ns: u64) -> f64 {
         self.penalty.get(now_ns)
     }
+}
+
+/// Gives how long after a silence of a length a request that cannot be sent elsewhere stays away.
+fn cautious_ns(length_ns: u64) -> u64 {
+    length_ns.saturating_mul(CAUTIOUS_SILENCES).min(length_ns / TRIALS_A_SILENCE + CAUTION_NS)
 }

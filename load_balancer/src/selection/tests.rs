@@ -314,9 +314,33 @@ fn what_cannot_be_sent_elsewhere_is_not_the_trial_of_a_silent_backend_while_othe
         assert_eq!(choose(false, now * MILLISECOND), 1, "at {now} ms");
         assert_eq!(choose(true, now * MILLISECOND), 0, "at {now} ms");
     }
+    // Nor while one that can be sent elsewhere is at it.
+    stalled.begin(100 * MILLISECOND);
+    other.note_answer(2 * MILLISECOND, 1, 101 * MILLISECOND);
+    assert_eq!(choose(false, 101 * MILLISECOND), 1, "the trial stands for the whole silence");
+    stalled.end();
     // Where nothing else comes, it is tried all the same.
     other.note_answer(2 * MILLISECOND, 1, 190 * MILLISECOND);
     assert_eq!(choose(false, 190 * MILLISECOND), 0);
+}
+
+#[test]
+fn a_client_that_hangs_up_after_a_minute_keeps_nobody_away_for_minutes() {
+    let backends = usual_backends(2);
+    let (held, other) = (&backends[0], &backends[1]);
+    let memory = Memory::default();
+    let mut rng = SmallRng::seed_from_u64(5);
+    let sent = held.begin(2 * MILLISECOND);
+    held.end();
+    held.note_given_up(60_000 * MILLISECOND, sent, 60_002 * MILLISECOND);
+    other.begin(60_002 * MILLISECOND);
+    let mut choose = |now: u64| {
+        other.note_answer(2 * MILLISECOND, 1, now * MILLISECOND);
+        let snapshot = Snapshot { is_repeatable: false, ..snapshot(&backends, &Policy::Latency, &memory) };
+        choose_backend(&snapshot, now * MILLISECOND, &mut rng).unwrap().index
+    };
+    assert_eq!(choose(90_500), 1);
+    assert_eq!(choose(91_100), 0, "a second after one that can be sent elsewhere");
 }
 
 /// Makes backends that have answered 32 times in 2 ms, the last time at 1 ms.

@@ -13,10 +13,12 @@ mod handle;
 mod record_key;
 mod resp;
 mod role;
+mod shared;
 mod store;
 
 pub use config::Config;
 pub use handle::{Cache, Claim, Claimed, Fill, Found, Source};
 pub use record_key::record_key;
-pub use role::{SharedStore, bind, bind_store, run};
+pub use role::{bind, bind_store, run};
+pub use shared::SharedStore;
 pub use store::Statistics;

@@ -10,32 +10,15 @@ use process::{Bound, ClusterToken, Health, Listening, RoleError, Shutdown, liste
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::resp::{self, Server};
+use crate::shared::SharedStore;
 use crate::store::Store;
 use crate::{api, figures};
 
 /// The role's name.
-const ROLE: &str = "cache";
+pub(crate) const ROLE: &str = "cache";
 
 /// How often expired entries are looked for (Redis' `hz 10`).
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
-
-/// What the cache holds. A process that has the role gives it to the roles beside it, which then look into it directly
-/// ([`Cache::local`](crate::Cache::local)); clones are the same store.
-#[derive(Debug, Clone)]
-pub struct SharedStore {
-    pub(crate) store: Arc<Store>,
-    pub(crate) clock: Clock,
-    pub(crate) largest_value: u64,
-}
-
-impl SharedStore {
-    /// Makes an empty store of the size that is configured.
-    pub fn new(config: &Config) -> Result<Self, RoleError> {
-        config.validate().map_err(|error| RoleError::start(ROLE, error))?;
-        let store = Arc::new(Store::new(config.memory, config.max_value));
-        Ok(Self { store, clock: Clock::start(), largest_value: config.max_value })
-    }
-}
 
 /// Binds both listeners over a store of their own; must be called within a runtime.
 pub fn bind(config: &Config, token: &ClusterToken) -> Result<Bound, RoleError> {

@@ -56,7 +56,7 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
             let source = source(options.flags());
             let settings = source.load()?;
             let roles = up::roles(&settings);
-            run::block_on(run::serve(&source, settings, &roles, run::Greeting::House))
+            run::play(&source, settings, &roles, run::Greeting::House)
         }
         Command::LoadBalancer(options) => serve_one(source(options.flags()), |_| Ok(Role::LoadBalancer)),
         Command::Gateway(options) => serve_one(source(options.flags()), |settings| {
@@ -100,5 +100,5 @@ fn serve_one(
 ) -> anyhow::Result<ExitCode> {
     let settings = source.load()?;
     let role = choose(&settings)?;
-    run::block_on(run::serve(&source, settings, &[role], run::Greeting::Role))
+    run::play(&source, settings, &[role], run::Greeting::Role)
 }

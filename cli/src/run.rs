@@ -54,9 +54,8 @@ struct Row {
     health: Health,
 }
 
-/// Runs a future on the ordinary multi-threaded runtime, in a process that had one thread so far.
+/// Runs a future on the ordinary multi-threaded runtime.
 pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    process::open_files::prepare();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
 }
 
@@ -72,8 +71,19 @@ enum End {
     NotTakenOver(anyhow::Error),
 }
 
+/// Plays the roles to their end, in a process that had one thread so far; see [`serve`].
+pub(crate) fn play(
+    source: &Source,
+    settings: Settings,
+    roles: &[Role],
+    greeting: Greeting,
+) -> anyhow::Result<ExitCode> {
+    process::open_files::prepare();
+    block_on(serve(source, settings, roles, greeting))
+}
+
 /// Binds the roles, serves until a signal, a successor or a failure, and stops within the configured grace.
-pub(crate) async fn serve(
+async fn serve(
     source: &Source,
     settings: Settings,
     roles: &[Role],

@@ -8,8 +8,8 @@ use process::ClusterToken;
 
 use super::remote::Remote;
 use crate::config::Config;
-use crate::role::SharedStore;
-use crate::store::{Condition, Deadline, Write};
+use crate::shared::SharedStore;
+use crate::store::Condition;
 
 /// The way to the cache.
 ///
@@ -50,7 +50,7 @@ impl Link {
     pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>, NoAnswer> {
         match self {
             Self::Remote(remote) => Box::pin(remote.get(key)).await,
-            Self::Local(SharedStore { store, clock, .. }) => Ok(store.get(key.as_bytes(), clock.now_ms())),
+            Self::Local(shared) => Ok(shared.get(key)),
             Self::None => Err(NoAnswer),
         }
     }
@@ -86,26 +86,11 @@ impl Link {
     pub(super) async fn remove(&self, key: &str) -> Result<(), NoAnswer> {
         match self {
             Self::Remote(remote) => Box::pin(remote.remove(key)).await,
-            Self::Local(SharedStore { store, clock, .. }) => {
-                store.remove(key.as_bytes(), clock.now_ms());
+            Self::Local(shared) => {
+                shared.remove(key);
                 Ok(())
             }
             Self::None => Err(NoAnswer),
         }
-    }
-}
-
-impl SharedStore {
-    /// Sets a key as the server would; tells whether it was set.
-    fn set(&self, key: &str, value: &[u8], life_ms: u64, condition: Condition) -> bool {
-        if value.len() as u64 > self.largest_value {
-            return false;
-        }
-        let now_ms = self.clock.now_ms();
-        // Copied, so that it takes no more memory than is counted.
-        let write = Write::new(Bytes::copy_from_slice(value))
-            .deadline(Deadline::At(now_ms.saturating_add(life_ms)))
-            .condition(condition);
-        self.store.set(key.as_bytes(), write, now_ms).stored
     }
 }

@@ -52,7 +52,7 @@ use tokio::time::Instant;
 pub use self::claim::{Claim, Claimed};
 use crate::config::Config;
 use crate::figures::LIBRARY;
-use crate::role::SharedStore;
+use crate::shared::SharedStore;
 use flight::{Flights, Part};
 use link::{Link, NoAnswer};
 use postponed::Postponed;

@@ -15,11 +15,16 @@ use crate::view::View;
 pub(crate) struct WireLane<'a, 'c> {
     exchange: &'a Exchange<'c>,
     timeouts: &'a Timeouts,
+    is_repeatable: bool,
 }
 
 impl<'a, 'c> WireLane<'a, 'c> {
     pub(crate) fn new(exchange: &'a Exchange<'c>, timeouts: &'a Timeouts) -> Self {
-        Self { exchange, timeouts }
+        let request = exchange.request();
+        // A change of protocol begins a conversation, which may not be held twice.
+        let is_repeatable =
+            exchange.is_replayable() && request.is_idempotent() && request.field(b"upgrade").is_none();
+        Self { exchange, timeouts, is_repeatable }
     }
 }
 
@@ -46,9 +51,7 @@ impl Lane for WireLane<'_, '_> {
     }
 
     fn is_repeatable(&self) -> bool {
-        let request = self.exchange.request();
-        // A change of protocol begins a conversation, which may not be held twice.
-        self.exchange.is_replayable() && request.is_idempotent() && request.field(b"upgrade").is_none()
+        self.is_repeatable
     }
 
     fn is_whole(&self) -> bool {

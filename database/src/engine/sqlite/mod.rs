@@ -28,6 +28,7 @@ mod versions;
 mod waits;
 mod writer;
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -128,6 +129,7 @@ impl Sqlite {
             file: file.clone(),
             connection: Some(connection),
             inbox,
+            held: VecDeque::new(),
             batch: config.batch,
             backoff: Backoff { base: config.backoff_base, limit: config.backoff_limit },
             rng: StdRng::from_os_rng(),

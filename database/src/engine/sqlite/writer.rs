@@ -1,8 +1,10 @@
 //! The one writer: it drains its channel, writes what every caller wants, commits once and answers everyone.
 //!
-//! So many callers share one fsync, and one caller's refusal leaves the others (`group`). Nothing is answered before
-//! the commit: also a refusal may rest on what another caller of the same batch wrote.
+//! So many callers share one fsync, and one caller's refusal leaves the others (`group`). Who asks while a batch is
+//! being written still joins it. Nothing is answered before the commit: also a refusal may rest on what another caller
+//! of the same batch wrote.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::between::Errand;
 use super::chores::Chore;
+use super::group::Batch;
 use super::index_table::Step;
 use super::upkeep::Upkeep;
 use super::{connection, job_moves};
@@ -59,6 +62,13 @@ pub(super) struct Task {
     pub(super) answer: oneshot::Sender<Result<Done, Error>>,
 }
 
+impl Task {
+    /// Whether it can be written in a batch that began before it came.
+    pub(super) fn may_join(&self) -> bool {
+        matches!(self.work, Work::Transact(_))
+    }
+}
+
 /// What a caller wants written.
 pub(super) enum Work {
     Transact(Transaction),
@@ -89,6 +99,8 @@ pub(super) struct Writer {
     /// `None` after a failure, until it is opened again.
     pub(super) connection: Option<Connection>,
     pub(super) inbox: Receiver<Message>,
+    /// What came while a batch was written and did not join it: it begins the next.
+    pub(super) held: VecDeque<Message>,
     pub(super) batch: usize,
     pub(super) backoff: Backoff,
     pub(super) rng: StdRng,
@@ -110,33 +122,39 @@ impl Writer {
     pub(super) fn run(mut self) {
         self.next_expiry = self.connection.as_ref().and_then(|c| job_moves::next_expiry(c).ok().flatten());
         loop {
-            let first = match self.longest_sleep() {
-                None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(sleep) => self.inbox.recv_timeout(sleep),
+            let first = match (self.held.pop_front(), self.longest_sleep()) {
+                (Some(held), _) => Ok(held),
+                (None, None) => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                (None, Some(sleep)) => self.inbox.recv_timeout(sleep),
             };
             let mut stop = matches!(first, Err(RecvTimeoutError::Disconnected));
-            let (mut tasks, mut errands) = (Vec::new(), Vec::new());
+            let (mut batch, mut errands) = (Batch::default(), Vec::new());
             if first.is_err() && !stop && !*self.writable.borrow() {
                 // Nobody writes: whether the disk is well again is found out all the same.
-                tasks.push(Task { work: Work::Probe, answer: oneshot::channel().0 });
+                batch.push(Task { work: Work::Probe, answer: oneshot::channel().0 });
             }
             let mut next = first.ok();
             while let Some(message) = next {
                 match message {
-                    Message::Write(task) => tasks.push(task),
+                    Message::Write(task) => batch.push(task),
                     Message::Errand(errand) => errands.push(errand),
                     Message::Stop => stop = true,
                 }
-                next = if tasks.len() < self.batch && !stop { self.inbox.try_recv().ok() } else { None };
+                let has_room = batch.work.len() < self.batch && !stop;
+                next = if has_room {
+                    self.held.pop_front().or_else(|| self.inbox.try_recv().ok())
+                } else {
+                    None
+                };
             }
-            self.write(tasks);
+            self.write(batch);
             errands.into_iter().for_each(|errand| errand(self.log_pages.load(Ordering::Relaxed)));
             if stop {
                 break;
             }
         }
         // Callers that asked after the stop: nothing of theirs was done.
-        while let Ok(message) = self.inbox.try_recv() {
+        for message in self.held.into_iter().chain(self.inbox.try_iter()) {
             if let Message::Write(task) = message {
                 let _ = task.answer.send(Err(Error::Unavailable { reason: "it is stopping".into() }));
             }
@@ -153,25 +171,25 @@ impl Writer {
     }
 
     /// Writes a batch with one commit and answers everyone.
-    fn write(&mut self, tasks: Vec<Task>) {
+    fn write(&mut self, mut batch: Batch) {
         let started = Instant::now();
         let now = time::now().max(self.last_now);
         self.last_now = now;
-        if tasks.is_empty() && self.next_expiry.is_none_or(|expiry| expiry > now) {
+        if batch.work.is_empty() && self.next_expiry.is_none_or(|expiry| expiry > now) {
             return;
         }
-        let (work, answers): (Vec<Work>, Vec<_>) =
-            tasks.into_iter().map(|task| (task.work, task.answer)).unzip();
         if let Some(refusal) = self.shipping.as_ref().and_then(Shipping::refusal) {
-            if answers.is_empty() {
+            if batch.answers.is_empty() {
                 // Leases that ran out wait for it too.
                 std::thread::sleep(REOPEN_PAUSE);
             }
-            answers.into_iter().for_each(|answer| drop(answer.send(Err(refusal.clone()))));
+            batch.answers.into_iter().for_each(|answer| drop(answer.send(Err(refusal.clone()))));
             return;
         }
         let mut effects = Effects::default();
-        match self.commit(&work, now, &mut effects) {
+        let committed = self.commit(&mut batch, now, &mut effects);
+        let Batch { work, answers } = batch;
+        match committed {
             Ok(results) => {
                 self.note_writable(true);
                 let results = results.into_iter().map(|result| result.map_err(|error| self.explain(error)));

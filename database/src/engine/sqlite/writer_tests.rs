@@ -5,6 +5,7 @@ use rusqlite::OptionalExtension;
 use serde_json::{Map, json};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
+use super::super::group::HASTE;
 use super::super::{records, schema};
 use super::*;
 use crate::engine::wakes;
@@ -32,6 +33,7 @@ fn bench() -> Bench {
         file,
         connection: Some(connection),
         inbox,
+        held: VecDeque::new(),
         batch: 100,
         backoff: Backoff { base: Duration::from_secs(1), limit: Duration::from_secs(1) },
         rng: StdRng::seed_from_u64(1),
@@ -49,24 +51,46 @@ fn bench() -> Bench {
 
 impl Bench {
     fn ask(&self, work: Work) -> Answered {
-        let (answer, answered) = oneshot::channel();
-        self.outbox.send(Message::Write(Task { work, answer })).unwrap();
+        let (task, answered) = task(work);
+        self.outbox.send(Message::Write(task)).unwrap();
         answered
+    }
+
+    /// Counts the commits from now on.
+    fn count_commits(&mut self) -> Arc<AtomicU32> {
+        let commits = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&commits);
+        let count = move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        self.writer.connection.as_mut().unwrap().commit_hook(Some(count)).unwrap();
+        commits
     }
 
     /// Writes what was asked for as one batch and gives the writer back.
     fn write_one_batch(&mut self) {
-        let mut tasks = Vec::new();
+        let mut batch = Batch::default();
         while let Ok(Message::Write(task)) = self.writer.inbox.try_recv() {
-            tasks.push(task);
+            batch.push(task);
         }
-        self.writer.write(tasks);
+        self.writer.write(batch);
+    }
+
+    /// Works until it is told to stop.
+    fn run(self) {
+        self.writer.run();
     }
 
     fn exists(&self, id: &str) -> bool {
         let reader = connection::open_reader(&self.writer.file).unwrap();
         reader.query_row(records::GET, ["shop", "things", id], |_| Ok(())).optional().unwrap().is_some()
     }
+}
+
+fn task(work: Work) -> (Task, Answered) {
+    let (answer, answered) = oneshot::channel();
+    (Task { work, answer }, answered)
 }
 
 fn put(id: &str, precondition: Precondition, size: usize) -> Work {
@@ -151,16 +175,83 @@ fn a_write_whose_own_statement_fails_was_not_done_and_leaves_the_others() {
 #[test]
 fn a_batch_is_one_commit() {
     let mut bench = bench();
-    let commits = Arc::new(AtomicU32::new(0));
-    let counter = Arc::clone(&commits);
-    let count = move || {
-        counter.fetch_add(1, Ordering::Relaxed);
-        false
-    };
-    bench.writer.connection.as_mut().unwrap().commit_hook(Some(count)).unwrap();
+    let commits = bench.count_commits();
     let answered: Vec<Answered> =
         (0..50).map(|n| bench.ask(put(&format!("{n}"), Precondition::None, 1))).collect();
     bench.write_one_batch();
     assert!(answered.into_iter().all(|answered| answer(answered).is_ok()));
     assert_eq!(commits.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn who_asks_while_a_batch_is_written_joins_it() {
+    let mut bench = bench();
+    let commits = bench.count_commits();
+    let refused = bench.ask(put("b", Precondition::Present, 1));
+    let late = bench.ask(put("c", Precondition::None, 1));
+    let (first, asked) = task(put("a", Precondition::None, 1));
+    let mut batch = Batch::default();
+    batch.push(first);
+    bench.writer.write(batch);
+    assert!(answer(asked).is_ok() && answer(late).is_ok());
+    assert_eq!(answer(refused).err(), Some(Error::PreconditionFailed { operation: 1, current: None }));
+    assert!(bench.exists("a") && !bench.exists("b") && bench.exists("c"));
+    assert_eq!(commits.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn who_comes_back_slowly_waits_for_the_next_batch() {
+    let mut bench = bench();
+    let commits = bench.count_commits();
+    let (mut batch, mut first) = (Batch::default(), Vec::new());
+    for n in 0..2 * HASTE {
+        let (task, asked) = task(put(&format!("{n}"), Precondition::None, 1));
+        batch.push(task);
+        first.push(asked);
+    }
+    let mut late = bench.ask(put("late", Precondition::None, 1));
+    bench.writer.write(batch);
+    assert!(first.into_iter().all(|asked| answer(asked).is_ok()));
+    assert!(late.try_recv().is_err(), "one is too few for {} that are in it", 2 * HASTE);
+    bench.outbox.send(Message::Stop).unwrap();
+    bench.run();
+    assert!(answer(late).is_ok());
+    assert_eq!(commits.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn a_batch_takes_no_more_latecomers_than_it_may_hold() {
+    let mut bench = bench();
+    bench.writer.batch = 3;
+    let commits = bench.count_commits();
+    let mut answered: Vec<Answered> =
+        (0..5).map(|n| bench.ask(put(&format!("{n}"), Precondition::None, 1))).collect();
+    bench.writer.write(Batch::default());
+    assert_eq!(commits.load(Ordering::Relaxed), 0, "nobody asked before it began");
+    let Ok(Message::Write(first)) = bench.writer.inbox.try_recv() else { panic!("five asked") };
+    let mut batch = Batch::default();
+    batch.push(first);
+    bench.writer.write(batch);
+    let late = answered.split_off(3);
+    assert!(answered.into_iter().all(|answered| answer(answered).is_ok()));
+    assert!(late.into_iter().all(|mut late| late.try_recv().is_err()), "they wait for the next");
+    assert_eq!(commits.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn what_looks_at_the_clock_waits_for_a_batch_of_its_own() {
+    let mut bench = bench();
+    let claim = JobCommand::Claim { queues: vec!["mail".into()], limit: 1, lease_ms: 1_000, wait_ms: 0 };
+    let mut claimed = bench.ask(Work::Command(claim));
+    let mut behind = bench.ask(put("b", Precondition::None, 1));
+    let (first, asked) = task(put("a", Precondition::None, 1));
+    let mut batch = Batch::default();
+    batch.push(first);
+    bench.writer.write(batch);
+    assert!(answer(asked).is_ok());
+    assert!(claimed.try_recv().is_err() && behind.try_recv().is_err());
+    bench.outbox.send(Message::Stop).unwrap();
+    bench.run();
+    assert!(matches!(answer(claimed), Ok(Done::Jobs(jobs)) if jobs.len() == 1), "the job that came with a");
+    assert!(answer(behind).is_ok());
 }

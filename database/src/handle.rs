@@ -36,9 +36,9 @@ impl Database {
     }
 
     /// Does all operations of a transaction durably, or none.
-    pub async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
+    pub async fn transact(&self, transaction: Transaction) -> Result<Committed, Error> {
         match self {
-            Self::Remote(remote) => Box::pin(remote.transact(transaction)).await,
+            Self::Remote(remote) => Box::pin(remote.transact(&transaction)).await,
             Self::Local(engine) => in_time(CALL_DEADLINE, lost, engine.transact(transaction)).await,
         }
     }

@@ -92,7 +92,7 @@ async fn transact(
 ) -> Answer<crate::Committed> {
     let transaction: Transaction = read(&fields, body)?;
     access.check(Some(&transaction.namespace), &served.token)?;
-    Ok(Json(served.engine.transact(&transaction).await?))
+    Ok(Json(served.engine.transact(transaction).await?))
 }
 
 #[derive(Deserialize)]

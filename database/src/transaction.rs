@@ -15,6 +15,23 @@ pub struct Transaction {
     pub operations: Vec<Operation>,
 }
 
+impl Transaction {
+    /// Adds to what was committed what the transaction itself says of the records it put, their names and their data,
+    /// unless it was committed earlier and these are the outcomes of then.
+    pub(crate) fn complete(self, committed: &mut Committed) {
+        if matches!(committed.outcomes.first(), Some(Outcome::Repeated)) {
+            return;
+        }
+        for (operation, outcome) in self.operations.into_iter().zip(&mut committed.outcomes) {
+            if let (Operation::Put { collection, id, data, .. }, Outcome::Written { record, .. }) =
+                (operation, outcome)
+            {
+                (record.collection, record.id, record.data) = (collection, id, data);
+            }
+        }
+    }
+}
+
 /// The most operations of one transaction.
 pub const OPERATION_LIMIT: usize = 1000;
 

@@ -24,7 +24,7 @@ fn close(database: Database) {
 }
 
 async fn transact(database: &Database, operations: Vec<Operation>) -> Committed {
-    database.transact(&Transaction { namespace: "shop".into(), operations }).await.unwrap()
+    database.transact(Transaction { namespace: "shop".into(), operations }).await.unwrap()
 }
 
 async fn put(database: &Database, id: &str, number: u64) -> Record {

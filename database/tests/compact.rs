@@ -26,7 +26,7 @@ fn mode(data: &Path) -> i64 {
 
 async fn transact(engine: &Engine, operations: Vec<Operation>) -> u64 {
     let transaction = Transaction { namespace: "shop".into(), operations };
-    engine.transact(&transaction).await.unwrap().sequence
+    engine.transact(transaction).await.unwrap().sequence
 }
 
 fn put(number: u32) -> Operation {

@@ -26,7 +26,7 @@ fn put(id: &str, data: Value) -> Operation {
 }
 
 async fn transact(database: &Database, namespace: &str, operations: Vec<Operation>) {
-    database.transact(&Transaction { namespace: namespace.into(), operations }).await.unwrap();
+    database.transact(Transaction { namespace: namespace.into(), operations }).await.unwrap();
 }
 
 fn by_mail() -> Declaration {
@@ -117,10 +117,10 @@ async fn everything_moves_to_postgres_and_back_and_stays_the_same() {
     assert_eq!(database.query("shop", &list).await.unwrap(), before);
     assert_eq!(database.query("shop", &count).await.unwrap().total, Some(Total::exactly(150)));
     let twice = vec![put("new", json!({"mail": "a@b"}))];
-    let refused = database.transact(&Transaction { namespace: "shop".into(), operations: twice }).await;
+    let refused = database.transact(Transaction { namespace: "shop".into(), operations: twice }).await;
     assert!(matches!(refused, Err(Error::NotUnique { .. })), "{refused:?}");
     let committed = Transaction { namespace: "shop".into(), operations: vec![put("new", json!({}))] };
-    assert_eq!(database.transact(&committed).await.unwrap().sequence, 157, "the sequence goes on");
+    assert_eq!(database.transact(committed).await.unwrap().sequence, 157, "the sequence goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,7 +32,7 @@ async fn fill(database: &Database, from: u32, to: u32) {
             Operation::Put { collection, id, data, precondition: Precondition::None }
         };
         let operations = (thousand..thousand + 1000).map(put).collect();
-        database.transact(&Transaction { namespace: "shop".into(), operations }).await.unwrap();
+        database.transact(Transaction { namespace: "shop".into(), operations }).await.unwrap();
     }
 }
 
@@ -70,7 +70,7 @@ async fn run(url: Url) {
         data: data(1),
         precondition: Precondition::None,
     };
-    database.transact(&Transaction { namespace: "shop".into(), operations: vec![other] }).await.unwrap();
+    database.transact(Transaction { namespace: "shop".into(), operations: vec![other] }).await.unwrap();
     let mut from = 0;
     for stage in STAGES {
         fill(&database, from, stage).await;

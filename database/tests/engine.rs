@@ -25,7 +25,7 @@ async fn the_log_stays_bounded_while_many_write() {
         let database = database.clone();
         writers.spawn(async move {
             for number in 0..100 {
-                database.transact(&put(&format!("{writer} {number}"), 20_000)).await.unwrap();
+                database.transact(put(&format!("{writer} {number}"), 20_000)).await.unwrap();
             }
         });
     }
@@ -40,7 +40,7 @@ async fn nobody_else_can_read_the_files() {
     let parent = tempfile::tempdir().unwrap();
     let data = parent.path().join("data");
     let engine = Engine::open(&Config::default(), &data).unwrap();
-    Database::Local(engine.clone()).transact(&put("a", 1)).await.unwrap();
+    Database::Local(engine.clone()).transact(put("a", 1)).await.unwrap();
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&data), 0o700);
     for name in ["sixfold.db", "sixfold.db-wal", "sixfold.db-shm", "database.lock"] {
@@ -57,8 +57,7 @@ async fn more_waiting_writes_than_the_queue_holds_are_refused_at_once() {
     let mut callers = JoinSet::new();
     for number in 0..200 {
         let database = database.clone();
-        callers
-            .spawn(async move { database.transact(&put(&format!("{number}"), 100_000)).await.map(|_| ()) });
+        callers.spawn(async move { database.transact(put(&format!("{number}"), 100_000)).await.map(|_| ()) });
     }
     let results = callers.join_all().await;
     assert!(results.contains(&Ok(())) && results.contains(&Err(Error::Overloaded)), "{results:?}");
@@ -70,10 +69,10 @@ async fn a_closed_engine_has_done_what_it_answered_and_refuses_the_rest() {
     let data = tempfile::tempdir().unwrap();
     let engine = Engine::open(&Config::default(), data.path()).unwrap();
     let database = Database::Local(engine.clone());
-    database.transact(&put("a", 1)).await.unwrap();
+    database.transact(put("a", 1)).await.unwrap();
     engine.close();
     engine.close();
-    let refused = database.transact(&put("b", 1)).await;
+    let refused = database.transact(put("b", 1)).await;
     assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
     let reopened = Database::Local(Engine::open(&Config::default(), data.path()).unwrap());
     assert_eq!(reopened.changes(None, 0, 10, std::time::Duration::ZERO).await.unwrap().len(), 1);

@@ -213,7 +213,7 @@ async fn fill(database: &Database) {
             precondition: Precondition::None,
         };
         let operations = (0..1000).map(put).collect();
-        database.transact(&Transaction { namespace: "shop".into(), operations }).await.unwrap();
+        database.transact(Transaction { namespace: "shop".into(), operations }).await.unwrap();
     }
 }
 
@@ -236,7 +236,7 @@ async fn run(
         let operation =
             Operation::Put { collection: "things".into(), id, data, precondition: Precondition::None };
         database
-            .transact(&Transaction { namespace: "shop".into(), operations: vec![operation] })
+            .transact(Transaction { namespace: "shop".into(), operations: vec![operation] })
             .await
             .unwrap();
     };

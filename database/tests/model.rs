@@ -256,7 +256,7 @@ async fn run(url: Url, events: Vec<Event>) {
         };
         let operations: Vec<Operation> = steps.iter().map(|step| step.operation(&model)).collect();
         let transaction = Transaction { namespace: "shop".into(), operations };
-        let result = database.transact(&transaction).await;
+        let result = database.transact(transaction.clone()).await;
         // The model gives sequences of its own; a refused transaction leaves nothing behind.
         let (mut after, mut log_after) = (model.clone(), log.clone());
         let done: Option<Vec<u64>> = transaction

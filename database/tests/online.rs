@@ -37,7 +37,7 @@ fn put(id: String, data: Value) -> Operation {
 }
 
 async fn transact(database: &Database, operations: Vec<Operation>) -> Result<(), Error> {
-    database.transact(&Transaction { namespace: "shop".into(), operations }).await.map(drop)
+    database.transact(Transaction { namespace: "shop".into(), operations }).await.map(drop)
 }
 
 /// Writes records `0..count`, of which number n has `rank` n·7 mod count.

@@ -37,7 +37,7 @@ async fn put(engine: &Engine, value: u64) -> Result<Committed, Error> {
     let data = Map::from_iter([("value".to_owned(), json!(value))]);
     let (collection, id) = ("things".into(), "one".into());
     let operations = vec![Operation::Put { collection, id, data, precondition: Precondition::None }];
-    engine.transact(&Transaction { namespace: "shop".into(), operations }).await
+    engine.transact(Transaction { namespace: "shop".into(), operations }).await
 }
 
 fn get() -> Query {

@@ -35,7 +35,7 @@ async fn write(database: &Database, namespace: &str, count: usize) -> u64 {
         precondition: Precondition::None,
     };
     let transaction = Transaction { namespace: namespace.into(), operations: (0..count).map(put).collect() };
-    database.transact(&transaction).await.unwrap().sequence
+    database.transact(transaction).await.unwrap().sequence
 }
 
 async fn follow(database: &Database, namespace: &str, after: u64) -> Result<usize, Error> {
@@ -103,7 +103,7 @@ async fn keep_the_last_jobs(ground: Ground) {
     for _ in 0..12 {
         let operation = Operation::Enqueue { job: NewJob::new("mail", "send", json!({})) };
         let transaction = Transaction { namespace: "shop".into(), operations: vec![operation] };
-        database.transact(&transaction).await.unwrap();
+        database.transact(transaction).await.unwrap();
     }
     let claim = JobCommand::Claim { queues: vec!["mail".into()], limit: 10, lease_ms: 60_000, wait_ms: 0 };
     for (number, job) in database.command(&claim).await.unwrap().into_iter().enumerate() {

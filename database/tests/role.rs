@@ -66,10 +66,10 @@ async fn a_namespace_s_credential_opens_its_own_records_and_nothing_else() {
     let data = tempfile::tempdir().unwrap();
     let role = start(data.path());
     let orders = role.database(role.token.namespace_credential("orders"));
-    orders.transact(&put("orders", "a")).await.unwrap();
+    orders.transact(put("orders", "a")).await.unwrap();
     assert_eq!(orders.query("orders", &list()).await.unwrap().records.len(), 1);
     assert_eq!(orders.changes(Some("orders"), 0, 10, Duration::ZERO).await.unwrap().len(), 1);
-    assert_eq!(orders.transact(&put("catalog", "a")).await, Err(Error::Forbidden));
+    assert_eq!(orders.transact(put("catalog", "a")).await, Err(Error::Forbidden));
     assert_eq!(orders.query("catalog", &list()).await, Err(Error::Forbidden));
     assert_eq!(orders.changes(Some("catalog"), 0, 10, Duration::ZERO).await, Err(Error::Forbidden));
     assert_eq!(orders.changes(None, 0, 10, Duration::ZERO).await, Err(Error::Forbidden));
@@ -147,7 +147,7 @@ async fn a_stop_ends_waits_at_once_and_what_was_acknowledged_is_there_afterwards
     let data = tempfile::tempdir().unwrap();
     let role = start(data.path());
     let database = role.database(Some(Secret::new("house")));
-    database.transact(&put("orders", "a")).await.unwrap();
+    database.transact(put("orders", "a")).await.unwrap();
     let claim = JobCommand::Claim { queues: vec!["mail".into()], limit: 1, lease_ms: 1, wait_ms: 20_000 };
     let mut waiting = JoinSet::new();
     let waiter = database.clone();
@@ -191,7 +191,7 @@ async fn a_job_carries_the_trace_of_who_enqueued_it() {
     let trace = process::TraceContext::start(&mut rand::rng());
     let job = process::trace::within(trace, async { NewJob::new("mail", "send", json!({})) }).await;
     let operations = vec![Operation::Enqueue { job }];
-    database.transact(&Transaction { namespace: "orders".into(), operations }).await.unwrap();
+    database.transact(Transaction { namespace: "orders".into(), operations }).await.unwrap();
     let claim = JobCommand::Claim { queues: vec!["mail".into()], limit: 1, lease_ms: 1000, wait_ms: 0 };
     let traceparent = database.command(&claim).await.unwrap()[0].traceparent.clone().unwrap();
     assert!(traceparent.contains(&trace.trace_id()), "{traceparent}");

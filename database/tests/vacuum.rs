@@ -70,7 +70,7 @@ fn delete(number: u64) -> Operation {
 }
 
 async fn transact(database: &Database, operations: Vec<Operation>) {
-    database.transact(&Transaction { namespace: "shop".into(), operations }).await.unwrap();
+    database.transact(Transaction { namespace: "shop".into(), operations }).await.unwrap();
 }
 
 /// Writes many records and deletes most of them; gives what is left.

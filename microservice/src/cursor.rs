@@ -80,7 +80,7 @@ impl Keys {
             precondition: Precondition::Absent,
         };
         let made = Transaction { namespace: self.namespace.clone(), operations: vec![put] };
-        match self.database.transact(&made).await {
+        match self.database.transact(made).await {
             Ok(committed) if matches!(committed.outcomes.as_slice(), [Outcome::Written { .. }]) => {
                 Key::of(&secret)
             }

@@ -170,6 +170,6 @@ impl Follower {
             precondition: Precondition::None,
         };
         let transaction = Transaction { namespace: self.namespace.clone(), operations: vec![put] };
-        self.database.transact(&transaction).await.map(drop)
+        self.database.transact(transaction).await.map(drop)
     }
 }

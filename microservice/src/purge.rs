@@ -123,6 +123,6 @@ impl Purge {
 
     async fn transact(&self, operations: Vec<Operation>) -> Result<(), Error> {
         let transaction = Transaction { namespace: self.namespace.clone(), operations };
-        self.database.transact(&transaction).await.map(drop)
+        self.database.transact(transaction).await.map(drop)
     }
 }

@@ -168,6 +168,6 @@ impl Reseal {
 
     async fn transact(&self, operation: Operation) -> Result<(), Error> {
         let transaction = Transaction { namespace: self.namespace.clone(), operations: vec![operation] };
-        self.database.transact(&transaction).await.map(drop)
+        self.database.transact(transaction).await.map(drop)
     }
 }

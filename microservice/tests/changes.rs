@@ -110,7 +110,7 @@ async fn write(house: &House, prefix: &str, count: usize) {
     for from in (0..count).step_by(100) {
         let operations = (from..count.min(from + 100)).map(put).collect();
         let transaction = Transaction { namespace: "catalog".into(), operations };
-        house.database().transact(&transaction).await.unwrap();
+        house.database().transact(transaction).await.unwrap();
     }
 }
 

@@ -339,7 +339,7 @@ async fn what_a_worker_writes_leaves_the_cache_and_survives_a_client_s_change(en
         precondition: Precondition::None,
     };
     let transaction = Transaction { namespace: "orders".into(), operations: vec![patch] };
-    house.database().transact(&transaction).await.unwrap();
+    house.database().transact(transaction).await.unwrap();
     house.get_until("orders", &path, |answer| answer.json()["status"] == "confirmed").await;
 
     let body = r#"{"product_id": "p2", "quantity": 3}"#;
@@ -437,7 +437,7 @@ async fn who_missed_changes_does_not_believe_the_cache(engine: Engine) {
         };
         let operations = (0..500).map(put).collect();
         let transaction = Transaction { namespace: "catalog".into(), operations };
-        house.database().transact(&transaction).await.unwrap();
+        house.database().transact(transaction).await.unwrap();
     }
     while house.database().changes(Some("catalog"), 0, 1, Duration::ZERO).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(10)).await;

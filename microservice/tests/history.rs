@@ -88,7 +88,7 @@ async fn every_change_leaves_the_version_before_it(engine: Engine) {
     };
     // Twice in one transaction: two versions.
     let transaction = Transaction { namespace: "wiki".to_owned(), operations: vec![patch.clone(), patch] };
-    database.transact(&transaction).await.unwrap();
+    database.transact(transaction).await.unwrap();
     let all = history(&house, "ada", &path, "").await;
     assert_eq!(numbers(&all), [2, 1, 0]);
     let oldest = all.json()["items"][2].clone();
@@ -178,7 +178,7 @@ async fn a_history_is_shown_to_whom_sees_the_record_and_no_further(engine: Engin
         precondition: Precondition::None,
     };
     let transaction = Transaction { namespace: "wiki".to_owned(), operations: vec![patch] };
-    house.database().transact(&transaction).await.unwrap();
+    house.database().transact(transaction).await.unwrap();
     send(&house, "bob", Method::PATCH, &path, r#"{"n": 2}"#).await;
     house.get_until("wiki", &path, |answer| answer.status == 401).await;
     let his = history(&house, "bob", &path, "").await;

@@ -194,7 +194,7 @@ async fn a_cursor_shows_nothing_of_records_that_its_reader_does_not_see(engine: 
     for from in (0..10_001).step_by(1000) {
         let operations = (from..10_001.min(from + 1000)).map(put).collect();
         let transaction = Transaction { namespace: "notes".into(), operations };
-        house.database().transact(&transaction).await.unwrap();
+        house.database().transact(transaction).await.unwrap();
     }
     let page = send(&house, "bob", Method::GET, &format!("{NOTES}?order=by"), "").await.json();
     assert_eq!(page["items"], json!([]));
@@ -222,7 +222,7 @@ async fn a_count_tells_nothing_of_how_many_records_its_reader_does_not_see(engin
         for from in (from..to).step_by(1000) {
             let operations = (from..to.min(from + 1000)).map(put).collect();
             let transaction = Transaction { namespace: "notes".into(), operations };
-            house.database().transact(&transaction).await.unwrap();
+            house.database().transact(transaction).await.unwrap();
         }
     };
     let count = async |who: &str, query: &str| {

@@ -146,7 +146,7 @@ async fn call(engine: &Engine, duration: Duration) -> anyhow::Result<u64> {
                     precondition: Precondition::Absent,
                 };
                 let transaction = Transaction { namespace: "shop".to_owned(), operations: vec![create] };
-                engine.transact(&transaction).await?;
+                engine.transact(transaction).await?;
                 written += 1;
             }
             anyhow::Ok(written)

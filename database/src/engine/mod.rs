@@ -41,8 +41,8 @@ impl Engine {
     }
 
     /// See [`crate::Database::transact`].
-    pub async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
-        limits::check_transaction(transaction)?;
+    pub async fn transact(&self, transaction: Transaction) -> Result<Committed, Error> {
+        limits::check_transaction(&transaction)?;
         match self {
             Self::Sqlite(sqlite) => sqlite.transact(transaction).await,
             Self::Postgres(postgres) => postgres.transact(transaction).await,

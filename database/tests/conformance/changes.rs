@@ -48,7 +48,7 @@ async fn changes_are_listed_in_order_after_a_sequence(database: &Database) {
 async fn a_namespace_s_changes_leave_out_the_others(database: &Database) {
     write(database, put("a", json!({}), Precondition::None)).await;
     let operations = vec![put("b", json!({}), Precondition::None)];
-    database.transact(&Transaction { namespace: "other".into(), operations }).await.unwrap();
+    database.transact(Transaction { namespace: "other".into(), operations }).await.unwrap();
     let of_shop = changes_after(database, 0, 100).await;
     assert_eq!(of_shop.iter().map(|change| change.id.as_str()).collect::<Vec<_>>(), ["a"]);
     assert_eq!(database.changes(None, 0, 100, Duration::ZERO).await.unwrap().len(), 2);

@@ -56,7 +56,7 @@ async fn a_count_follows_records_whichever_way_they_come_and_go(database: &Datab
         assert_eq!(counted(database, "things").await, (3, 3));
     }
     let elsewhere = Transaction { namespace: "other".into(), operations: vec![n("a")] };
-    database.transact(&elsewhere).await.unwrap();
+    database.transact(elsewhere).await.unwrap();
     assert_eq!(counted(database, "things").await, (3, 3));
 }
 

@@ -224,7 +224,7 @@ async fn two_records_never_share_a_unique_field(database: &Database) {
     assert_eq!(transact(database, vec![changed]).await, taken(0));
     // Another collection and another namespace have names of their own.
     let operations = vec![put("x", mail(json!("ada@b")), Precondition::None)];
-    database.transact(&Transaction { namespace: "other".into(), operations }).await.unwrap();
+    database.transact(Transaction { namespace: "other".into(), operations }).await.unwrap();
     let one = asking(compare("a.mail", Comparison::Eq, json!("ada@b")));
     assert_eq!(found(database, one).await, ["y"]);
 }

@@ -90,7 +90,7 @@ pub(crate) fn enqueue(queue: &str) -> Operation {
 }
 
 pub(crate) async fn transact(database: &Database, operations: Vec<Operation>) -> Result<Committed, Error> {
-    database.transact(&Transaction { namespace: "shop".into(), operations }).await
+    database.transact(Transaction { namespace: "shop".into(), operations }).await
 }
 
 pub(crate) async fn write(database: &Database, operation: Operation) -> Record {

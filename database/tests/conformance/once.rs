@@ -75,5 +75,5 @@ async fn a_key_stands_for_its_time_and_in_its_namespace(database: &Database) {
     assert_eq!(database.query("shop", &query).await.unwrap().answer, None);
     assert_eq!(transact(database, operations.clone()).await.unwrap().outcomes[0], Outcome::First);
     let elsewhere = Transaction { namespace: "other".into(), operations };
-    assert_eq!(database.transact(&elsewhere).await.unwrap().outcomes[0], Outcome::First);
+    assert_eq!(database.transact(elsewhere).await.unwrap().outcomes[0], Outcome::First);
 }

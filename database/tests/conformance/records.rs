@@ -150,8 +150,8 @@ async fn records_are_read_by_their_names_together(database: &Database) {
 async fn namespaces_do_not_see_each_other(database: &Database) {
     write(database, put("a", json!({"n": 1}), Precondition::None)).await;
     let other = |operations| Transaction { namespace: "other".into(), operations };
-    database.transact(&other(vec![delete("a", Precondition::None)])).await.unwrap_err();
-    database.transact(&other(vec![put("a", json!({"n": 2}), Precondition::Absent)])).await.unwrap();
+    database.transact(other(vec![delete("a", Precondition::None)])).await.unwrap_err();
+    database.transact(other(vec![put("a", json!({"n": 2}), Precondition::Absent)])).await.unwrap();
     assert_eq!(get(database, "a").await.unwrap().data["n"], 1);
 }
 

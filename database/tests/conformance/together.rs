@@ -201,9 +201,9 @@ async fn namespaces_are_apart_in_everything(house: &House) {
         put("a", json!({}), Precondition::Version(mine.version)),
         delete("a", Precondition::None),
     ] {
-        house.transact(&other(vec![operation])).await.unwrap_err();
+        house.transact(other(vec![operation])).await.unwrap_err();
     }
-    house.transact(&other(vec![put("b", json!({}), Precondition::None), enqueue("mail")])).await.unwrap();
+    house.transact(other(vec![put("b", json!({}), Precondition::None), enqueue("mail")])).await.unwrap();
     let list = Query::List { collection: "things".into(), after: None, limit: 10 };
     let ids = |page: database::Page| page.records.into_iter().map(|record| record.id).collect::<Vec<_>>();
     assert_eq!(ids(house.query("shop", &list).await.unwrap()), ["a"]);

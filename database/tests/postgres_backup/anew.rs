@@ -26,7 +26,7 @@ async fn a_restored_server_repeats_no_version_and_no_token_and_followers_list_ag
     let bench = Bench::new();
     let engine = bench.open(&bench.config(Mode::Async)).await;
     let operations = vec![Operation::Enqueue { job: NewJob::new("mail", "send", json!({})) }];
-    engine.transact(&Transaction { namespace: "shop".into(), operations }).await.unwrap();
+    engine.transact(Transaction { namespace: "shop".into(), operations }).await.unwrap();
     put(&engine, 1, 1).await.unwrap();
     all_received(&bench, &engine).await;
     let place = bench.server.ask("SELECT pg_current_wal_flush_lsn()").parse().unwrap();

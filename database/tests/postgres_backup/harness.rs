@@ -95,7 +95,7 @@ pub(crate) async fn put(engine: &Engine, id: u32, value: u64) -> Result<(), Erro
     let data = Map::from_iter([("value".to_owned(), json!(value))]);
     let (collection, id) = ("things".into(), format!("{id:05}"));
     let operations = vec![Operation::Put { collection, id, data, precondition: Precondition::None }];
-    engine.transact(&Transaction { namespace: "shop".into(), operations }).await.map(drop)
+    engine.transact(Transaction { namespace: "shop".into(), operations }).await.map(drop)
 }
 
 /// What a database holds.

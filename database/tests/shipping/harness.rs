@@ -31,7 +31,7 @@ pub(crate) fn status(engine: &Engine) -> backup::ShippingStatus {
 }
 
 pub(crate) async fn transact(engine: &Engine, operations: Vec<Operation>) -> Result<(), Error> {
-    engine.transact(&Transaction { namespace: "shop".into(), operations }).await.map(drop)
+    engine.transact(Transaction { namespace: "shop".into(), operations }).await.map(drop)
 }
 
 pub(crate) fn put(id: u32, value: u64, size: usize) -> Operation {

@@ -74,7 +74,7 @@ impl Records {
 
     async fn write(&self, operation: Operation) -> Result<u64, Error> {
         let transaction = Transaction { namespace: self.namespace.clone(), operations: vec![operation] };
-        let committed = self.database.transact(&transaction).await?;
+        let committed = self.database.transact(transaction).await?;
         Ok(match committed.outcomes.first() {
             Some(Outcome::Written { record, .. }) => record.version,
             _ => committed.sequence,

@@ -43,7 +43,7 @@ async fn transact(
         keys.extend(change.cache_key);
     }
     let transaction = Transaction { namespace: collection.namespace.clone(), operations };
-    let committed = collection.database.transact(&transaction).await;
+    let committed = collection.database.transact(transaction).await;
     if let Ok(committed) = &committed {
         for version in committed.outcomes.iter().filter_map(version) {
             collection.own_writes.note(version);

@@ -102,5 +102,5 @@ pub(crate) async fn put(house: &House, id: &str, data: Value) {
     let (collection, id) = ("people".to_owned(), id.to_owned());
     let operations = vec![Operation::Put { collection, id, data, precondition: Precondition::None }];
     let transaction = Transaction { namespace: "staff".to_owned(), operations };
-    house.database().transact(&transaction).await.unwrap();
+    house.database().transact(transaction).await.unwrap();
 }

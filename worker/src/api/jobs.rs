@@ -48,7 +48,7 @@ pub(super) async fn enqueue_job(
     let job = read_new_job(&api, queue, &body, caller.as_ref(), Timestamp::now())?;
     let transaction =
         Transaction { namespace: NAMESPACE.to_owned(), operations: vec![Operation::Enqueue { job }] };
-    let committed = api.database.transact(&transaction).await.map_err(refuse)?;
+    let committed = api.database.transact(transaction).await.map_err(refuse)?;
     let Some(Outcome::Enqueued { job }) = committed.outcomes.into_iter().next() else {
         return Err(Problem::new(kinds::INTERNAL));
     };

@@ -88,7 +88,7 @@ impl OrderConfirm {
             precondition: Precondition::Version(version),
         };
         let transaction = Transaction { namespace: payload.namespace.clone(), operations: vec![operation] };
-        match self.database.transact(&transaction).await {
+        match self.database.transact(transaction).await {
             Ok(committed) => {
                 self.invalidate(payload).await;
                 Ok(Step::Done(json!({"status": "confirmed", "version": committed.sequence})))

@@ -78,7 +78,7 @@ async fn a_report_counts_and_sums_a_collection_of_several_pages() {
         .collect();
     for operations in records.chunks(1000) {
         let transaction = Transaction { namespace: "catalog".into(), operations: operations.to_vec() };
-        house.database.transact(&transaction).await.unwrap();
+        house.database.transact(transaction).await.unwrap();
     }
     let payload =
         json!({"service": "catalog", "collection": "products", "group_by": "color", "sum": "price"});
@@ -108,7 +108,7 @@ async fn confirming_an_order_changes_it_once_and_the_cache_forgets_the_old_one()
     let order = put("orders", "7", json!({"product_id": "p", "quantity": 2, "status": "pending"}));
     house
         .database
-        .transact(&Transaction { namespace: "orders".into(), operations: vec![order] })
+        .transact(Transaction { namespace: "orders".into(), operations: vec![order] })
         .await
         .unwrap();
     let key = cache::record_key("orders", "orders", "7");
@@ -144,7 +144,7 @@ async fn a_job_enqueued_with_its_record_runs() {
     let job = database::NewJob::new("orders", "order.confirm", payload);
     let operations = vec![put("orders", "1", json!({"status": "pending"})), Operation::Enqueue { job }];
     let committed =
-        house.database.transact(&Transaction { namespace: "orders".into(), operations }).await.unwrap();
+        house.database.transact(Transaction { namespace: "orders".into(), operations }).await.unwrap();
     let Some(Outcome::Enqueued { job }) = committed.outcomes.last() else { panic!("{committed:?}") };
     assert_eq!(worker.final_job(&job.id).await["result"]["status"], "confirmed");
 }

@@ -115,7 +115,7 @@ async fn a_job_of_a_kind_nobody_knows_dies_and_says_so() {
     job.max_attempts = Some(2);
     let operations = vec![database::Operation::Enqueue { job }];
     let transaction = database::Transaction { namespace: "catalog".into(), operations };
-    let committed = house.database.transact(&transaction).await.unwrap();
+    let committed = house.database.transact(transaction).await.unwrap();
     let Some(database::Outcome::Enqueued { job }) = committed.outcomes.first() else {
         panic!("{committed:?}")
     };

@@ -129,7 +129,7 @@ impl Postgres {
         Ok(Self(Arc::new(Inner { parts, no_waiting, ended, thread, receiving })))
     }
 
-    pub(super) async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
+    pub(super) async fn transact(&self, transaction: Transaction) -> Result<Committed, Error> {
         for operation in &transaction.operations {
             figures::count(match operation {
                 Operation::Put { .. } => "put",
@@ -142,7 +142,7 @@ impl Postgres {
             });
         }
         self.check_backup()?;
-        enter(&self.0.parts.transactions, transaction.clone()).await
+        enter(&self.0.parts.transactions, transaction).await
     }
 
     /// Refuses a write that the backup could not hold, if that is the policy.

@@ -16,50 +16,45 @@ const COUNT: &str =
 
 /// By how much the collections of a batch grow or shrink.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
-    /// What callers did that were not refused.
-    batch: Vec<Change>,
-    /// What the present one does.
-    caller: Vec<Change>,
-}
+pub(super) struct Counts(Vec<Change>);
 
 #[derive(Debug)]
 struct Change {
     namespace: String,
     collection: String,
+    /// What callers did that were not refused.
     by: i64,
+    /// What the present one does.
+    pending: i64,
 }
 
 impl Counts {
     /// Notes that the present caller makes or removes a record.
     pub(super) fn note(&mut self, namespace: &str, collection: &str, by: i64) {
-        note(&mut self.caller, namespace, collection, by);
+        let same = |change: &&mut Change| change.namespace == namespace && change.collection == collection;
+        match self.0.iter_mut().find(same) {
+            Some(change) => change.pending += by,
+            None => {
+                let (namespace, collection) = (namespace.to_owned(), collection.to_owned());
+                self.0.push(Change { namespace, collection, by: 0, pending: by });
+            }
+        }
     }
 
     /// Ends the present caller's work: it stands, or it was undone.
     pub(super) fn end_caller(&mut self, stands: bool) {
-        for change in self.caller.drain(..).filter(|_| stands) {
-            note(&mut self.batch, &change.namespace, &change.collection, change.by);
+        for change in &mut self.0 {
+            let done = std::mem::take(&mut change.pending);
+            change.by += if stands { done } else { 0 };
         }
     }
 
     /// Writes what the batch changes.
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        for Change { namespace, collection, by } in self.batch.drain(..).filter(|change| change.by != 0) {
+        for Change { namespace, collection, by, .. } in self.0.drain(..).filter(|change| change.by != 0) {
             connection.prepare_cached(ADD)?.execute(params![namespace, collection, by])?;
         }
         Ok(())
-    }
-}
-
-fn note(changes: &mut Vec<Change>, namespace: &str, collection: &str, by: i64) {
-    let same = |change: &&mut Change| change.namespace == namespace && change.collection == collection;
-    match changes.iter_mut().find(same) {
-        Some(change) => change.by += by,
-        None => {
-            let (namespace, collection) = (namespace.to_owned(), collection.to_owned());
-            changes.push(Change { namespace, collection, by });
-        }
     }
 }
 

@@ -184,8 +184,8 @@ impl Sqlite {
         })))
     }
 
-    pub(super) async fn transact(&self, transaction: &Transaction) -> Result<Committed, Error> {
-        match self.write(Work::Transact(transaction.clone())).await? {
+    pub(super) async fn transact(&self, transaction: Transaction) -> Result<Committed, Error> {
+        match self.write(Work::Transact(transaction)).await? {
             Done::Committed(committed) => Ok(committed),
             _ => Err(mixed_up()),
         }

@@ -1,5 +1,7 @@
 //! Records as rows.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
@@ -31,7 +33,8 @@ pub(super) const GET: &str = "SELECT id, version, created_at, updated_at, data F
 pub(super) const LIST: &str = "SELECT id, version, created_at, updated_at, data FROM records \
     WHERE namespace = ?1 AND collection = ?2 AND id > ?3 ORDER BY id LIMIT ?4";
 
-/// Does a transaction's operations within the writer's present savepoint.
+/// Does a transaction's operations within the writer's present savepoint. The outcomes lack what
+/// [`Transaction::complete`] adds.
 pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Result<Committed, Error> {
     let namespace = &transaction.namespace;
     if let Some(Operation::Once { key, fingerprint, .. }) = transaction.operations.first()
@@ -89,7 +92,9 @@ pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Re
     }
     let committed = Committed { sequence, at: moment.now, outcomes };
     if let Some(Operation::Once { key, fingerprint, keep_ms }) = transaction.operations.first() {
-        answers::keep(moment, namespace, key, fingerprint, *keep_ms, &committed)?;
+        let mut whole = committed.clone();
+        transaction.clone().complete(&mut whole);
+        answers::keep(moment, namespace, key, fingerprint, *keep_ms, &whole)?;
     }
     Ok(committed)
 }
@@ -112,7 +117,7 @@ struct Present {
 
 fn put(moment: &mut Moment<'_>, place: &Place<'_>, data: &Map<String, Value>) -> Result<Outcome, Error> {
     let present = find(moment, place)?;
-    write(moment, place, present, data.clone())
+    write(moment, place, present, Cow::Borrowed(data))
 }
 
 fn patch(moment: &mut Moment<'_>, place: &Place<'_>, change: &Map<String, Value>) -> Result<Outcome, Error> {
@@ -122,7 +127,7 @@ fn patch(moment: &mut Moment<'_>, place: &Place<'_>, change: &Map<String, Value>
     let mut data = serde_json::from_str(&text).map_err(|_| unreadable(place))?;
     merge_patch::apply(&mut data, change);
     limits::check_object("the patched record", &data)?;
-    write(moment, place, Some(present), data)
+    write(moment, place, Some(present), Cow::Owned(data))
 }
 
 /// Writes the data of one version anew, wherever it is.
@@ -207,12 +212,12 @@ fn write(
     moment: &mut Moment<'_>,
     place: &Place<'_>,
     present: Option<Present>,
-    data: Map<String, Value>,
+    data: Cow<'_, Map<String, Value>>,
 ) -> Result<Outcome, Error> {
     let created = present.is_none();
     let kind = if created { ChangeKind::Create } else { ChangeKind::Update };
     let version = changes::append(moment, place, kind)?;
-    let text = serde_json::to_string(&data).map_err(|error| Error::Invalid { reason: error.to_string() })?;
+    let text = serde_json::to_string(&*data).map_err(|error| Error::Invalid { reason: error.to_string() })?;
     let (connection, now) = (moment.connection, time::to_stored(moment.now));
     let created_at = match present {
         Some(present) => {
@@ -229,7 +234,11 @@ fn write(
             moment.now
         }
     };
-    let (collection, id) = (place.collection.to_owned(), place.id.to_owned());
+    let (collection, id, data) = match data {
+        // `Transaction::complete` adds what the transaction says itself, without a copy.
+        Cow::Borrowed(_) => Default::default(),
+        Cow::Owned(data) => (place.collection.to_owned(), place.id.to_owned(), data),
+    };
     let record =
         Record { collection, id, version, created_at, updated_at: moment.now, data, unreadable: false };
     Ok(Outcome::Written { record, created })

@@ -189,10 +189,17 @@ impl Writer {
         let mut effects = Effects::default();
         let committed = self.commit(&mut batch, now, &mut effects);
         let Batch { work, answers } = batch;
+        let size = work.len();
         match committed {
             Ok(results) => {
                 self.note_writable(true);
-                let results = results.into_iter().map(|result| result.map_err(|error| self.explain(error)));
+                let results = work.into_iter().zip(results).map(|(work, result)| match (work, result) {
+                    (Work::Transact(transaction), Ok(Done::Committed(mut committed))) => {
+                        transaction.complete(&mut committed);
+                        Ok(Done::Committed(committed))
+                    }
+                    (_, result) => result.map_err(|error| self.explain(error)),
+                });
                 let results: Vec<_> = answers.into_iter().zip(results).collect();
                 let log_pages = self.log_pages.load(Ordering::Relaxed);
                 match &self.shipping {
@@ -219,7 +226,7 @@ impl Writer {
             }
         }
         figures::COMMIT_SECONDS.with_label_values::<&str>(&[]).observe(started.elapsed().as_secs_f64());
-        figures::BATCH_SIZE.observe(work.len() as f64);
+        figures::BATCH_SIZE.observe(size as f64);
     }
 
     /// Says one caller's failure in the log instead of to the caller.

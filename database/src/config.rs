@@ -40,6 +40,10 @@ pub struct Config {
     /// pauses it grows to four times that. The longer, the fewer pages are written twice (`bench/results/records.md`).
     #[serde(with = "process::size")]
     pub checkpoint: u64,
+    /// The most memory in which each reader and the writer keep pages of the database; what is not there is read from the
+    /// file, mostly out of the system's own cache.
+    #[serde(with = "process::size")]
+    pub page_cache: u64,
     /// The longest pause before a job's second attempt; it doubles with every further one.
     #[serde(with = "process::duration")]
     pub backoff_base: Duration,
@@ -66,6 +70,7 @@ impl Default for Config {
             read_queue: 1024,
             body_limit: 16 << 20,
             checkpoint: 32 << 20,
+            page_cache: 32 << 20,
             backoff_base: Duration::from_secs(1),
             backoff_limit: Duration::from_secs(15 * 60),
             retention: Retention::default(),
@@ -76,6 +81,10 @@ impl Default for Config {
 
 /// The smallest body limit: a record of the largest size, quoted, still enters.
 const BODY_LIMIT_FLOOR: u64 = 64 << 10;
+
+/// How large the cache of a connection may be: SQLite counts its KiB in 32 bits, and less
+/// than a MiB is a slip of the unit.
+const PAGE_CACHE: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 30;
 
 /// The most replicas; each is asked several times a second how far it is.
 const REPLICA_LIMIT: usize = 16;
@@ -117,6 +126,9 @@ impl Config {
         }
         if self.checkpoint < 64 << 10 {
             return Err(fault("checkpoint", "it must be at least 64KiB"));
+        }
+        if !PAGE_CACHE.contains(&self.page_cache) {
+            return Err(fault("page_cache", "it must be 1MiB to 64GiB"));
         }
         if self.backoff_base > self.backoff_limit {
             return Err(fault("backoff_base", "it must not be longer than backoff_limit"));
@@ -188,6 +200,16 @@ mod tests {
     fn an_unbounded_or_empty_queue_is_refused() {
         let config = Config { queue: 0, ..Config::default() };
         assert!(config.validate().unwrap_err().to_string().starts_with("database.queue"));
+    }
+
+    #[test]
+    fn a_page_cache_without_its_unit_is_refused() {
+        let cached = |page_cache| Config { page_cache, ..Config::default() }.validate();
+        cached(256 << 20).unwrap();
+        for bytes in [256, 65 << 30] {
+            let text = cached(bytes).unwrap_err().to_string();
+            assert!(text.starts_with("database.page_cache: "), "{text}");
+        }
     }
 
     #[test]

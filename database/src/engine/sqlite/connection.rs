@@ -21,8 +21,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many prepared statements a connection keeps: more than there are.
 const STATEMENTS: usize = 128;
 
-/// The most memory that a connection keeps pages of the database in, in KiB; SQLite's own 2 MB hold the upper levels of
-/// the indexes of a million records, and not the leaves, each of which is then a read from the file.
+/// The most memory that a connection keeps pages of the database in, in KiB, unless it is told another; SQLite's own 2 MB
+/// hold the upper levels of the indexes of a million records, and not the leaves, each of which is then a read from the
+/// file.
 const PAGE_CACHE_KIB: i64 = 32 << 10;
 
 /// Gives the database file of a data directory.
@@ -75,6 +76,12 @@ pub(crate) fn open_writer(file: &Path) -> rusqlite::Result<Connection> {
 /// Has a connection leave the log in place when it is the last to close: a backup goes on from it.
 pub(crate) fn keep_log(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+}
+
+/// Has a connection keep as many bytes of pages in memory.
+pub(super) fn set_page_cache(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
+    let kib = i64::try_from(bytes >> 10).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "cache_size", -kib)
 }
 
 /// Opens a connection that only reads.

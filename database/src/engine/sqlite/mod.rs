@@ -104,7 +104,7 @@ impl Sqlite {
         connection::create_private(&file)?;
         log_again::write(&file)?;
         let log_pages = Arc::new(AtomicU32::new(0));
-        let mut connection = writer::open_counted(&file, &log_pages)?;
+        let mut connection = writer::open_counted(&file, &log_pages, config.page_cache)?;
         // The first read opens the log.
         schema::check(&connection)?;
         let backup = ShippingParts::open(&config.backup, &file)?;
@@ -118,7 +118,7 @@ impl Sqlite {
         if let Some(shipping) = &shipping {
             shipping.note_opening(log_pages.load(Ordering::Relaxed), time::now());
         }
-        let readers = Readers::start(&file, config.readers, config.read_queue)?;
+        let readers = Readers::start(&file, config)?;
         let (log_upkeep, upkeep, upkeep_thread) = Upkeep::start(&file, config.checkpoint, shipping.clone())?;
         let (outbox, inbox) = sync_channel(config.queue);
         let wakes = Arc::new(Wakes::default());
@@ -131,6 +131,7 @@ impl Sqlite {
             inbox,
             held: VecDeque::new(),
             batch: config.batch,
+            page_cache: config.page_cache,
             backoff: Backoff { base: config.backoff_base, limit: config.backoff_limit },
             rng: StdRng::from_os_rng(),
             wakes: Arc::clone(&wakes),

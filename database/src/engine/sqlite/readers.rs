@@ -10,8 +10,8 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::connection;
-use crate::Error;
 use crate::engine::OpenError;
+use crate::{Config, Error};
 
 /// A question that carries the place of its answer.
 type Question = Box<dyn FnOnce(&Connection) + Send>;
@@ -25,12 +25,13 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Opens the connections and starts their threads.
-    pub(super) fn start(file: &Path, count: usize, queue: usize) -> Result<Self, OpenError> {
-        let (outbox, inbox) = sync_channel::<Question>(queue);
+    pub(super) fn start(file: &Path, config: &Config) -> Result<Self, OpenError> {
+        let (outbox, inbox) = sync_channel::<Question>(config.read_queue);
         let inbox = Arc::new(Mutex::new(inbox));
-        let mut threads = Vec::with_capacity(count);
-        for number in 0..count {
+        let mut threads = Vec::with_capacity(config.readers);
+        for number in 0..config.readers {
             let connection = connection::open_reader(file)?;
+            connection::set_page_cache(&connection, config.page_cache)?;
             let inbox = Arc::clone(&inbox);
             let thread = std::thread::Builder::new()
                 .name(format!("db-reader-{number}"))
@@ -86,5 +87,24 @@ fn answer_questions(connection: &Connection, inbox: &Mutex<Receiver<Question>>) 
         if catch_unwind(AssertUnwindSafe(|| question(connection))).is_err() {
             tracing::error!("a read failed by a fault of the program");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_keeps_as_many_pages_as_it_was_told() {
+        let data = tempfile::tempdir().unwrap();
+        let file = connection::database_file(data.path());
+        drop(connection::open_writer(&file).unwrap());
+        let config = Config { page_cache: 3 << 20, ..Config::default() };
+        let readers = Readers::start(&file, &config).unwrap();
+        let kept = |connection: &Connection| {
+            Ok(connection.pragma_query_value(None, "cache_size", |row| row.get::<_, i64>(0))?)
+        };
+        assert_eq!(readers.ask(kept).await, Ok(-3 << 10), "KiB are told as less than nothing");
+        readers.stop();
     }
 }

@@ -102,6 +102,8 @@ pub(super) struct Writer {
     /// What came while a batch was written and did not join it: it begins the next.
     pub(super) held: VecDeque<Message>,
     pub(super) batch: usize,
+    /// In bytes.
+    pub(super) page_cache: u64,
     pub(super) backoff: Backoff,
     pub(super) rng: StdRng,
     pub(super) wakes: Arc<Wakes>,
@@ -248,7 +250,7 @@ impl Writer {
     /// Opens the database unless it is open.
     pub(super) fn open(&mut self) -> rusqlite::Result<()> {
         if self.connection.is_none() {
-            let connection = open_counted(&self.file, &self.log_pages)?;
+            let connection = open_counted(&self.file, &self.log_pages, self.page_cache)?;
             if self.shipping.is_some() {
                 connection::keep_log(&connection)?;
             }
@@ -273,8 +275,10 @@ fn answer_all(results: Vec<(oneshot::Sender<Outcome>, Outcome)>, safety: Safety)
 pub(super) fn open_counted(
     file: &std::path::Path,
     log_pages: &Arc<AtomicU32>,
+    page_cache: u64,
 ) -> rusqlite::Result<Connection> {
     let mut connection = connection::open_writer(file)?;
+    connection::set_page_cache(&connection, page_cache)?;
     let log_pages = Arc::clone(log_pages);
     connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
         log_pages.store(pages.unsigned_abs(), Ordering::Relaxed);

@@ -25,7 +25,7 @@ fn bench() -> Bench {
     let data = tempfile::tempdir().unwrap();
     let file = connection::database_file(data.path());
     let log_pages = Arc::new(AtomicU32::new(0));
-    let mut connection = open_counted(&file, &log_pages).unwrap();
+    let mut connection = open_counted(&file, &log_pages, 1 << 20).unwrap();
     schema::migrate(&mut connection).unwrap();
     let (outbox, inbox) = sync_channel(100);
     let (upkeep, _, thread) = Upkeep::start(&file, 1 << 20, None).unwrap();
@@ -35,6 +35,7 @@ fn bench() -> Bench {
         inbox,
         held: VecDeque::new(),
         batch: 100,
+        page_cache: 1 << 20,
         backoff: Backoff { base: Duration::from_secs(1), limit: Duration::from_secs(1) },
         rng: StdRng::seed_from_u64(1),
         wakes: Arc::new(wakes::Wakes::default()),
@@ -136,6 +137,9 @@ fn a_failed_commit_fails_every_caller_and_the_writer_recovers() {
     let again = bench.ask(put("a", Precondition::Absent, 1));
     bench.write_one_batch();
     assert!(answer(again).is_ok() && bench.exists("a") && *bench.writer.writable.borrow());
+    let connection = bench.writer.connection.as_ref().unwrap();
+    let kept: i64 = connection.pragma_query_value(None, "cache_size", |row| row.get(0)).unwrap();
+    assert_eq!(kept, -1 << 10, "the new connection has the page cache of the first");
 }
 
 #[test]

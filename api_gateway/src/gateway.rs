@@ -76,7 +76,7 @@ impl message::Handler for Gateway {
         let generation = self.generation();
         // Probes are no load, and take far less than requests do.
         let metered = (!own::is_health(request.uri().path())).then(|| generation.shared.meter.begin());
-        let answered = trace::within(context, async {
+        let mut response = trace::within(context, async {
             match generation.answer(request, client, started).await {
                 Ok(response) => response,
                 Err(refusal) => {
@@ -84,8 +84,8 @@ impl message::Handler for Gateway {
                     whole(refusal.to_response())
                 }
             }
-        });
-        let mut response = answered.await;
+        })
+        .await;
         if !is_named(&response, context) {
             response.headers_mut().insert(trace::REQUEST_ID, context.request_id());
         }
@@ -350,7 +350,7 @@ async fn limit_and_check(
     {
         match current.content.find_check(request.method(), request.uri().path(), request.headers()) {
             Ok(None) => {}
-            Ok(Some(check)) => return read_and_check(request, route, check).await,
+            Ok(Some(check)) => return Box::pin(read_and_check(request, route, check)).await,
             Err(refusal) => {
                 if sends_body {
                     drain_beside(request.into_body());

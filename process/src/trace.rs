@@ -7,6 +7,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
+use tokio::task::futures::TaskLocalFuture;
 
 /// The request and response field that carries a trace (W3C Trace Context §3.2).
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -102,9 +103,9 @@ pub fn current() -> Option<TraceContext> {
     CURRENT.try_with(|trace| *trace).ok()
 }
 
-/// Runs a future as part of a trace.
-pub async fn within<F: Future>(trace: TraceContext, future: F) -> F::Output {
-    CURRENT.scope(trace, future).await
+/// Runs a future as part of a trace. Not an `async fn`: that would have room for the future twice.
+pub fn within<F: Future>(trace: TraceContext, future: F) -> TaskLocalFuture<TraceContext, F> {
+    CURRENT.scope(trace, future)
 }
 
 /// Runs a function as part of a trace.

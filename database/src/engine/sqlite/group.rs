@@ -16,7 +16,7 @@ use super::writer::{Done, Message, Outcome, Task, Work, Writer};
 use super::{chores, declared, job_moves, records, schema};
 use crate::engine::wakes::Effects;
 use crate::job::backoff::Backoff;
-use crate::{Error, figures};
+use crate::{Error, figures, time};
 
 /// Latecomers join a batch if they are at least one for so many that are in it.
 pub(super) const HASTE: usize = 2;
@@ -87,22 +87,21 @@ enum Undo {
 }
 
 impl Writer {
-    /// Does what every caller wants and commits it; `now` is the time of all of it.
+    /// Does what every caller wants and commits it, from `last_now` on: those who join have the time they joined at.
     pub(super) fn commit(
         &mut self,
         batch: &mut Batch,
-        now: Timestamp,
         effects: &mut Effects,
     ) -> Result<Vec<Outcome>, Failed> {
         self.open()?;
         // What these change is not all counted in rows.
         if !batch.work.iter().any(|one| matches!(one, Work::Declare(..) | Work::Tend(_)))
-            && let Some(results) = self.try_commit(batch, now, effects, Undo::Batch)?
+            && let Some(results) = self.try_commit(batch, effects, Undo::Batch)?
         {
             return Ok(results);
         }
         *effects = Effects::default();
-        let results = self.try_commit(batch, now, effects, Undo::Caller)?;
+        let results = self.try_commit(batch, effects, Undo::Caller)?;
         results.ok_or_else(|| rusqlite::Error::InvalidQuery.into())
     }
 
@@ -110,14 +109,15 @@ impl Writer {
     fn try_commit(
         &mut self,
         batch: &mut Batch,
-        now: Timestamp,
         effects: &mut Effects,
         undo: Undo,
     ) -> Result<Option<Vec<Outcome>>, Failed> {
-        let Self { connection: Some(connection), backoff, rng, next_expiry, inbox, held, .. } = self else {
+        let Self { connection: Some(connection), backoff, rng, next_expiry, inbox, held, last_now, .. } =
+            self
+        else {
             return Err(rusqlite::Error::InvalidQuery.into());
         };
-        let limit = self.batch;
+        let (limit, now) = (self.batch, *last_now);
         let connection: &Connection = connection;
         let changes_before = connection.total_changes();
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
@@ -131,7 +131,15 @@ impl Writer {
             moment.effects.leases = true;
         }
         let mut results = Vec::with_capacity(batch.work.len());
-        while results.len() < batch.work.len() || batch.take_latecomers(inbox, held, limit) {
+        loop {
+            if results.len() == batch.work.len() {
+                if !batch.take_latecomers(inbox, held, limit) {
+                    break;
+                }
+                // What they write was not made before they asked.
+                *last_now = time::now().max(moment.now);
+                moment.now = *last_now;
+            }
             let one = &batch.work[results.len()];
             let result = match undo {
                 Undo::Caller => within_savepoint(&mut moment, |moment| perform(moment, one))?,

@@ -189,7 +189,7 @@ impl Writer {
             return;
         }
         let mut effects = Effects::default();
-        let committed = self.commit(&mut batch, now, &mut effects);
+        let committed = self.commit(&mut batch, &mut effects);
         let Batch { work, answers } = batch;
         let size = work.len();
         match committed {
@@ -207,7 +207,11 @@ impl Writer {
                 match &self.shipping {
                     None => answer_all(results, Safety::Safe),
                     Some(shipping) => {
-                        shipping.note_commit(log_pages, now, Box::new(|safety| answer_all(results, safety)));
+                        shipping.note_commit(
+                            log_pages,
+                            self.last_now,
+                            Box::new(|safety| answer_all(results, safety)),
+                        );
                     }
                 }
                 self.wakes.wake(&effects.topics);

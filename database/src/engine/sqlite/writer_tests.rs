@@ -237,7 +237,12 @@ fn a_batch_takes_no_more_latecomers_than_it_may_hold() {
     batch.push(first);
     bench.writer.write(batch);
     let late = answered.split_off(3);
-    assert!(answered.into_iter().all(|answered| answer(answered).is_ok()));
+    let at = |answered| match answer(answered) {
+        Ok(Done::Committed(committed)) => committed.at,
+        _ => panic!("it is committed"),
+    };
+    let times: Vec<_> = answered.into_iter().map(at).collect();
+    assert!(times[0] < times[1], "who joins has the time of then: {times:?}");
     assert!(late.into_iter().all(|mut late| late.try_recv().is_err()), "they wait for the next");
     assert_eq!(commits.load(Ordering::Relaxed), 1);
 }

@@ -11,18 +11,21 @@ use crate::{EXIT_FAILED, terminal};
 /// What is said of one thing.
 type Row = (&'static str, String);
 
-/// Prints a status; the exit code tells whether the backup is well.
+/// Prints a status; the exit code tells whether the backup is well, as far as its last drill knows too.
 pub(super) fn print(status: &Status) -> ExitCode {
-    let (standing, rows) = match status {
-        Status::Sqlite(status) => (&status.standing, of_sqlite(status)),
-        Status::Postgres(status) => (&status.standing, of_postgres(status)),
+    let (standing, drill, rows) = match status {
+        Status::Sqlite(status) => (&status.standing, &status.drill, of_sqlite(status)),
+        Status::Postgres(status) => (&status.standing, &status.drill, of_postgres(status)),
     };
+    let has_failed = drill.as_ref().is_some_and(|drill| drill.fault.is_some());
     for (what, how) in rows {
         terminal::say(format_args!("{what:<12} {how}"));
     }
     match standing {
-        Standing::Shipping | Standing::Starting => ExitCode::SUCCESS,
-        Standing::Unreachable { .. }
+        Standing::Shipping | Standing::Starting if !has_failed => ExitCode::SUCCESS,
+        Standing::Shipping
+        | Standing::Starting
+        | Standing::Unreachable { .. }
         | Standing::Stalled { .. }
         | Standing::NotSynchronous { .. }
         | Standing::KeptOff { .. } => ExitCode::from(EXIT_FAILED),
@@ -97,7 +100,38 @@ fn state(standing: &Standing) -> String {
 
 #[cfg(test)]
 mod tests {
+    use database::backup::Position;
+    use jiff::Timestamp;
+
     use super::*;
+
+    #[test]
+    fn a_backup_whose_last_drill_failed_is_not_well() {
+        let after = |fault: Option<&str>| {
+            let drill = DrillReport {
+                at: Timestamp::UNIX_EPOCH,
+                position: Position::Commit(7),
+                seconds: 0.1,
+                fault: fault.map(ToOwned::to_owned),
+            };
+            let status = ShippingStatus {
+                destination: "file:/backup".to_owned(),
+                mode: Mode::Async,
+                standing: Standing::Shipping,
+                generation: None,
+                committed: 7,
+                shipped: 7,
+                lag_commits: 0,
+                lag_seconds: 0.0,
+                base: None,
+                drill: Some(drill),
+                progress: None,
+            };
+            format!("{:?}", print(&Status::Sqlite(status)))
+        };
+        assert_eq!(after(None), format!("{:?}", ExitCode::SUCCESS));
+        assert_eq!(after(Some("it differs")), format!("{:?}", ExitCode::from(EXIT_FAILED)));
+    }
 
     #[test]
     fn a_slot_is_named_unless_we_keep_off() {

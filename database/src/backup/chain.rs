@@ -157,7 +157,8 @@ async fn ship_left_over(shipper: &Shipper, chain: &mut Chain) -> Result<u64, Bac
 async fn begin(shipper: &Shipper, inventory: &Inventory) -> Result<Chain, BackupError> {
     let snapshot = Snapshot::begin(&shipper.between, &shipper.database, &shipper.feed, true).await?;
     let (mark, answers) = (snapshot.mark, snapshot.answers);
-    let generation = Generation::new(Timestamp::now(), rand::random());
+    let newest = inventory.generations().next_back().map(|(generation, _)| generation.to_string());
+    let generation = Generation::after(newest.as_deref(), Timestamp::now(), rand::random());
     // Never below the ordinal, so that numbers and ordinals of this process differ by what is not negative.
     let number = (inventory.highest() + 1).max(mark.ordinal);
     // Later than all there is, whatever the clock says, so that the newest generation has the latest times.

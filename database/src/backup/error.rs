@@ -60,8 +60,8 @@ pub enum BackupError {
     /// The destination cannot be used.
     #[error("the backup destination: {0}")]
     Destination(#[from] DestinationError),
-    /// A file at the destination is damaged.
-    #[error("{name} at the backup destination is damaged: {reason}")]
+    /// A file at the destination is damaged, or sealed for another key.
+    #[error("{name} at the backup destination cannot be used: {reason}")]
     DamagedFile {
         /// The file.
         name: String,
@@ -90,6 +90,17 @@ pub enum BackupError {
         what: &'static str,
         /// For how long.
         seconds: u64,
+    },
+    /// Another database is backed up to the same place.
+    #[error(
+        "another database ships to this destination: generation {newest} began after {continued}, which is ours, and is \
+         what `restore --at latest` gives; give each database a destination of its own"
+    )]
+    Contested {
+        /// Our generation.
+        continued: String,
+        /// The newest one.
+        newest: String,
     },
     /// A work of the same kind is under way.
     #[error("another one is under way")]

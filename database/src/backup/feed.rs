@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -96,13 +97,13 @@ pub(crate) struct Mark {
 }
 
 impl Feed {
-    /// Opens the log of a database that this process has open and has not written to yet.
-    pub(crate) fn open(database: &Path, limits: Limits) -> io::Result<Self> {
+    /// Opens the log of a database that this process has open and has not written to yet. When the log was last `written`
+    /// was asked before that: opening it writes it again.
+    pub(crate) fn open(database: &Path, limits: Limits, written: Option<SystemTime>) -> io::Result<Self> {
         let log = Log::open(database)?;
         let place = log.last_commit()?;
-        // Asking for the metadata opens nothing.
-        let modified = std::fs::metadata(super::wal::path_of(database))?.modified()?;
-        let opened = (place, Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH));
+        let written = written.and_then(|written| Timestamp::try_from(written).ok());
+        let opened = (place, written.unwrap_or_else(Timestamp::now));
         let state = State {
             entries: VecDeque::new(),
             bytes: 0,

@@ -214,8 +214,13 @@ impl Keeper {
     }
 
     /// Merges what is due and removes what is not needed any more.
+    ///
+    /// What cannot be merged, because a segment is damaged or sealed for another key, keeps nothing else from being
+    /// removed: a destination must not grow without end for it.
     async fn merge_and_forget(&self) -> Result<(), BackupError> {
         let destination = &self.recovery.destination;
+        let (continued, _) = self.board.numbering().ok_or(BackupError::Busy)?;
+        let mut fault = None;
         let now = Timestamp::now().as_microsecond();
         let before = |kept: Duration| now.saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
         if self.recovery.keys.can_read_own() {
@@ -223,14 +228,21 @@ impl Keeper {
             let window = i64::try_from(self.config.merge_every.as_micros()).unwrap_or(i64::MAX);
             for (_, names) in inventory.generations() {
                 for stretch in merge::plan(names, window, now) {
-                    merge::merge(destination, &self.recovery.keys, &stretch).await?;
+                    let merged = merge::merge(destination, &self.recovery.keys, &stretch).await;
+                    fault = fault.or(merged.err());
                 }
             }
         }
         let inventory = self.inventory().await?;
+        // Before anything is removed, whose need nobody knows.
+        if let Some((newest, _)) = inventory.generations().next_back()
+            && newest.to_string() > continued
+        {
+            return Err(BackupError::Contested { continued, newest: newest.to_string() });
+        }
         let horizon =
             Horizon { moments: before(self.config.keep), commits: before(self.config.keep_commits) };
-        let gone = retention::decide(&inventory, horizon).map_err(BackupError::Settings)?;
+        let gone = retention::decide(&inventory, horizon, &continued).map_err(BackupError::Settings)?;
         // First, so that what is removed is not missed.
         for (generation, names) in inventory.generations() {
             let bases: Vec<u64> = names
@@ -257,7 +269,7 @@ impl Keeper {
                 "what is older than is kept was removed from the backup destination"
             );
         }
-        Ok(())
+        fault.map_or(Ok(()), Err)
     }
 
     /// Changes which bases a generation must have; of an older release's nothing is noted.

@@ -30,6 +30,7 @@ mod drill;
 mod error;
 mod feed;
 mod figures;
+pub(crate) mod fresh;
 mod gather;
 mod head;
 mod inspect;
@@ -52,6 +53,9 @@ mod snapshot;
 mod standing;
 mod wal;
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -93,9 +97,19 @@ pub(crate) fn beside(file: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Makes a file that only we can read, in the place of one that may be there.
+fn create_private(file: &Path) -> io::Result<File> {
+    if let Err(error) = std::fs::remove_file(file)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)
+}
+
 /// Flushes a file, or a folder's names.
 fn sync(path: &Path) -> Result<(), BackupError> {
-    std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(|error| fault(path, error))
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| fault(path, error))
 }
 
 fn fault(file: &Path, error: impl ToString) -> BackupError {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::Timestamp;
+use jiff::{Span, Timestamp};
 
 /// One uninterrupted chain of segments over a base: its name begins with the time it began.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +16,14 @@ impl Generation {
     /// Names a generation that begins now; `tail` tells it from one of another process.
     pub(crate) fn new(now: Timestamp, tail: u32) -> Self {
         Self(format!("{}-{tail:08x}", now.strftime("%Y%m%dT%H%M%S%6fZ")))
+    }
+
+    /// Names a generation that begins now, after another: also when the clock was set back since that began, for the
+    /// order of names is the order of generations.
+    pub(crate) fn after(before: Option<&str>, now: Timestamp, tail: u32) -> Self {
+        let began =
+            before.and_then(began).and_then(|began| began.checked_add(Span::new().microseconds(1)).ok());
+        Self::new(began.map_or(now, |began| began.max(now)), tail)
     }
 }
 
@@ -109,6 +117,17 @@ impl FromStr for Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_generation_comes_after_the_one_before_it_whatever_the_clock_says() {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let ahead = Generation::new(now + Span::new().hours(1), u32::MAX);
+        let next = Generation::after(Some(&ahead.to_string()), now, 0);
+        assert!(next > ahead, "{next} {ahead}");
+        assert_eq!(Generation::after(Some("of nobody"), now, 0), Generation::new(now, 0));
+        let earlier = Generation::new(now - Span::new().hours(1), 7).to_string();
+        assert_eq!(Generation::after(Some(&earlier), now, 0), Generation::new(now, 0));
+    }
 
     #[test]
     fn a_name_reads_back_as_written_and_another_is_none() {

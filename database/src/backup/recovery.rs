@@ -122,7 +122,11 @@ impl Recovery {
         let _owner = take_folder(data, force)?;
         begin(size);
         let partial = beside(&database_file(data), ".partial");
-        let mut reached = self.make(&plan, &partial, note).await?;
+        let made = self.make(&plan, &partial, note).await;
+        if made.is_err() {
+            remove_parts(&partial);
+        }
+        let mut reached = made?;
         if reached.commit == plan.base.last {
             reached.at = self.time_of_base(&inventory, &plan.base).await;
         }
@@ -205,9 +209,14 @@ impl Recovery {
         note: Note<'_>,
     ) -> Result<Reached, BackupError> {
         // What an earlier, broken attempt left.
-        for part in ["", "-wal", "-shm", "-journal"] {
-            let _ = fs::remove_file(beside(file, part));
-        }
+        remove_parts(file);
         gather(&self.destination, &self.keys, plan, file, note).await
+    }
+}
+
+/// Removes a database that was being made, with what belongs to it.
+fn remove_parts(file: &Path) {
+    for part in ["", "-wal", "-shm", "-journal", ".base"] {
+        let _ = fs::remove_file(beside(file, part));
     }
 }

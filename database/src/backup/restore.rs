@@ -83,12 +83,18 @@ fn set_aside(target: &Path) -> Result<(), BackupError> {
     }
     let suffix = format!(".replaced-{}", Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ"));
     // The log first: a new database must never meet an old one's log.
-    for part in ["-wal", "-shm", ""] {
+    for part in ["-wal", "-shm"] {
         let old = beside(target, part);
         if old.exists() {
             let aside = beside(target, &format!("{suffix}{part}"));
             fs::rename(&old, &aside).map_err(|error| fault(&old, error))?;
         }
     }
-    Ok(())
+    if !target.exists() {
+        return Ok(());
+    }
+    // By a second name, so that at no moment there is no database; the new one then takes the first.
+    let aside = beside(target, &suffix);
+    let kept = fs::hard_link(target, &aside).or_else(|_| fs::rename(target, &aside));
+    kept.map_err(|error| fault(target, error))
 }

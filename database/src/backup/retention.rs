@@ -18,15 +18,15 @@ pub(super) struct Horizon {
     pub(super) commits: i64,
 }
 
-/// Decides what may go; an error tells what could not be restored any more.
-pub(super) fn decide(inventory: &Inventory, horizon: Horizon) -> Result<Vec<Name>, String> {
+/// Decides what may go; an error tells what could not be restored any more. The generation that is being continued stays.
+pub(super) fn decide(inventory: &Inventory, horizon: Horizon, continued: &str) -> Result<Vec<Name>, String> {
     let mut gone = BTreeSet::new();
     let generations: Vec<_> = inventory.generations().collect();
-    for (place, (_, names)) in generations.iter().enumerate() {
+    for (place, (generation, names)) in generations.iter().enumerate() {
         let is_base_before = |name: &&Name| name.kind == Kind::Base && name.at <= horizon.moments;
         let is_succeeded =
             generations[place + 1..].iter().any(|(_, later)| later.iter().any(|name| is_base_before(&name)));
-        if is_succeeded {
+        if is_succeeded && generation.to_string() != continued {
             gone.extend(names.iter().cloned());
             continue;
         }
@@ -129,7 +129,7 @@ mod tests {
             segment(10, 12),
         ];
         let inventory: Inventory = names.iter().cloned().collect();
-        let at = |moments, commits| decide(&inventory, Horizon { moments, commits }).unwrap();
+        let at = |moments, commits| decide(&inventory, Horizon { moments, commits }, "").unwrap();
         assert_eq!(at(0, 0), []);
         assert_eq!(at(45, 45), names[..2], "the older generation is succeeded by then");
         assert_eq!(at(75, 75), [&names[..2], &names[2..4]].concat());
@@ -137,6 +137,9 @@ mod tests {
         let merged_away = at(75, 100);
         assert!(merged_away.contains(&segment(7, 8)) && merged_away.contains(&segment(9, 9)));
         assert!(!merged_away.contains(&segment(10, 12)));
+        let first = names[0].generation.to_string();
+        let kept = decide(&inventory, Horizon { moments: 75, commits: 75 }, &first).unwrap();
+        assert_eq!(kept, names[2..4], "what is continued is not succeeded by what somebody else began");
     }
 
     proptest! {
@@ -161,7 +164,7 @@ mod tests {
             }
             let horizon = Horizon { moments, commits: moments + ahead };
             let before: Inventory = names.iter().cloned().collect();
-            let gone = decide(&before, horizon).unwrap();
+            let gone = decide(&before, horizon, "").unwrap();
             let after: Inventory = names.iter().filter(|name| !gone.contains(name)).cloned().collect();
             let end = |plan: &Plan| end_of(plan, asked);
             if asked >= horizon.commits

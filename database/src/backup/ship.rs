@@ -267,17 +267,24 @@ impl Shipper {
     }
 
     /// Stores how far the generation went, so that a missing end is noticed, and notices a process that goes on with
-    /// the same generation, as one in a copy of this machine does. Then this one begins another.
+    /// the same generation, as one in a copy of this machine does, and that the destination was emptied. Then this
+    /// one begins another.
     async fn store_head(&self, chain: &mut Chain) {
-        if chain.is_head_stored {
-            return;
-        }
         let (name, head) = (head_of(&chain.generation), chain.head());
-        if let Some(own) = &chain.stored_head
-            && let Ok(found) = self.destination.get(&name).await
-            && found != *own
-        {
-            self.feed.break_off("another process goes on with the generation".to_owned());
+        if let Some(own) = &chain.stored_head {
+            let why = match self.destination.get(&name).await {
+                Ok(found) if found != *own => Some("another process goes on with the generation"),
+                Err(DestinationError::Missing { .. }) => {
+                    Some("the generation's head is gone from the destination")
+                }
+                _ => None,
+            };
+            if let Some(why) = why {
+                self.feed.break_off(why.to_owned());
+                return;
+            }
+        }
+        if chain.is_head_stored {
             return;
         }
         match self.destination.replace(&name, head.clone()).await {

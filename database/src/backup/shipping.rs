@@ -4,6 +4,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -43,14 +44,19 @@ pub(crate) struct ShippingParts {
 }
 
 impl ShippingParts {
-    /// Opens the log of a database that is open and was not written to yet; `None` without a destination.
-    pub(crate) fn open(config: &Config, database: &Path) -> Result<Option<Self>, OpenError> {
+    /// Opens the log of a database that is open and was not written to yet, and when it was `written` before that; `None`
+    /// without a destination.
+    pub(crate) fn open(
+        config: &Config,
+        database: &Path,
+        written: Option<SystemTime>,
+    ) -> Result<Option<Self>, OpenError> {
         let settings = |error: process::ConfigError| OpenError::Config { reason: error.to_string() };
         let Some(place) = config.place().map_err(settings)? else { return Ok(None) };
         let keys = Arc::new(config.keys().map_err(settings)?);
         let destination = Destination::open(&place, config)
             .map_err(|error| OpenError::Config { reason: format!("database.backup.destination: {error}") })?;
-        let feed = Feed::open(database, Limits { buffer: config.buffer, log: config.log_limit })?;
+        let feed = Feed::open(database, Limits { buffer: config.buffer, log: config.log_limit }, written)?;
         let (sender, orders) = Orders::new();
         let shipping = Shipping {
             feed: Arc::new(feed),

@@ -86,8 +86,13 @@ async fn what_is_older_than_is_kept_goes_once_a_newer_base_is_there() {
     shipping(&engine).await;
     let (mut rng, mut model, mut history) = (StdRng::seed_from_u64(4), BTreeMap::new(), Vec::new());
     write(&engine, &mut rng, &mut model, &mut history, 50).await;
-    let base = engine.store_base().await.unwrap();
     let recovery = Recovery::open(&config.backup).unwrap();
+    // What cannot be merged stops nothing else.
+    let segments = destination.path().join(&recovery.list().await.unwrap()[0].generation).join("segments");
+    for segment in std::fs::read_dir(segments).unwrap() {
+        std::fs::write(segment.unwrap().path(), "damaged").unwrap();
+    }
+    let base = engine.store_base().await.unwrap();
     let began = std::time::Instant::now();
     let Position::Commit(base) = base.position else { panic!("{base:?}") };
     while recovery.list().await.unwrap()[0].commits.0 < base {
@@ -121,6 +126,12 @@ async fn a_drill_says_that_a_good_backup_is_good_and_a_damaged_one_is_not() {
     assert_eq!(report.position, Position::Commit(history.last().unwrap().0));
     until("the scheduled drill", || status(&engine).drill.is_some_and(|drill| drill.at > report.at)).await;
     let generation = Recovery::open(&config.backup).unwrap().list().await.unwrap().remove(0).generation;
+    let head = destination.path().join(&generation).join("head");
+    let content = std::fs::read(&head).unwrap();
+    std::fs::remove_file(&head).unwrap();
+    let fault = engine.drill().await.unwrap().fault.unwrap();
+    assert!(fault.contains("head"), "the latest state would be refused: {fault}");
+    std::fs::write(&head, content).unwrap();
     let base = destination.path().join(generation).join("base");
     let base = std::fs::read_dir(base).unwrap().next().unwrap().unwrap().path();
     let mut bytes = std::fs::read(&base).unwrap();

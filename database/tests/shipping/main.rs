@@ -12,6 +12,7 @@ mod corruption;
 mod failures;
 mod harness;
 mod keeping;
+mod mistakes;
 mod points;
 mod things;
 mod vacuum;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::root::{Found, Root, fault_of_marker, look, sync};
 use super::{DestinationError, PIECE_BYTES, Result};
+use crate::backup::create_private;
 
 /// What a file's name begins with until it is whole.
 const PARTIAL: &str = ".partial-";
@@ -88,7 +89,7 @@ impl Folder {
     pub(super) fn download(&self, name: &str, local: &Path, note: &(dyn Fn(u64) + Sync)) -> Result<()> {
         let mut source = File::open(self.path.join(name)).map_err(|error| fault(name, error))?;
         let mut target =
-            File::create(local).map_err(|error| DestinationError::failed(local.display(), error))?;
+            create_private(local).map_err(|error| DestinationError::failed(local.display(), error))?;
         copy(&mut source, &mut target, note).map_err(|error| fault(name, error))
     }
 

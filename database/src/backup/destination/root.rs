@@ -13,6 +13,7 @@ use std::path::Path;
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{DestinationError, Result};
+use crate::backup::create_private;
 use crate::backup::object::hex;
 
 /// The file in a destination that tells it from every other folder.
@@ -182,7 +183,7 @@ fn place_of(found: &Metadata) -> (u64, u64) {
 
 fn write_durably(file: &Path, text: &str) -> io::Result<()> {
     let partial = crate::backup::beside(file, ".new");
-    let written = File::create(&partial).and_then(|mut target| {
+    let written = create_private(&partial).and_then(|mut target| {
         target.write_all(text.as_bytes())?;
         target.sync_all()?;
         fs::rename(&partial, file)

@@ -48,19 +48,28 @@ impl Receiver {
             Some(_) => {}
             None => server::create_slot(session, self.slot()).await?,
         }
-        let generation = name::Generation::new(Timestamp::now(), rand::random()).to_string();
         let origin = Origin {
             system: facts.system.clone(),
             major: facts.major(),
             segment_bytes: u64::try_from(facts.segment_bytes).unwrap_or(0),
         };
-        let (layout, begun) = (self.layout.clone(), generation.clone());
-        let begin = move || layout.begin(&begun, &origin).map_err(|error| error.to_string());
-        self.calls.call(begin).await?;
+        let layout = self.layout.clone();
+        let generation = self.calls.call(move || begin(&layout, &origin)).await?;
         self.board.note_generation(&generation, None);
         tracing::info!(generation, slot = self.slot(), "a generation of the log's backup begins");
         Ok(generation)
     }
+}
+
+/// Begins a generation after all that are there.
+fn begin(layout: &Layout, origin: &Origin) -> Result<String, String> {
+    let said = |error: BackupError| error.to_string();
+    let Inventory { generations, unreadable } = layout.read().map_err(said)?;
+    let names = generations.iter().map(|one| &one.name).chain(unreadable.iter().map(|one| &one.name));
+    let newest = names.max().map(String::as_str);
+    let generation = name::Generation::after(newest, Timestamp::now(), rand::random()).to_string();
+    layout.begin(&generation, origin).map_err(said)?;
+    Ok(generation)
 }
 
 /// Finds the generation that goes on if the slot `is_whole`, and makes it ready.

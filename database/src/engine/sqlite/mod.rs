@@ -52,7 +52,7 @@ pub(crate) use self::owner::Owner;
 use self::readers::Readers;
 use self::upkeep::Upkeep;
 use self::writer::{Done, Task, Work, Writer};
-use crate::backup::{Shipping, ShippingParts};
+use crate::backup::{Shipping, ShippingParts, fresh, log_path};
 use crate::engine::OpenError;
 use crate::engine::failures::FailureLog;
 use crate::engine::wakes::Wakes;
@@ -101,13 +101,16 @@ impl Sqlite {
         figures::declare();
         let owner = Owner::take(data)?;
         let file = database_file(data);
+        fresh::check(&config.backup, &file)?;
         connection::create_private(&file)?;
+        // Asking for the metadata opens nothing.
+        let written = std::fs::metadata(log_path(&file)).and_then(|log| log.modified()).ok();
         log_again::write(&file)?;
         let log_pages = Arc::new(AtomicU32::new(0));
         let mut connection = writer::open_counted(&file, &log_pages, config.page_cache)?;
         // The first read opens the log.
         schema::check(&connection)?;
-        let backup = ShippingParts::open(&config.backup, &file)?;
+        let backup = ShippingParts::open(&config.backup, &file, written)?;
         let shipping = backup.as_ref().map(|parts| parts.shipping.clone());
         if let Some(shipping) = &shipping {
             connection::keep_log(&connection)?;

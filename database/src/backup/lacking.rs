@@ -55,6 +55,11 @@ fn gaps(names: &[Name]) -> Vec<String> {
         }
         reached = reached.max(name.last);
     }
+    // What a base holds was shipped before it was stored.
+    let newest = names.iter().filter(|name| name.kind == Kind::Base).map(|name| name.last).max();
+    if let Some(newest) = newest.filter(|newest| *newest > reached) {
+        gaps.push(format!("commits {} to {newest} are missing but for a base of them", reached + 1));
+    }
     gaps.extend(single_gaps(names, &segments));
     gaps
 }
@@ -110,6 +115,11 @@ mod tests {
         assert_eq!(found(&whole[1..], Some(9), Some(&[1, 6])), ["the base of commit 1 is missing"]);
         assert_eq!(found(&whole, None, Some(&[1, 6])), [NO_HEAD]);
         assert!(found(&whole, Some(9), None)[0].contains("whether a base is missing"));
+        let under_base = [whole[0].clone(), whole[1].clone(), name(Kind::Base, 8, 8)];
+        assert_eq!(
+            found(&under_base, Some(8), Some(&[1, 8])),
+            ["commits 7 to 8 are missing but for a base of them"]
+        );
         assert!(found(&whole[..3], Some(9), Some(&[1, 6]))[0].contains("commit 9 was stored"));
     }
 

@@ -162,7 +162,9 @@ impl Inventory {
         let own = self.generations.get(generation).map_or(&[][..], Vec::as_slice);
         let next =
             own.iter().find(|name| name.kind != Kind::Base && name.first <= commit + 1 && commit < name.last);
-        if let Some(name) = next {
+        // Where a segment is missing, a base may hold what comes next.
+        let base = || own.iter().filter(|name| commit < name.last).min_by_key(|name| name.last);
+        if let Some(name) = next.or_else(base) {
             return Following::Merged { first: commit + 1, last: name.last, at: name.at };
         }
         let later =

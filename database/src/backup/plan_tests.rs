@@ -27,6 +27,14 @@ fn inventory(names: &[Name]) -> Inventory {
 }
 
 #[test]
+fn what_follows_a_missing_segment_is_the_base_that_holds_it() {
+    let there = inventory(&[base(1, 1), segment(2, 3), base(1, 5)]);
+    let generation = base(1, 1).generation;
+    assert_eq!(there.following(&generation, 3), Following::Merged { first: 4, last: 5, at: 50 });
+    assert_eq!(there.following(&generation, 5), Following::Nothing);
+}
+
+#[test]
 fn the_newest_base_and_the_fewest_segments_are_taken() {
     let there =
         inventory(&[base(1, 1), segment(2, 4), segment(5, 6), merged(2, 6), segment(7, 9), base(1, 8)]);

@@ -10,7 +10,7 @@ const IMITATED: [&[u8]; 5] =
     [b"content-length", b"transfer-encoding", b"proxy-authorization", b"x-real-ip", b"x-request-id"];
 
 /// What names of a proxy's account of a client begin with, and those of ours.
-const PREFIXES: [&[u8]; 2] = [b"x-forwarded-", b"sixfold-"];
+pub(crate) const PREFIXES: [&[u8]; 2] = [b"x-forwarded-", b"sixfold-"];
 
 /// Tells whether a name has an underscore where one of these has a hyphen.
 pub(crate) fn imitates(name: &[u8]) -> bool {

@@ -15,6 +15,7 @@ pub mod forward;
 mod host;
 mod imitation;
 pub mod pool;
+mod protected;
 pub mod proxy_protocol;
 pub mod server;
 pub mod stream;

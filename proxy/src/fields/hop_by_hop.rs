@@ -3,21 +3,10 @@
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue, OccupiedEntry};
 
 use super::present::Present;
+use crate::protected::is_protected;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-/// Fields that `Connection` must not be able to take from a message, although it names them.
-///
-/// A client could otherwise have the proxy's own account of it removed, or the framing.
-const PROTECTED: [HeaderName; 6] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::AUTHORIZATION,
-    header::COOKIE,
-    header::CACHE_CONTROL,
-    header::VIA,
-];
 
 /// What `Connection` and its companions said before they were removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,9 +65,8 @@ fn remove_named(fields: &mut HeaderMap) -> bool {
             } else if !option.eq_ignore_ascii_case("keep-alive")
                 && !option.eq_ignore_ascii_case("close")
                 && !option.eq_ignore_ascii_case("te")
+                && !is_protected(option.as_bytes())
                 && let Ok(name) = HeaderName::try_from(option)
-                && !PROTECTED.contains(&name)
-                && name != header::TRANSFER_ENCODING
             {
                 named.push(name);
             }
@@ -174,5 +162,24 @@ mod tests {
             fields(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "1")]);
         remove_all(&mut message);
         assert_eq!(message, fields(&[("host", "a"), ("content-length", "1")]));
+    }
+
+    #[test]
+    fn connection_cannot_take_away_what_a_proxy_told_of_its_client() {
+        let told = [
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "h"),
+            ("forwarded", "for=192.0.2.7"),
+            ("x-real-ip", "192.0.2.7"),
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("sixfold-subject", "s"),
+        ];
+        for (name, _) in told {
+            let mut message = fields(&told);
+            message.append("connection", format!("close, {}", name.to_uppercase()).parse().unwrap());
+            remove_all(&mut message);
+            assert_eq!(message, fields(&told), "{name}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use super::refusal::Refusal;
 use super::syntax;
+use crate::protected::is_protected;
 
 /// Fields that are looked at on the way; all others pass unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,22 +111,17 @@ impl Spans {
         self.0.iter().find(named).map(|span| span.value(head))
     }
 
-    /// Drops the fields that `Connection` names; `names` are its members that are no option of its own.
+    /// Drops a field that `Connection` names, unless it is protected; `name` is a member that is no option of its own.
     pub(super) fn drop_named(&mut self, head: &[u8], name: &[u8]) {
+        if is_protected(name) {
+            return;
+        }
         for span in &mut self.0 {
-            if span.name(head).eq_ignore_ascii_case(name) && !is_protected(span.known, name) {
+            if span.name(head).eq_ignore_ascii_case(name) {
                 span.known = Known::Dropped;
             }
         }
     }
-}
-
-/// Tells whether `Connection` must not take a field from a message although it names it: a client could
-/// otherwise have removed what others rely on, or the framing.
-fn is_protected(known: Known, name: &[u8]) -> bool {
-    const PROTECTED: [&[u8]; 4] = [b"authorization", b"cookie", b"cache-control", b"via"];
-    matches!(known, Known::Host | Known::ContentLength | Known::TransferEncoding | Known::Connection)
-        || PROTECTED.iter().any(|protected| name.eq_ignore_ascii_case(protected))
 }
 
 impl Deref for Spans {

@@ -111,6 +111,38 @@ async fn a_trusted_proxy_s_account_is_extended_and_a_trace_goes_on() {
 }
 
 #[tokio::test]
+async fn a_client_cannot_take_away_by_connection_what_a_trusted_proxy_told_of_it() {
+    let (address, record) = backend::start(answer_all).await;
+    let mut setup = Setup::default();
+    setup.rules.trusted = TrustedProxies::parse(&["127.0.0.1".to_owned()]).unwrap();
+    let lane = start(address, setup);
+    let mut caller = lane.connect().await;
+    let told = [
+        "X-Forwarded-For: 192.0.2.7",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: shop",
+        "Forwarded: for=192.0.2.7",
+        "X-Real-IP: 192.0.2.7",
+        "Sixfold-Subject: s",
+    ];
+    let named = "x-forwarded-for, X-Forwarded-Proto, x-forwarded-host, forwarded, x-real-ip, sixfold-subject, \
+                 traceparent";
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: h\r\nConnection: close, {named}, x-inner\r\n{}\r\nX-Inner: 1\r\n\
+         traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n",
+        told.join("\r\n")
+    );
+    caller.say(request.as_bytes()).await;
+    caller.until("ok").await;
+    let got = record.text();
+    for line in told {
+        assert!(got.contains(&format!("\r\n{line}\r\n")), "{line}: {got}");
+    }
+    assert!(got.contains("\r\ntraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-"), "{got}");
+    assert!(!got.contains("X-Inner"), "{got}");
+}
+
+#[tokio::test]
 async fn a_backend_s_malformed_response_is_a_bad_gateway() {
     let responses = [
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 01\r\n\r\nx", "length of its body"),

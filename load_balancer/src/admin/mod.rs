@@ -32,6 +32,18 @@ const BODY_LIMIT: usize = 4096;
 pub struct Backends {
     /// Each backend: in the order of the configuration, then those that registered.
     pub backends: Vec<BackendView>,
+    /// Each entry of DNS, in the order of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NameView>,
+}
+
+/// One entry of DNS, also one that stands for no backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameView {
+    /// The entry: `dns://host:port` or `srv://name`.
+    pub source: String,
+    /// How many backends it stands for; 0 while nothing was found.
+    pub backends: usize,
 }
 
 /// One backend: what is known of it, and why it is there.
@@ -81,7 +93,7 @@ pub(crate) fn routes(members: &Membership) -> Router {
 }
 
 async fn list(State(desk): State<Desk>) -> Json<Backends> {
-    Json(Backends { backends: desk.views() })
+    Json(Backends { backends: desk.views(), names: desk.0.directory.names() })
 }
 
 async fn show(State(desk): State<Desk>, Path(name): Path<String>) -> Result<Json<BackendView>, Problem> {

@@ -56,10 +56,14 @@ pub(crate) enum Event {
     Failing(String),
     /// It can be looked up again.
     Mended,
+    /// It has no address and never had one, by a typing error most likely.
+    Unfound,
     /// It has no address any more; the last ones are kept for the grace.
     Emptied,
     /// The grace is over, and it has no address still.
     Removed,
+    /// It has an address, after it was told that it has none.
+    Found,
 }
 
 /// The last good answer of one question.
@@ -158,13 +162,16 @@ impl Memory {
     fn settle(&mut self, fresh: Vec<Found>, grace: Duration, now: Instant, events: &mut Vec<Event>) {
         if !fresh.is_empty() {
             self.backends = fresh;
-            self.empty_since = None;
-        } else if !self.is_failing && !self.backends.is_empty() {
+            if self.empty_since.take().is_some() {
+                events.push(Event::Found);
+            }
+        } else if !self.is_failing {
+            let has_backends = !self.backends.is_empty();
             let since = *self.empty_since.get_or_insert_with(|| {
-                events.push(Event::Emptied);
+                events.push(if has_backends { Event::Emptied } else { Event::Unfound });
                 now
             });
-            if now >= since + grace {
+            if has_backends && now >= since + grace {
                 self.backends.clear();
                 events.push(Event::Removed);
             }
@@ -288,8 +295,29 @@ mod tests {
         assert!(memory.backends().is_empty());
         assert_eq!(memory.grace_ends(GRACE), None);
         assert_eq!(memory.take(name(&[]), 80, GRACE, start + GRACE * 2), []);
-        memory.take(name(&[1]), 80, GRACE, start + GRACE * 3);
+        assert_eq!(memory.take(name(&[1]), 80, GRACE, start + GRACE * 3), [Event::Found]);
         assert_eq!(names(&memory), ["10.0.0.1:80"]);
+        assert_eq!(memory.take(name(&[1]), 80, GRACE, start + GRACE * 3), []);
+    }
+
+    #[test]
+    fn a_name_that_never_had_an_address_is_told_of_once_and_when_it_gets_one() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        assert_eq!(memory.take(name(&[]), 80, GRACE, now), [Event::Unfound]);
+        assert_eq!(memory.grace_ends(GRACE), None);
+        assert_eq!(memory.take(name(&[]), 80, GRACE, now + GRACE * 2), [], "nothing is there to be removed");
+        assert_eq!(memory.take(name(&[1]), 80, GRACE, now + GRACE * 2), [Event::Found]);
+        assert_eq!(memory.take(name(&[]), 80, GRACE, now + GRACE * 2), [Event::Emptied]);
+    }
+
+    #[test]
+    fn a_name_that_could_never_be_looked_up_is_told_of_once_and_when_it_can() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let down = || Look::Name((failed(), failed()));
+        assert_eq!(memory.take(down(), 80, GRACE, now), [Event::Failing("no answer".to_owned())]);
+        assert_eq!(memory.take(down(), 80, GRACE, now), []);
+        assert_eq!(memory.take(name(&[]), 80, GRACE, now), [Event::Mended, Event::Unfound]);
+        assert_eq!(memory.take(name(&[1]), 80, GRACE, now), [Event::Found]);
     }
 
     #[test]
@@ -297,7 +325,7 @@ mod tests {
         let (mut memory, start) = (Memory::default(), Instant::now());
         memory.take(name(&[1]), 80, GRACE, start);
         memory.take(name(&[]), 80, GRACE, start);
-        memory.take(name(&[1]), 80, GRACE, start + GRACE / 2);
+        assert_eq!(memory.take(name(&[1]), 80, GRACE, start + GRACE / 2), [Event::Found]);
         assert_eq!(memory.take(name(&[]), 80, GRACE, start + GRACE), [Event::Emptied], "it begins anew");
     }
 

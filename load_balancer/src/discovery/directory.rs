@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::merge::{Entry, Found, Override, merge};
 use super::source::{Listed, Source};
 use super::{Config, read_sources};
+use crate::admin::NameView;
 use crate::registry::{self, Full, Registered, Registry};
 use crate::saved::{Saved, SavedLease};
 use crate::{Cluster, Member};
@@ -228,6 +229,17 @@ impl Directory {
         let sources = book.sources.iter().map(|listed| &listed.source);
         let of_dns = sources.filter(|source| !matches!(source, Source::Fixed(_)));
         (Arc::clone(&book.config), of_dns.cloned().collect())
+    }
+
+    /// Tells for how many backends each entry of DNS stands, in the order of the configuration.
+    pub(crate) fn names(&self) -> Vec<NameView> {
+        let book = lock(&self.book);
+        let sources = book.sources.iter().map(|listed| &listed.source);
+        let view = |source: &Source| NameView {
+            source: source.to_string(),
+            backends: book.found.get(source).map_or(0, Vec::len),
+        };
+        sources.filter(|source| !matches!(source, Source::Fixed(_))).map(view).collect()
     }
 
     /// Tells how each member stands by its sources, in their order.

@@ -77,7 +77,7 @@ impl Watch {
     fn take(&mut self, source: &Source, looked: Looked, config: &Config, now: Instant) {
         let port = if let Source::Name { port, .. } = source { *port } else { 0 };
         for event in self.memory.take(looked.look, port, config.empty_grace, now) {
-            tell(source, &event, config);
+            tell(source, &event, self.memory.backends().len(), config);
         }
         self.has_answered = true;
         self.failures = if self.memory.is_failing() { self.failures.saturating_add(1) } else { 0 };
@@ -113,12 +113,16 @@ async fn expire(directory: &Arc<Directory>) {
     }
 }
 
-fn tell(source: &Source, event: &Event, config: &Config) {
+/// Tells what happened to an entry that stands for so many backends.
+fn tell(source: &Source, event: &Event, backends: usize, config: &Config) {
     match event {
         Event::Failing(reason) => {
-            tracing::warn!(%source, reason, "a name cannot be looked up; its last answer holds");
+            tracing::warn!(%source, reason, backends, "a name cannot be looked up; its last answer holds");
         }
         Event::Mended => tracing::info!(%source, "a name can be looked up again"),
+        Event::Unfound => {
+            tracing::warn!(%source, "a name has no address; it stands for no backend until it has one")
+        }
         Event::Emptied => {
             let grace = process::duration::format(config.empty_grace);
             tracing::warn!(%source, grace, "a name has no address any more; its last ones are kept for the grace");
@@ -126,6 +130,7 @@ fn tell(source: &Source, event: &Event, config: &Config) {
         Event::Removed => {
             tracing::warn!(%source, "a name has had no address for the grace; its backends are removed")
         }
+        Event::Found => tracing::info!(%source, "a name has an address now"),
     }
 }
 

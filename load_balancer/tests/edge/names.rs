@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hickory_resolver::proto::op::ResponseCode;
 use load_balancer::Config;
+use serde_json::json;
 
 use crate::name_server::NameServer;
 use crate::support::{Backend, PATIENCE, Running, config, start};
@@ -126,6 +127,18 @@ async fn a_name_without_addresses_keeps_its_backends_for_the_grace_only() {
     assert_eq!(keeping.exchange(GET).await.status(), 200);
     server.set("gateways.internal", 0, &[LOOPBACK]);
     answers(&forgetting).await;
+}
+
+#[tokio::test]
+async fn a_name_that_stands_for_no_backend_is_shown_beside_the_backends() {
+    let server = NameServer::start().await;
+    server.set("gateways.internal", 0, &[LOOPBACK]);
+    let entries = ["dns://gatewasy.internal:9".to_owned(), "dns://gateways.internal:9".to_owned()];
+    let balancer = start(&config_over(&server, &entries));
+    balancer.wait_until(|backends| backends.len() == 1).await;
+    let (_, shown) = balancer.administer("GET", "/v1/backends", "").await;
+    let expected = json!([{"source": entries[0], "backends": 0}, {"source": entries[1], "backends": 1}]);
+    assert_eq!(shown["names"], expected);
 }
 
 #[tokio::test]

@@ -59,6 +59,9 @@ pub struct BackendView {
     /// How long its registration holds without a renewal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_left_ms: Option<u64>,
+    /// Whether it registered once, left, and has not come back: it drains then, unless it is set not to.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub has_left: bool,
 }
 
 /// What was set for a backend at run time.
@@ -123,6 +126,10 @@ impl Desk {
     }
 }
 
+fn is_false(claim: &bool) -> bool {
+    !claim
+}
+
 fn view(report: BackendReport, standings: &[Standing]) -> BackendView {
     let standing = standings.iter().find(|standing| *standing.entry.member.name == *report.address);
     let lease_left = standing.and_then(|standing| standing.lease_left);
@@ -131,6 +138,7 @@ fn view(report: BackendReport, standings: &[Standing]) -> BackendView {
         sources: standing.map(|standing| standing.entry.sources.clone()).unwrap_or_default(),
         set: standing.map(|standing| standing.set.into()).unwrap_or_default(),
         lease_left_ms: lease_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+        has_left: standing.is_some_and(|standing| standing.has_left),
     }
 }
 

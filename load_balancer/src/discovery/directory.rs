@@ -71,6 +71,8 @@ pub(crate) struct Standing {
     pub(crate) entry: Entry,
     pub(crate) set: Override,
     pub(crate) lease_left: Option<Duration>,
+    /// Whether it registered once, left, and has not come back.
+    pub(crate) has_left: bool,
 }
 
 impl Directory {
@@ -145,11 +147,13 @@ impl Directory {
         })
     }
 
-    /// Ends a backend's registration: no new request goes to it from here on.
+    /// Ends a backend's registration: no new request goes to it from here on, also where it was set not to drain
+    /// before; what is set after it holds.
     pub(crate) fn leave(&self, name: &str) -> Leaving {
         self.change(|book| {
             let is_known = book.is_known(name);
             if book.registry.leave(name, is_known) {
+                book.set(name, |set| set.drain = set.drain.filter(|drain| *drain));
                 book.revision += 1;
                 Leaving::Done
             } else if is_known {
@@ -167,16 +171,7 @@ impl Directory {
             if !book.entries.iter().any(|entry| *entry.member.name == *name) {
                 return None;
             }
-            let mut set = book.overrides.get(name).copied().unwrap_or_default();
-            let before = set;
-            change(&mut set);
-            if set != before {
-                book.revision += 1;
-            }
-            match set.is_empty() {
-                true => book.overrides.remove(name),
-                false => book.overrides.insert(name.to_owned(), set),
-            };
+            book.set(name, change);
             book.bound_overrides();
             Some(book.revision)
         })
@@ -252,6 +247,7 @@ impl Directory {
                 .registry
                 .lease(&entry.member.name)
                 .map(|l| l.until.saturating_duration_since(now)),
+            has_left: book.registry.has_left(&entry.member.name),
         };
         book.entries.iter().map(standing).collect()
     }
@@ -302,6 +298,20 @@ impl Book {
     /// Tells whether a source other than a registration names a backend.
     fn is_known(&self, name: &str) -> bool {
         is_known(&self.sources, &self.found, name)
+    }
+
+    /// Changes what is set for a backend.
+    fn set(&mut self, name: &str, change: impl FnOnce(&mut Override)) {
+        let mut set = self.overrides.get(name).copied().unwrap_or_default();
+        let before = set;
+        change(&mut set);
+        if set != before {
+            self.revision += 1;
+        }
+        match set.is_empty() {
+            true => self.overrides.remove(name),
+            false => self.overrides.insert(name.to_owned(), set),
+        };
     }
 
     fn bound_overrides(&mut self) {

@@ -55,7 +55,8 @@ const REGISTERED: &str = "registered";
 /// The order is that of `backends`, the addresses of a DNS name sorted in its place, then those that only
 /// registered by name; so a list that gains one keeps the order of the others. A backend named twice is
 /// there once, where it was named first. Its weight is the one set at run time, else the one it registered
-/// with, else that of the source that named it first: the file's, or that of its record.
+/// with, else that of the source that named it first: the file's, or that of its record. It drains when it was
+/// set so, else when it has left.
 pub(crate) fn merge(
     sources: &[Listed],
     found: &BTreeMap<Source, Vec<Found>>,
@@ -82,7 +83,7 @@ pub(crate) fn merge(
         let own = registry.lease(&member.name).map(|lease| lease.weight);
         let set = overrides.get(&*member.name).copied().unwrap_or_default();
         member.weight = set.weight.or(own).unwrap_or(member.weight);
-        member.drain = set.drain.unwrap_or(false) || registry.has_left(&member.name);
+        member.drain = set.drain.unwrap_or_else(|| registry.has_left(&member.name));
     }
     entries
 }
@@ -193,6 +194,11 @@ mod tests {
         let entries = merge(&[fixed("a:1")], &BTreeMap::new(), &registry, &BTreeMap::new());
         assert_eq!(names(&entries), ["a:1"]);
         assert!(entries[0].member.drain);
+        let drains = |set: bool| {
+            let overrides = BTreeMap::from([("a:1".to_owned(), Override { weight: None, drain: Some(set) })]);
+            merge(&[fixed("a:1")], &BTreeMap::new(), &registry, &overrides)[0].member.drain
+        };
+        assert_eq!([drains(true), drains(false)], [true, false], "what was set by hand beats it");
     }
 
     proptest! {

@@ -83,6 +83,31 @@ async fn a_configured_backend_that_registers_and_leaves_waits_for_its_return() {
 }
 
 #[tokio::test]
+async fn of_leaving_and_a_drain_by_hand_the_later_word_holds() {
+    let backend = Backend::answering(OK).await;
+    let balancer = start(&config(&[backend.address]));
+    register(&balancer, &backend, json!({})).await;
+    set(&balancer, &backend, json!({"drain": false})).await;
+    assert_eq!(balancer.administer("DELETE", &path(&backend), "").await.0, 204);
+    let (_, view) = balancer.administer("GET", &path(&backend), "").await;
+    assert_eq!(
+        (&view["has_left"], &view["state"]),
+        (&json!(true), &json!("draining")),
+        "what was set before is over"
+    );
+    assert_eq!(balancer.exchange(GET).await.problem(), "no-backend");
+    let view = set(&balancer, &backend, json!({"drain": false})).await;
+    assert_eq!((&view["has_left"], &view["set"]), (&json!(true), &json!({"drain": false})));
+    assert_eq!(balancer.exchange(GET).await.status(), 200);
+    set(&balancer, &backend, json!({"drain": null})).await;
+    assert_eq!(balancer.exchange(GET).await.problem(), "no-backend", "the word is given back to who left");
+    register(&balancer, &backend, json!({})).await;
+    let (_, view) = balancer.administer("GET", &path(&backend), "").await;
+    assert_eq!(view["has_left"], Value::Null);
+    assert_eq!(balancer.exchange(GET).await.status(), 200);
+}
+
+#[tokio::test]
 async fn draining_ends_what_is_in_flight_and_sends_nothing_new() {
     let (slow, held) = Backend::holding("GET /slow ", OK).await;
     let balancer = start(&config(&[slow.address]));

@@ -130,6 +130,11 @@ impl Registry {
         }
     }
 
+    /// Notes again that a backend left before a restart.
+    pub(crate) fn restore_left(&mut self, name: String) {
+        self.backends.insert(name, Standing::Left);
+    }
+
     /// Takes out whose lease has run out and gives their names.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<String> {
         let is_over = |standing: &mut Standing| matches!(standing, Standing::Leased(l) if l.until <= now);
@@ -141,9 +146,11 @@ impl Registry {
         self.leases().map(|(_, lease)| lease.until).min()
     }
 
-    /// Forgets who left and is named by no other source any more.
-    pub(crate) fn forget_left(&mut self, is_known: impl Fn(&str) -> bool) {
+    /// Forgets who left and is named by no other source any more; tells whether there was one.
+    pub(crate) fn forget_left(&mut self, is_known: impl Fn(&str) -> bool) -> bool {
+        let before = self.backends.len();
         self.backends.retain(|name, standing| matches!(standing, Standing::Leased(_)) || is_known(name));
+        self.backends.len() != before
     }
 
     /// Gives the leases that hold, by name.
@@ -160,6 +167,11 @@ impl Registry {
             Some(Standing::Leased(lease)) => Some(lease),
             Some(Standing::Left) | None => None,
         }
+    }
+
+    /// Gives who left and has not come back.
+    pub(crate) fn left(&self) -> impl Iterator<Item = &str> {
+        self.backends.keys().map(String::as_str).filter(|name| self.has_left(name))
     }
 
     /// Tells whether a backend left and has not come back.
@@ -219,9 +231,9 @@ mod tests {
         assert!(registry.leave("configured:1", true) && registry.leave("alone:1", false));
         assert!(registry.has_left("configured:1") && !registry.has_left("alone:1"));
         assert!(!registry.leave("configured:1", true), "nobody leaves twice");
-        registry.forget_left(|name| name == "configured:1");
-        assert!(registry.has_left("configured:1"));
-        registry.forget_left(|_| false);
+        assert!(!registry.forget_left(|name| name == "configured:1"));
+        assert!(registry.left().eq(["configured:1"]));
+        assert!(registry.forget_left(|_| false));
         assert!(!registry.has_left("configured:1"));
     }
 

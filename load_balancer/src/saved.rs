@@ -5,7 +5,7 @@
 //! file that cannot be understood is set aside and the balancer starts without it: a balancer that does not
 //! start is worse than one that has forgotten a weight, and backends that register come back by themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -37,6 +37,9 @@ pub(crate) struct Saved {
     /// The leases that held, by backend; each gets its whole length again when it is loaded, since nobody
     /// could renew it meanwhile, and the clock may have jumped.
     pub(crate) registrations: BTreeMap<String, SavedLease>,
+    /// Who had left and not come back; left out while it is nobody, as it was before there was this member.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) left: BTreeSet<String>,
 }
 
 /// A lease without its end.
@@ -134,8 +137,9 @@ impl Saved {
     pub(crate) fn new(
         overrides: BTreeMap<String, Override>,
         registrations: BTreeMap<String, SavedLease>,
+        left: BTreeSet<String>,
     ) -> Self {
-        Self { version: VERSION, overrides, registrations }
+        Self { version: VERSION, overrides, registrations, left }
     }
 
     /// Reads the file; without one nothing was saved.
@@ -147,7 +151,7 @@ impl Saved {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 check_folder(path).map_err(unusable)?;
-                return Ok(Self::new(BTreeMap::new(), BTreeMap::new()));
+                return Ok(Self::new(BTreeMap::new(), BTreeMap::new(), BTreeSet::new()));
             }
             Err(error) => return Err(unusable(error)),
         };
@@ -164,7 +168,7 @@ impl Saved {
             reason,
             "weights, drains and registrations set before are lost: the state file cannot be read and was set aside"
         );
-        Ok(Self::new(BTreeMap::new(), BTreeMap::new()))
+        Ok(Self::new(BTreeMap::new(), BTreeMap::new(), BTreeSet::new()))
     }
 
     /// Replaces the file durably; blocks.
@@ -204,18 +208,31 @@ mod tests {
     fn saved() -> Saved {
         let set = Override { weight: Some(0.5), drain: Some(true) };
         let lease = SavedLease { weight: 2.0, lease: Duration::from_secs(10) };
-        Saved::new(BTreeMap::from([("a:1".to_owned(), set)]), BTreeMap::from([("b:1".to_owned(), lease)]))
+        let (set, lease) = (("a:1".to_owned(), set), ("b:1".to_owned(), lease));
+        Saved::new(BTreeMap::from([set]), BTreeMap::from([lease]), BTreeSet::from(["c:1".to_owned()]))
+    }
+
+    fn nothing() -> Saved {
+        Saved::new(BTreeMap::new(), BTreeMap::new(), BTreeSet::new())
     }
 
     #[test]
     fn what_was_written_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        assert_eq!(Saved::load(&path).unwrap(), Saved::new(BTreeMap::new(), BTreeMap::new()));
+        assert_eq!(Saved::load(&path).unwrap(), nothing());
         saved().write(&path).unwrap();
         saved().write(&path).unwrap();
         assert_eq!(Saved::load(&path).unwrap(), saved());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_file_from_before_it_was_saved_who_left_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        std::fs::write(&path, r#"{"version": 1, "overrides": {}, "registrations": {}}"#).unwrap();
+        assert_eq!(Saved::load(&path).unwrap(), nothing());
     }
 
     #[test]
@@ -225,7 +242,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("state.json");
             std::fs::write(&path, text).unwrap();
-            assert_eq!(Saved::load(&path).unwrap(), Saved::new(BTreeMap::new(), BTreeMap::new()));
+            assert_eq!(Saved::load(&path).unwrap(), nothing());
             assert_eq!(std::fs::read_to_string(folder.path().join("state.json.unreadable")).unwrap(), text);
             assert!(!path.exists());
         }

@@ -88,6 +88,9 @@ impl Directory {
             // What was held may be held again, whatever the limits are now.
             let _ = registry.register(&name, weight, lease, usize::MAX, now);
         }
+        for name in saved.left {
+            registry.restore_left(name);
+        }
         let mut book = Book {
             config: Arc::new(config.discovery.clone()),
             registration: config.registration.clone(),
@@ -258,7 +261,8 @@ impl Directory {
         let leases = book.registry.leases();
         let leases =
             leases.map(|(name, l)| (name.to_owned(), SavedLease { weight: l.weight, lease: l.length }));
-        (Saved::new(book.overrides.clone(), leases.collect()), book.revision)
+        let left = book.registry.left().map(str::to_owned);
+        (Saved::new(book.overrides.clone(), leases.collect(), left.collect()), book.revision)
     }
 
     /// Gives a view of the revision of what is to be saved.
@@ -287,7 +291,13 @@ impl Book {
     /// Merges the sources anew; gives the members if they are others now.
     fn settle(&mut self) -> Option<Vec<Member>> {
         let (sources, found) = (&self.sources, &self.found);
-        self.registry.forget_left(|name| is_known(sources, found, name));
+        // Before DNS has answered for an entry, as after a restart, whom it names is not known.
+        let is_answered =
+            |listed: &Listed| matches!(listed.source, Source::Fixed(_)) || found.contains_key(&listed.source);
+        if sources.iter().all(is_answered) {
+            let has_forgotten = self.registry.forget_left(|name| is_known(sources, found, name));
+            self.revision += u64::from(has_forgotten);
+        }
         let entries = merge(sources, found, &self.registry, &self.overrides);
         let members = |entries: &[Entry]| entries.iter().map(|entry| entry.member.clone()).collect();
         let changed = entries != self.entries;

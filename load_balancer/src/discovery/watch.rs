@@ -99,7 +99,12 @@ fn until_next_look(ttl: Option<Duration>, failures: u32, config: &Config) -> Dur
 }
 
 /// Gives the cluster what an entry stands for, off this task: a name may be looked up on the way.
+///
+/// While an entry could never be looked up, that is not known.
 async fn publish(directory: &Arc<Directory>, source: Source, watch: &Watch) {
+    if watch.memory.is_failing() && watch.memory.backends().is_empty() {
+        return;
+    }
     let (directory, found) = (Arc::clone(directory), watch.memory.backends().to_vec());
     let _ = tokio::task::spawn_blocking(move || directory.set_found(&source, &found)).await;
 }

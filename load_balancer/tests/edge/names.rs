@@ -142,6 +142,39 @@ async fn a_name_that_stands_for_no_backend_is_shown_beside_the_backends() {
 }
 
 #[tokio::test]
+async fn that_a_backend_of_a_name_left_outlives_a_restart_while_dns_is_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Backend::answering(OK).await;
+    let server = NameServer::start().await;
+    server.set("gateways.internal", 0, &[LOOPBACK]);
+    let mut config = config_over(&server, &[format!("dns://gateways.internal:{}", backend.address.port())]);
+    config.state = Some(folder.path().join("balancer.json"));
+    let balancer = start(&config);
+    answers(&balancer).await;
+    let path = format!("/v1/backends/{}", backend.address);
+    assert_eq!(balancer.administer("PUT", &path, "{}").await.0, 201);
+    assert_eq!(balancer.administer("DELETE", &path, "").await.0, 204);
+    balancer.shutdown.request();
+    balancer.ended().await.unwrap();
+    server.fail(Some(ResponseCode::ServFail));
+    let balancer = start(&config);
+    let asked = server.asked();
+    while server.asked() < asked + 6 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.fail(None);
+    balancer.wait_until(|backends| backends.len() == 1).await;
+    let (_, view) = balancer.administer("GET", &path, "").await;
+    assert_eq!((&view["has_left"], &view["state"]), (&json!(true), &json!("draining")));
+    assert_eq!(balancer.exchange(GET).await.problem(), "no-backend");
+    server.set("gateways.internal", 0, &[Ipv4Addr::new(127, 0, 0, 2)]);
+    balancer.wait_until(|backends| names(backends) != [backend.address.to_string()]).await;
+    server.set("gateways.internal", 0, &[LOOPBACK]);
+    balancer.wait_until(|backends| names(backends) == [backend.address.to_string()]).await;
+    assert_eq!(balancer.exchange(GET).await.status(), 200, "a name that dropped it once names it anew");
+}
+
+#[tokio::test]
 async fn a_truncated_answer_is_asked_for_again_over_tcp() {
     let server = NameServer::start().await;
     server.truncate();

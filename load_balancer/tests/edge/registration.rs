@@ -161,6 +161,29 @@ async fn what_was_set_and_who_registered_outlive_a_restart() {
 }
 
 #[tokio::test]
+async fn that_a_configured_backend_left_outlives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gone, other) = (Backend::answering(OK).await, Backend::answering(OK).await);
+    let mut config = config(&[gone.address, other.address]);
+    config.state = Some(folder.path().join("balancer.json"));
+    let balancer = start(&config);
+    register(&balancer, &gone, json!({})).await;
+    assert_eq!(balancer.administer("DELETE", &path(&gone), "").await.0, 204);
+    balancer.shutdown.request();
+    balancer.ended().await.unwrap();
+    let balancer = start(&config);
+    for _ in 0..20 {
+        assert_eq!(balancer.exchange(GET).await.status(), 200);
+    }
+    assert_eq!((gone.count(), other.count()), (0, 20));
+    assert_eq!(register(&balancer, &gone, json!({})).await, 201);
+    balancer.shutdown.request();
+    balancer.ended().await.unwrap();
+    let saved = std::fs::read_to_string(config.state.unwrap()).unwrap();
+    assert!(!saved.contains("left"), "who came back has not left: {saved}");
+}
+
+#[tokio::test]
 async fn what_is_set_while_the_balancer_starts_is_saved_too() {
     let folder = tempfile::tempdir().unwrap();
     let backend = Backend::answering(OK).await;

@@ -5,6 +5,10 @@ use std::net::IpAddr;
 use crate::dispatch::Asked;
 use crate::selection::{Policy, Sticky, hash_key};
 
+/// How many cookies of one name are looked at; browsers send one for each path and domain that set it, and each is
+/// held against all backends.
+const COOKIES_READ: usize = 8;
+
 /// Gives what a request asks of the choice; `field` finds the first value of a field by its lower-case name.
 pub(super) fn find<'r>(
     policy: &Policy,
@@ -16,14 +20,15 @@ pub(super) fn find<'r>(
         Policy::IpHash => Some(hash_address(client)),
         Policy::HeaderHash { header } => field(header).map(hash_key),
         Policy::CookieHash { cookie } => {
-            field("cookie").and_then(|all| find_cookie(all, cookie)).map(hash_key)
+            field("cookie").and_then(|all| find_cookies(all, cookie).next()).map(hash_key)
         }
         _ => None,
     };
     let sticky = match (policy, sticky) {
         (Policy::StickyCookie { cookie }, Some(cookies)) => {
-            let value = field("cookie").and_then(|all| find_cookie(all, cookie));
-            value.and_then(|value| cookies.verify(std::str::from_utf8(value).ok()?))
+            // One for a longer path stands first (RFC 6265 §5.4), and may be of somebody else.
+            let mut values = find_cookies(field("cookie").unwrap_or_default(), cookie).take(COOKIES_READ);
+            values.find_map(|value| cookies.verify(std::str::from_utf8(value).ok()?))
         }
         _ => None,
     };
@@ -48,9 +53,9 @@ fn hash_address(address: IpAddr) -> u64 {
     }
 }
 
-/// Finds a cookie in a `Cookie` field (RFC 6265 §4.2.1).
-pub(super) fn find_cookie<'r>(field: &'r [u8], name: &str) -> Option<&'r [u8]> {
-    field.split(|byte| *byte == b';').find_map(|pair| {
+/// Finds the cookies of a name in a `Cookie` field (RFC 6265 §4.2.1), in their order.
+fn find_cookies<'r>(field: &'r [u8], name: &str) -> impl Iterator<Item = &'r [u8]> {
+    field.split(|byte| *byte == b';').filter_map(move |pair| {
         let pair = pair.trim_ascii();
         let at = pair.iter().position(|byte| *byte == b'=')?;
         (&pair[..at] == name.as_bytes()).then(|| &pair[at + 1..])
@@ -63,10 +68,27 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_by_its_whole_name() {
-        let field = b"xsession=1; session=abc=; other=2";
-        assert_eq!(find_cookie(field, "session"), Some(&b"abc="[..]));
-        assert_eq!(find_cookie(field, "sess"), None);
-        assert_eq!(find_cookie(b"", "session"), None);
+        let find = |field, name| find_cookies(field, name).collect::<Vec<&[u8]>>();
+        let field = b"xsession=1; session=abc=; other=2; session=d";
+        assert_eq!(find(field, "session"), [&b"abc="[..], b"d"]);
+        assert!(find(field, "sess").is_empty());
+        assert!(find(b"", "session").is_empty());
+    }
+
+    #[test]
+    fn of_several_sticky_cookies_the_first_that_is_ours_counts() {
+        let policy = Policy::StickyCookie { cookie: "backend".to_owned() };
+        let cookies = Sticky::new(b"secret", ["10.0.0.1:80", "10.0.0.2:80"]);
+        let sticky = |field: &str| {
+            let field = |name: &str| (name == "cookie").then_some(field.as_bytes());
+            find(&policy, Some(&cookies), "192.0.2.1".parse().unwrap(), field).sticky
+        };
+        let [one, other] = [0, 1].map(|index| format!("backend={}", cookies.encode(index).unwrap()));
+        assert_eq!(sticky(&format!("backend=old; {other}; {one}")), Some(1));
+        assert_eq!(sticky(&format!("backend=\u{e4}; {one}")), Some(0));
+        assert_eq!(sticky("backend=old; backend="), None);
+        let many = format!("{}{one}", "backend=old; ".repeat(COOKIES_READ));
+        assert_eq!(sticky(&many), None, "a client cannot have any number of them looked at");
     }
 
     #[test]

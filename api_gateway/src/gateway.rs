@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use load_balancer::Passing;
@@ -19,7 +19,6 @@ use proxy::fields;
 use proxy::server::{self, message};
 use proxy::{Body, Client, Pool};
 
-use crate::address::find_client;
 use crate::clock::unix_now;
 use crate::drain::drain_beside;
 use crate::figures::Figures;
@@ -32,6 +31,8 @@ use crate::schema::{Check, check_body};
 use crate::shared::Shared;
 use crate::token::{self, Remembered, Verified};
 use crate::upstream::{Upstream, refuse_broken_body};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Room for the fields added on the way: who asked (4), the trace, the token and the identity (3), made once.
 const ADDED_FIELDS: usize = 9;
@@ -216,7 +217,7 @@ impl Generation {
             }
             Found::Nothing => return Err(Problem::new(kinds::NOT_FOUND).into()),
         };
-        let address = find_client(&shared.trusted, client.ip(), request.headers());
+        let address = find_address(shared, client, request.headers());
         let user = self.authenticate(route, request.headers(), address, now).await?;
         self.charge(route, user.as_deref().map(|user| &user.identity), address, now)?;
         if http_body::Body::size_hint(request.body()).lower() > route.body_limit {
@@ -240,7 +241,7 @@ impl Generation {
             return None;
         }
         let response = own::answer_options(shared, find_host(request), request)?;
-        let address = find_client(&shared.trusted, client.ip(), request.headers());
+        let address = find_address(shared, client, request.headers());
         Some(self.charge_rate(0, address.into(), shared.rate, now).map(|()| response))
     }
 
@@ -248,7 +249,7 @@ impl Generation {
     async fn authenticate(
         &self,
         route: &Route,
-        fields: &http::HeaderMap,
+        fields: &HeaderMap,
         address: IpAddr,
         now: Instant,
     ) -> Result<Option<Rc<Verified>>, Refusal> {
@@ -410,6 +411,12 @@ fn strip_prefix(request: &mut Request<Body>, prefix: &str) -> Result<(), Refusal
             .map_err(|_| Problem::new(kinds::MALFORMED_REQUEST).detail("the path is malformed"))?;
     }
     Ok(())
+}
+
+/// Finds the address of who asked, behind all trusted proxies.
+fn find_address(shared: &Shared, client: &Client, fields: &HeaderMap) -> IpAddr {
+    let told = fields.get_all(X_FORWARDED_FOR).iter().rev();
+    fields::find_address(&shared.trusted, client, told.map(HeaderValue::as_bytes))
 }
 
 /// Tells whether an answer names the trace already, as those of the house do.

@@ -7,7 +7,6 @@
 //! services, keys and schemas, is fetched in the background (`published`) and read without a lock. Before all
 //! that the gateway answers what is its own business (`own`): its health, and `OPTIONS` without a token.
 
-mod address;
 mod admin;
 mod breaker;
 mod clock;

@@ -15,7 +15,7 @@ pub(crate) const CLIENT_GONE: u16 = 499;
 pub(crate) struct Line<'a> {
     /// When the response ended (RFC 3339, UTC).
     pub(crate) time: jiff::Timestamp,
-    /// Who asked, by the first address a trusted proxy or the connection tells.
+    /// Who asked, behind all trusted proxies; of a request that could not be read, who is at the other end.
     pub(crate) client: IpAddr,
     /// Empty, as is the path, of a request that could not be read.
     #[serde(skip_serializing_if = "is_absent")]

@@ -9,15 +9,16 @@ use crate::selection::{Policy, Sticky, hash_key};
 /// held against all backends.
 const COOKIES_READ: usize = 8;
 
-/// Gives what a request asks of the choice; `field` finds the first value of a field by its lower-case name.
+/// Gives what a request asks of the choice; `address` finds who asked, `field` the first value of a field by its
+/// lower-case name.
 pub(super) fn find<'r>(
     policy: &Policy,
     sticky: Option<&Sticky>,
-    client: IpAddr,
+    address: impl FnOnce() -> IpAddr,
     field: impl Fn(&str) -> Option<&'r [u8]>,
 ) -> Asked {
     let key = match policy {
-        Policy::IpHash => Some(hash_address(client)),
+        Policy::IpHash => Some(hash_address(address())),
         Policy::HeaderHash { header } => field(header).map(hash_key),
         Policy::CookieHash { cookie } => {
             field("cookie").and_then(|all| find_cookies(all, cookie).next()).map(hash_key)
@@ -81,7 +82,7 @@ mod tests {
         let cookies = Sticky::new(b"secret", ["10.0.0.1:80", "10.0.0.2:80"]);
         let sticky = |field: &str| {
             let field = |name: &str| (name == "cookie").then_some(field.as_bytes());
-            find(&policy, Some(&cookies), "192.0.2.1".parse().unwrap(), field).sticky
+            find(&policy, Some(&cookies), || "192.0.2.1".parse().unwrap(), field).sticky
         };
         let [one, other] = [0, 1].map(|index| format!("backend={}", cookies.encode(index).unwrap()));
         assert_eq!(sticky(&format!("backend=old; {other}; {one}")), Some(1));
@@ -94,14 +95,14 @@ mod tests {
     #[test]
     fn the_same_client_asks_for_the_same_backend() {
         let none = |_: &str| None;
-        let key = |policy: &Policy, ip: &str| find(policy, None, ip.parse().unwrap(), none).key;
+        let key = |policy: &Policy, ip: &str| find(policy, None, || ip.parse().unwrap(), none).key;
         assert_eq!(key(&Policy::IpHash, "192.0.2.1"), key(&Policy::IpHash, "192.0.2.1"));
         assert_ne!(key(&Policy::IpHash, "192.0.2.1"), key(&Policy::IpHash, "192.0.2.2"));
         assert_eq!(key(&Policy::Latency, "192.0.2.1"), None);
         let by_header = Policy::HeaderHash { header: "x-user".to_owned() };
         assert_eq!(key(&by_header, "192.0.2.1"), None, "a request without the field goes anywhere");
         let user = |name: &str| (name == "x-user").then_some(&b"u1"[..]);
-        let asked = find(&by_header, None, "192.0.2.1".parse().unwrap(), user);
+        let asked = find(&by_header, None, || "192.0.2.1".parse().unwrap(), user);
         assert_eq!(asked.key, Some(hash_key(b"u1")));
     }
 }

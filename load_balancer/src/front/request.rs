@@ -24,7 +24,7 @@ impl Handler for Front {
         let field = |name: &str| request.field(name.as_bytes());
         let view = self.balancer.view();
         let client = exchange.client();
-        let asked = affinity::find(&settings.policy, view.sticky(), client.ip(), field);
+        let asked = affinity::find(&settings.policy, view.sticky(), || exchange.find_address(), field);
         let is_explained = settings.explain.wants(|| field(EXPLAIN).is_some());
         let lane = WireLane::new(exchange, &settings.timeouts);
         let mut way = Way::new(&self.balancer, Rc::clone(&view), &lane, asked, settings.retries);
@@ -131,7 +131,7 @@ impl Drop for Record<'_, '_> {
         let request = exchange.request();
         let host = String::from_utf8_lossy(request.host());
         let asker = Asker {
-            client: exchange.client().ip(),
+            client: exchange.find_address(),
             method: &String::from_utf8_lossy(request.method()),
             host: (!host.is_empty()).then_some(&*host),
             path: &String::from_utf8_lossy(request.path()),

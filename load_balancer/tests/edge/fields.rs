@@ -1,5 +1,7 @@
 //! What of a message passes, what ends at the balancer, and what it adds.
 
+use load_balancer::Policy;
+
 use crate::support::{Backend, config, start, start_over};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -75,6 +77,28 @@ async fn a_relayed_client_without_a_name_has_not_the_trust_of_who_relays_him() {
         assert_eq!(backend.head().get("x-forwarded-for").as_deref(), Some(told), "{header:?}");
         assert_eq!(backend.head().get("x-real-ip").is_some(), told.starts_with("192"), "{header:?}");
     }
+}
+
+#[tokio::test]
+async fn clients_behind_a_trusted_proxy_are_told_apart_by_ip_hash() {
+    let (one, other) = (Backend::answering(OK).await, Backend::answering(OK).await);
+    let mut config = config(&[one.address, other.address]);
+    config.policy = Policy::IpHash;
+    // Nothing is hedged then: on a machine that is busy a backend would get what is another's.
+    config.retries = 0;
+    let doubting = start(&config);
+    config.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
+    let believing = start(&config);
+    let ask = |client: u8| format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.{client}\r\n\r\n");
+    for client in 0..64 {
+        assert_eq!(believing.exchange(&ask(client)).await.status(), 200);
+    }
+    let before = (one.count(), other.count());
+    assert!(before.0 > 0 && before.1 > 0, "{before:?}");
+    for client in 0..64 {
+        assert_eq!(doubting.exchange(&ask(client)).await.status(), 200);
+    }
+    assert!(one.count() == before.0 || other.count() == before.1, "nobody chooses a backend by a claim");
 }
 
 #[tokio::test]

@@ -163,6 +163,21 @@ async fn a_request_that_cannot_be_read_has_a_line_that_says_why() {
 }
 
 #[tokio::test]
+async fn the_client_in_the_access_log_is_who_asked_a_trusted_proxy() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let backend = Backend::answering(OK).await;
+    let mut config = config(&[backend.address]);
+    (config.access_log.mode, config.access_log.path) = (Mode::All, file.clone());
+    config.trusted_proxies = vec!["127.0.0.1".to_owned(), "10.0.0.0/8".to_owned()];
+    let balancer = start(&config);
+    let told = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 192.0.2.7, 10.0.0.1";
+    let request = format!("GET /told HTTP/1.1\r\nHost: a\r\n{told}\r\n\r\n");
+    assert_eq!(balancer.exchange(&request).await.status(), 200);
+    assert_eq!(logged(&file, "/told").await["client"], "192.0.2.7");
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_has_a_line_that_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");

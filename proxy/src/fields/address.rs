@@ -1,41 +1,42 @@
 //! Which address a request comes from, when the peer may be a proxy.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName};
-use proxy::fields::TrustedProxies;
+use super::TrustedProxies;
+use crate::Client;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// Finds the client: the last address that was not added by a trusted proxy.
+/// Finds who asked: the last address that was not added by a trusted proxy.
 ///
-/// The field is read from the right, because everything left of the first untrusted address is what that
-/// client claims. Anything unreadable ends the search at the last address that was.
-pub(crate) fn find_client(trusted: &TrustedProxies, peer: IpAddr, fields: &HeaderMap) -> IpAddr {
-    let mut client = peer.to_canonical();
-    if !trusted.contains(client) {
-        return client;
+/// `told` are the values of `X-Forwarded-For`, the last first: they are read from the right, because everything left of
+/// the first untrusted address is what that client claims. Anything unreadable ends the search at the last address that
+/// was.
+pub fn find_address<'v>(
+    trusted: &TrustedProxies,
+    client: &Client,
+    told: impl IntoIterator<Item = &'v [u8]>,
+) -> IpAddr {
+    let mut found = client.ip();
+    if !trusted.believes(client) {
+        return found;
     }
-    for value in fields.get_all(X_FORWARDED_FOR).iter().rev() {
-        let Ok(value) = value.to_str() else { return client };
-        for entry in value.rsplit(',') {
-            let Some(address) = parse_entry(entry.trim()) else { return client };
-            client = address;
-            if !trusted.contains(client) {
-                return client;
-            }
+    for entry in told.into_iter().flat_map(|value| value.rsplit(|byte| *byte == b',')) {
+        let Some(address) = parse_entry(entry.trim_ascii()) else { return found };
+        found = address;
+        if !trusted.contains(found) {
+            return found;
         }
     }
-    client
+    found
 }
 
 /// Reads `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`.
-fn parse_entry(entry: &str) -> Option<IpAddr> {
+fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
+    let entry = std::str::from_utf8(entry).ok()?;
     let address = entry.parse::<IpAddr>().ok().or_else(|| {
         let bracketed = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         bracketed
             .and_then(|inner| inner.parse().ok())
-            .or_else(|| entry.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
+            .or_else(|| entry.parse::<SocketAddr>().ok().map(|address| address.ip()))
     });
     address.map(|address| address.to_canonical())
 }
@@ -43,14 +44,21 @@ fn parse_entry(entry: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy_protocol::Addresses;
+
+    fn connect(peer: &str) -> Client {
+        let address = SocketAddr::new(peer.parse().unwrap(), 80);
+        Client::new(Addresses { source: address, destination: address }, false)
+    }
+
+    fn find(trusted: &[&str], client: &Client, forwarded: &[&str]) -> String {
+        let trusted: Vec<String> = trusted.iter().map(|text| (*text).to_owned()).collect();
+        let told = forwarded.iter().rev().map(|value| value.as_bytes());
+        find_address(&TrustedProxies::parse(&trusted).unwrap(), client, told).to_string()
+    }
 
     fn client(trusted: &[&str], peer: &str, forwarded: &[&str]) -> String {
-        let trusted: Vec<String> = trusted.iter().map(|text| (*text).to_owned()).collect();
-        let mut fields = HeaderMap::new();
-        for value in forwarded {
-            fields.append(X_FORWARDED_FOR, value.parse().unwrap());
-        }
-        find_client(&TrustedProxies::parse(&trusted).unwrap(), peer.parse().unwrap(), &fields).to_string()
+        find(trusted, &connect(peer), forwarded)
     }
 
     const LOOPBACK: &[&str] = &["127.0.0.0/8", "::1"];
@@ -60,6 +68,11 @@ mod tests {
         assert_eq!(client(LOOPBACK, "127.0.0.1", &["192.0.2.7"]), "192.0.2.7");
         assert_eq!(client(LOOPBACK, "198.51.100.1", &["192.0.2.7"]), "198.51.100.1");
         assert_eq!(client(LOOPBACK, "::ffff:127.0.0.1", &["192.0.2.7"]), "192.0.2.7");
+    }
+
+    #[test]
+    fn nobody_unnamed_behind_a_trusted_peer_is_believed() {
+        assert_eq!(find(LOOPBACK, &connect("127.0.0.1").nameless(), &["192.0.2.7"]), "127.0.0.1");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Header fields on their way through: what ends here, what is added, and what is refused.
 
+mod address;
 mod forwarded;
 mod hop_by_hop;
 mod present;
@@ -7,6 +8,7 @@ mod request;
 mod response;
 mod target;
 
+pub use address::find_address;
 pub use forwarded::{InvalidNetwork, TrustedProxies};
 pub use request::{Refusal, prepare_request};
 pub use response::prepare_response;

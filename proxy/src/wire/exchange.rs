@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::task::Poll;
 
 use process::{Problem, TraceContext, trace};
@@ -15,6 +16,7 @@ use super::rewrite;
 use super::side::Side;
 use super::upload::Upload;
 use super::{Buffer, Rules};
+use crate::fields::find_address;
 use crate::server::Watched;
 use crate::{Client, Progress};
 
@@ -87,9 +89,14 @@ impl<'c> Exchange<'c> {
         &self.request
     }
 
-    /// Gives who asked.
+    /// Gives who is at the other end of the connection.
     pub fn client(&self) -> &'c Client {
         self.client
+    }
+
+    /// Finds the address of who asked, behind all trusted proxies.
+    pub fn find_address(&self) -> IpAddr {
+        find_address(&self.rules.trusted, self.client, self.request.forwarded_for())
     }
 
     /// Gives the trace the request belongs to, with the span of this hop. Its ID is added to every response as

@@ -105,6 +105,12 @@ impl Request {
         self.spans.find(self.head(), name)
     }
 
+    /// Gives the values of `X-Forwarded-For`, the last first.
+    pub(super) fn forwarded_for(&self) -> impl Iterator<Item = &[u8]> {
+        let spans = self.spans.iter().rev().filter(|span| span.known == Known::ForwardedFor);
+        spans.map(|span| span.value(self.head()))
+    }
+
     /// Tells whether the client speaks HTTP/1.0.
     pub fn is_http_10(&self) -> bool {
         self.line.is_http_10

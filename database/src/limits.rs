@@ -67,7 +67,9 @@ pub(crate) fn check_transaction(transaction: &Transaction) -> Result<(), Error> 
             check_record(collection, id)?;
             check_object("the patch", patch)
         }
-        Operation::Delete { collection, id, .. } => check_record(collection, id),
+        Operation::Delete { collection, id, .. } | Operation::Require { collection, id, .. } => {
+            check_record(collection, id)
+        }
         Operation::Move { collection, id, to, .. } => {
             check_record(collection, id)?;
             check_name("collection", to)?;

@@ -32,8 +32,9 @@ impl Transaction {
     }
 }
 
-/// The most operations of one transaction.
-pub const OPERATION_LIMIT: usize = 1000;
+/// The most operations of one transaction: those of a service's batch of 100 changes, each with what it requires, its
+/// write and 8 jobs, under a key.
+pub const OPERATION_LIMIT: usize = 1001;
 
 /// How many earlier versions one [`Operation::Trim`] removes at most.
 pub const TRIM_LIMIT: u32 = 500;
@@ -107,6 +108,15 @@ pub enum Operation {
         /// Its fields.
         data: Map<String, Value>,
     },
+    /// Does nothing with a record, but has the transaction happen only if something holds for it.
+    Require {
+        /// The collection.
+        collection: String,
+        /// The record's name.
+        id: String,
+        /// What must hold for the transaction to happen.
+        precondition: Precondition,
+    },
     /// Removes earlier versions of a collection's records whose time is over, at most [`TRIM_LIMIT`].
     Trim {
         /// The collection.
@@ -175,6 +185,8 @@ pub enum Outcome {
     },
     /// The version is as it was to be, if it is there.
     Rewritten,
+    /// What it requires held.
+    Held,
     /// What was over is gone, or some of it.
     Trimmed,
     /// The key was new, and the rest was done now.

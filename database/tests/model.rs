@@ -90,7 +90,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let data = prop::collection::btree_map("[abc]", value, 0..4).prop_map(Map::from_iter);
     let place = prop_oneof![3 => Just(0usize), 1 => Just(1usize)];
-    (0u8..8, place, "[a-c]", data, guard(), guard()).prop_map(|(verb, place, id, data, guard, target)| Step {
+    (0u8..9, place, "[a-c]", data, guard(), guard()).prop_map(|(verb, place, id, data, guard, target)| Step {
         verb,
         place,
         id,
@@ -130,6 +130,7 @@ impl Step {
             2 | 3 => Operation::Patch { collection, id, patch: data, precondition },
             4 => Operation::Delete { collection, id, precondition },
             5 => Operation::Trim { collection },
+            6 => Operation::Require { collection, id, precondition },
             _ => {
                 let to = 1 - self.place;
                 // A place that must not be taken, or anything else, but seldom the version of what is there.
@@ -201,6 +202,9 @@ impl Model {
                 tell(next, &from, ChangeKind::Delete);
                 let replaced = self.records.insert(to.clone(), moved);
                 tell(next + 1, &to, if replaced.is_some() { ChangeKind::Update } else { ChangeKind::Create });
+            }
+            Operation::Require { collection, id, precondition } => {
+                self.holds(&(collection.clone(), id.clone()), *precondition).then_some(())?;
             }
             Operation::Trim { .. } => {}
             _ => return None,
@@ -281,7 +285,7 @@ async fn run(url: Url, events: Vec<Event>) {
                             }
                         }
                         Outcome::Deleted { version } => assert_eq!(*version, sequence),
-                        Outcome::Trimmed => {}
+                        Outcome::Held | Outcome::Trimmed => {}
                         other => panic!("the model did no such thing: {other:?}"),
                     }
                 }

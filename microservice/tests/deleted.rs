@@ -24,6 +24,7 @@ on_both_engines! {
     a_batch_deletes_softly_and_a_repeated_deletion_is_answered_as_before
     a_purge_needs_the_rule_for_deletions_too
     what_was_deleted_is_destroyed_by_nobody_who_may_not_purge_it
+    a_name_is_free_at_no_moment_of_its_record_s_deletion
 }
 
 const BOOKS: &str = "/library/books";
@@ -315,5 +316,47 @@ async fn what_was_deleted_is_destroyed_by_nobody_who_may_not_purge_it(engine: En
     hers().await;
     assert_eq!(send(&house, "eve", Method::DELETE, &path, "").await.status, 204);
     assert_eq!(titles(&house, "eve", "deleted=only").await, ["of"]);
+    house.stop().await;
+}
+
+async fn a_name_is_free_at_no_moment_of_its_record_s_deletion(engine: Engine) {
+    let house = house(engine, json!({})).await;
+    let create = async |who: &str, id: &str| {
+        let fields = [("content-type", "application/json"), ("if-none-match", "*"), ("sixfold-subject", who)];
+        house
+            .send("library", Method::PUT, &format!("{BOOKS}/{id}"), &fields, r#"{"title": "of"}"#)
+            .await
+            .status
+    };
+    let batch = async |id: &str| {
+        let create = json!({"op": "create", "collection": "books", "id": id, "data": {"title": "his"}});
+        let body =
+            json!({"operations": [{"op": "create", "collection": "books", "data": {}}, create]}).to_string();
+        let told = send(&house, "bob", Method::POST, "/library/_batch", &body).await;
+        assert_eq!(
+            (told.status.as_u16(), told.pointers()),
+            (409, vec!["/operations/1".to_owned()]),
+            "{told:?}"
+        );
+    };
+    let import = async |id: &str| {
+        let fields = [("content-type", "application/x-ndjson"), ("sixfold-subject", "bob")];
+        let told = house.send("library", Method::POST, BOOKS, &fields, &json!({"id": id}).to_string()).await;
+        assert!(String::from_utf8_lossy(&told.text).contains("already-exists"), "{told:?}");
+    };
+    for number in 0..20 {
+        let id = format!("hers{number}");
+        let path = format!("{BOOKS}/{id}");
+        assert_eq!(create("ada", &id).await, 201);
+        let others = async {
+            for _ in 0..3 {
+                let (put, ..) = tokio::join!(create("bob", &id), batch(&id), import(&id));
+                assert_eq!(put, 412);
+            }
+        };
+        tokio::join!(delete(&house, &path), others);
+        assert_eq!(send(&house, "bob", Method::GET, &path, "").await.status, 404);
+    }
+    assert_eq!(titles(&house, "eve", "").await, [""; 0], "of a batch nothing else either");
     house.stop().await;
 }

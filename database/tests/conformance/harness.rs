@@ -85,6 +85,10 @@ pub(crate) fn delete(id: &str, precondition: Precondition) -> Operation {
     Operation::Delete { collection: "things".into(), id: id.into(), precondition }
 }
 
+pub(crate) fn require(id: &str, precondition: Precondition) -> Operation {
+    Operation::Require { collection: "things".into(), id: id.into(), precondition }
+}
+
 pub(crate) fn enqueue(queue: &str) -> Operation {
     Operation::Enqueue { job: NewJob::new(queue, "send", json!({"to": "a@b"})) }
 }

@@ -1,14 +1,15 @@
 //! Records: what is written is read, preconditions guard, and a transaction happens whole or not at all.
 
-use database::{Database, Error, Outcome, Precondition, Query, Transaction};
+use database::{Database, Error, Operation, Outcome, Precondition, Query, Transaction};
 use serde_json::json;
 
-use crate::harness::{delete, enqueue, get, object, of_queue, patch, put, transact, write};
+use crate::harness::{delete, enqueue, get, object, of_queue, patch, put, require, transact, write};
 
 crate::on_every_handle! {
     a_record_is_read_as_it_was_written
     a_precondition_that_does_not_hold_tells_the_present_version
     a_transaction_happens_whole_or_not_at_all
+    what_is_required_of_a_record_holds_or_nothing_happens
     a_patch_merges_and_needs_a_record
     a_version_is_never_used_again
     pages_follow_each_other_in_the_order_of_names
@@ -71,6 +72,36 @@ async fn a_transaction_happens_whole_or_not_at_all(database: &Database) {
     assert_eq!(committed.sequence, record.version);
     let Outcome::Enqueued { job } = &committed.outcomes[2] else { panic!("{committed:?}") };
     assert_eq!(database.job(&job.id).await.unwrap().namespace, "shop");
+}
+
+async fn what_is_required_of_a_record_holds_or_nothing_happens(database: &Database) {
+    let version = write(database, put("a", json!({"n": 1}), Precondition::None)).await.version;
+    let with = async |required: Vec<Operation>| {
+        let written = put("b", json!({}), Precondition::None);
+        transact(database, required.into_iter().chain([written]).collect()).await
+    };
+    for (precondition, current) in
+        [(Precondition::Absent, Some(version)), (Precondition::Version(0), Some(version))]
+    {
+        let refused = with(vec![enqueue("mail"), require("a", precondition)]).await.unwrap_err();
+        assert_eq!(refused, Error::PreconditionFailed { operation: 1, current });
+    }
+    let refused = with(vec![require("x", Precondition::Present)]).await.unwrap_err();
+    assert_eq!(refused, Error::PreconditionFailed { operation: 0, current: None });
+    assert_eq!(get(database, "b").await, None);
+    assert_eq!(database.jobs(&of_queue("mail")).await.unwrap().jobs, []);
+
+    let held =
+        [("a", Precondition::Version(version)), ("a", Precondition::Present), ("x", Precondition::Absent)];
+    let done = with(held.map(|(id, precondition)| require(id, precondition)).to_vec()).await.unwrap();
+    assert_eq!(done.outcomes[..3], [Outcome::Held, Outcome::Held, Outcome::Held]);
+    assert_eq!(done.sequence, version + 1, "what is required is no change");
+    assert_eq!(get(database, "a").await.unwrap().version, version);
+    let gone = vec![delete("a", Precondition::None), require("a", Precondition::Absent)];
+    let alone = vec![require("a", Precondition::Absent)];
+    for operations in [gone, alone] {
+        transact(database, operations).await.unwrap();
+    }
 }
 
 async fn a_patch_merges_and_needs_a_record(database: &Database) {
@@ -158,9 +189,10 @@ async fn namespaces_do_not_see_each_other(database: &Database) {
 async fn what_is_not_valid_is_refused_with_a_reason(database: &Database) {
     let large = json!({"large": "x".repeat(2 << 20)});
     let cases = [
-        (vec![], "1 to 1000 operations"),
+        (vec![], "1 to 1001 operations"),
         (vec![put("", json!({}), Precondition::None)], "a record's name"),
         (vec![put("a\nb", json!({}), Precondition::None)], "a record's name"),
+        (vec![require("", Precondition::None)], "a record's name"),
         (vec![put(&"x".repeat(256), json!({}), Precondition::None)], "a record's name"),
         (vec![put("a", large, Precondition::None)], "more than 1048576 bytes"),
         (vec![enqueue("a queue")], "a queue has"),

@@ -23,7 +23,7 @@ use super::patch;
 use super::prepare::{self, check_grant};
 use super::read::{load, open};
 use super::representation::Representation;
-use super::reserved::{is_reserved, make_way};
+use super::reserved::{make_way, require_free_name};
 use super::write::{ROUNDS, overtaken};
 use super::{Collection, is_record_name, method_not_allowed, no_parameters};
 use crate::body::{self, JSON};
@@ -214,10 +214,10 @@ async fn prepare(
     let data = operation.data.clone().unwrap_or_default();
     let id = match (&operation.id, operation.op) {
         (Some(id), Verb::Create) => {
-            let change = prepare::create(collection, caller, id, Value::Object(data), false)?;
-            return match is_reserved(collection, caller, id).await? {
-                true => Err(Problem::new(kinds::ALREADY_EXISTS)),
-                false => Ok(change),
+            let mut change = prepare::create(collection, caller, id, Value::Object(data), false)?;
+            return match require_free_name(collection, caller, id, &mut change).await? {
+                true => Ok(change),
+                false => Err(Problem::new(kinds::ALREADY_EXISTS)),
             };
         }
         (None, _) => {

@@ -66,6 +66,7 @@ fn version(outcome: &Outcome) -> Option<u64> {
         Outcome::Deleted { version } => Some(*version),
         Outcome::Enqueued { .. }
         | Outcome::Rewritten
+        | Outcome::Held
         | Outcome::Trimmed
         | Outcome::First
         | Outcome::Repeated => None,

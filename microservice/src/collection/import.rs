@@ -26,7 +26,7 @@ use super::commit::{Change, commit, commit_once};
 use super::export::NDJSON;
 use super::lines::{Line, Lines};
 use super::once::{LineKeys, Once};
-use super::reserved::is_reserved;
+use super::reserved::require_free_name;
 use super::{Collection, is_record_name, prepare};
 use crate::body;
 use crate::fault::problem_of;
@@ -158,9 +158,9 @@ impl Import {
         fields.retain(|name, _| !RESERVED.contains(&name.as_str()) && !collection.schema.is_server_s(name));
         let is_new_name = named.is_none();
         let id = named.unwrap_or_else(|| Uuid::now_v7().to_string());
-        let change = prepare::create(collection, caller, &id, Value::Object(fields), is_new_name)?;
+        let mut change = prepare::create(collection, caller, &id, Value::Object(fields), is_new_name)?;
         let once = self.keys.as_ref().map(|keys| keys.of(self.line, line, collection.sensitive.keys()));
-        if !is_new_name && is_reserved(collection, caller, &id).await? {
+        if !is_new_name && !require_free_name(collection, caller, &id, &mut change).await? {
             let is_repeated = match &once {
                 Some(once) => once.find(collection).await?.is_some(),
                 None => false,

@@ -2,26 +2,35 @@
 //!
 //! A record that is deleted softly replaces the one that was deleted under its name before. So that nobody destroys
 //! in this way what it may not purge, only who may purge the deleted record can give its name to another, or delete
-//! another under it. The first is for whoever would be surprised later; the second, which is decided with
-//! the deletion itself, is what keeps the record.
+//! another under it. Both are decided on what is read, and the transaction happens only if that is still so.
 
-use database::{Precondition, Record};
+use database::{Operation, Precondition, Record};
 use process::problem::kinds;
 use process::{Identity, Problem};
 
 use super::Collection;
+use super::commit::Change;
 use super::prepare::check_grant;
 use super::read::load_from;
 use crate::declare::deleted;
 
-/// Tells whether a deleted record keeps a name from a caller; one it may not know of looks like any other that is there.
-pub(super) async fn is_reserved(
+/// Has a change that makes a record under a name of its caller's choice happen only if no deleted record keeps the name
+/// from the caller, and tells whether none does now; one it may not know of looks like any other that is there.
+pub(super) async fn require_free_name(
     collection: &Collection,
     caller: Option<&Identity>,
     id: &str,
+    change: &mut Change,
 ) -> Result<bool, Problem> {
+    if !collection.settings.soft_delete {
+        return Ok(true);
+    }
     let found = find(collection, id).await?;
-    Ok(found.is_some_and(|record| !may_purge(collection, caller, &record)))
+    let purgeable = found.as_ref().filter(|record| may_purge(collection, caller, record));
+    let precondition = purgeable.map_or(Precondition::Absent, |record| Precondition::Version(record.version));
+    let (collection, id) = (deleted(&collection.name), id.to_owned());
+    change.operations.insert(0, Operation::Require { collection, id, precondition });
+    Ok(found.is_none() || purgeable.is_some())
 }
 
 /// Says what must be so of the place that a record moves to when a caller deletes it, so that nothing is lost

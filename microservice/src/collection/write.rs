@@ -23,7 +23,7 @@ use super::patch::Patch;
 use super::prepare::{self, check_grant};
 use super::read::{conditions, load, open};
 use super::representation::Prepared;
-use super::reserved::{is_reserved, make_way};
+use super::reserved::{make_way, require_free_name};
 use crate::body::{self, JSON, JSON_PATCH, MERGE_PATCH};
 use crate::condition::Conditions;
 use crate::declare::is_deleted;
@@ -69,8 +69,8 @@ pub(super) async fn replace(
     once(collection, &asked, async {
         let body = body::parse(&asked.body)?;
         if asked.conditions.wants_absence() {
-            let change = prepare::create(collection, asked.caller.as_ref(), id, body, false)?;
-            if is_reserved(collection, asked.caller.as_ref(), id).await? {
+            let mut change = prepare::create(collection, asked.caller.as_ref(), id, body, false)?;
+            if !require_free_name(collection, asked.caller.as_ref(), id, &mut change).await? {
                 return Err(Problem::new(kinds::PRECONDITION_FAILED));
             }
             let done = commit(collection, vec![change], asked.once.as_ref()).await;

@@ -208,6 +208,10 @@ impl<'a> Draft<'a> {
                 Operation::Rewrite { collection, id, version, data } => {
                     self.rewrite(place(collection, id), *version, data)?
                 }
+                Operation::Require { collection, id, precondition } => {
+                    self.find(place(collection, id), *precondition, operation)?;
+                    Outcome::Held
+                }
                 Operation::Trim { collection } => {
                     self.past.push(Past::Over(&transaction.namespace, collection));
                     Outcome::Trimmed
@@ -224,6 +228,7 @@ impl<'a> Draft<'a> {
                 Outcome::Deleted { version } => sequence = *version,
                 Outcome::Enqueued { .. }
                 | Outcome::Rewritten
+                | Outcome::Held
                 | Outcome::Trimmed
                 | Outcome::First
                 | Outcome::Repeated => {}

@@ -138,7 +138,7 @@ impl Postgres {
                 Operation::Enqueue { .. } => "enqueue",
                 Operation::Move { .. } => "move",
                 Operation::Rewrite { .. } => "rewrite",
-                Operation::Trim { .. } | Operation::Once { .. } => continue,
+                Operation::Require { .. } | Operation::Trim { .. } | Operation::Once { .. } => continue,
             });
         }
         self.check_backup()?;

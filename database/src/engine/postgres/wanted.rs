@@ -41,7 +41,8 @@ impl<'a> Wanted<'a> {
                 match operation {
                     Operation::Put { collection, id, .. }
                     | Operation::Rewrite { collection, id, .. }
-                    | Operation::Delete { collection, id, .. } => {
+                    | Operation::Delete { collection, id, .. }
+                    | Operation::Require { collection, id, .. } => {
                         add(Key { namespace, collection, id }, false);
                     }
                     Operation::Patch { collection, id, .. } => add(Key { namespace, collection, id }, true),

@@ -72,6 +72,10 @@ pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Re
                 figures::count("rewrite");
                 rewrite(moment, &place(collection, id, Precondition::None), *version, data)?
             }
+            Operation::Require { collection, id, precondition } => {
+                find(moment, &place(collection, id, *precondition))?;
+                Outcome::Held
+            }
             Operation::Trim { collection } => {
                 versions::trim(moment, namespace, collection)?;
                 Outcome::Trimmed
@@ -84,6 +88,7 @@ pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Re
             Outcome::Deleted { version } => sequence = *version,
             Outcome::Enqueued { .. }
             | Outcome::Rewritten
+            | Outcome::Held
             | Outcome::Trimmed
             | Outcome::First
             | Outcome::Repeated => {}

@@ -18,6 +18,7 @@ on_both_engines! {
     a_request_sent_again_under_its_key_happens_once
     of_requests_at_once_one_happens_and_the_others_are_told_so
     a_request_under_way_at_another_instance_is_told_of
+    the_same_request_at_two_instances_at_once_is_answered_alike_without_a_cache
     a_batch_happens_whole_and_its_reads_are_fresh
     a_batch_with_a_fault_does_nothing_and_points_at_it
     a_batch_under_a_key_happens_once
@@ -125,6 +126,37 @@ async fn a_request_under_way_at_another_instance_is_told_of(engine: Engine) {
     let first = send().await;
     assert_eq!(first.status, 201, "{first:?}");
     assert_eq!(send().await.text, first.text);
+    house.stop().await;
+}
+
+async fn the_same_request_at_two_instances_at_once_is_answered_alike_without_a_cache(engine: Engine) {
+    let mut house = House::start(engine, |_| {}).await;
+    house.take_cache_away();
+    house.start_service("catalog").await;
+    house.rename_instance("catalog", "other");
+    house.start_service("catalog").await;
+    let house = house;
+    for number in 0..40 {
+        let made = house.post("catalog", PRODUCTS, &json!({"name": format!("{number}"), "price": 1})).await;
+        let (path, tag) = (made.field("location"), made.field("etag"));
+        let send = async |method: &Method, media_type: &str, tag: &str, body: &str| {
+            let key = format!("{method}{media_type}{number}").replace('/', "-");
+            let fields = [("content-type", media_type), ("idempotency-key", &key), ("if-match", tag)];
+            let (one, two) = tokio::join!(
+                house.send("catalog", method.clone(), path, &fields, body),
+                house.send("other", method.clone(), path, &fields, body),
+            );
+            assert!(one.status.is_success(), "{one:?}, {two:?}");
+            assert_eq!((one.status, &one.text), (two.status, &two.text));
+        };
+        let put = json!({"name": format!("{number}"), "price": 2}).to_string();
+        send(&Method::PUT, JSON.1, tag, &put).await;
+        let patch = json!([
+            {"op": "test", "path": "/price", "value": 2}, {"op": "replace", "path": "/price", "value": 3}
+        ]);
+        send(&Method::PATCH, "application/json-patch+json", "*", &patch.to_string()).await;
+        send(&Method::DELETE, "text/plain", "*", "").await;
+    }
     house.stop().await;
 }
 

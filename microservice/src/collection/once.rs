@@ -170,6 +170,10 @@ async fn happen_once(
     };
     let answer = act.await;
     if answer.is_err() {
+        // It may have been decided on what the same request left, done meanwhile at another instance.
+        if let Ok(Some(outcomes)) = once.find(collection).await {
+            return done(outcomes);
+        }
         flight.give_up(&collection.cache).await;
     }
     answer

@@ -53,6 +53,8 @@ pub(crate) struct House {
     pub(crate) token: ClusterToken,
     database: database::Config,
     cache: cache::Config,
+    /// Whether services have the cache.
+    has_cache: bool,
     addresses: BTreeMap<String, String>,
     data: TempDir,
     /// Its schema on the shared server, on PostgreSQL.
@@ -129,6 +131,7 @@ impl House {
                 ..database::Config::default()
             },
             cache: cache::Config { listen: any.clone(), resp_listen: any, ..cache::Config::default() },
+            has_cache: true,
             addresses: BTreeMap::new(),
             scratch,
             data: tempfile::tempdir().unwrap(),
@@ -196,7 +199,21 @@ impl House {
 
     /// Gives a handle on the cache, like another instance's.
     pub(crate) fn cache(&self) -> Cache {
-        Cache::connect(&self.cache, &self.token)
+        match self.has_cache {
+            true => Cache::connect(&self.cache, &self.token),
+            false => Cache::disabled(),
+        }
+    }
+
+    /// Has services that start from now on do without a cache.
+    pub(crate) fn take_cache_away(&mut self) {
+        self.has_cache = false;
+    }
+
+    /// Has an instance that was started be called by another name, so that a second can be started beside it.
+    pub(crate) fn rename_instance(&mut self, name: &str, other: &str) {
+        let address = self.addresses.remove(name).unwrap();
+        self.addresses.insert(other.to_owned(), address);
     }
 
     /// Starts a service under a name of its own beside the others, and waits until it is ready.

@@ -23,6 +23,7 @@ on_both_engines! {
     what_was_deleted_can_be_purged_at_once_or_is_after_its_time
     a_batch_deletes_softly_and_a_repeated_deletion_is_answered_as_before
     a_purge_needs_the_rule_for_deletions_too
+    a_purge_under_the_key_of_the_deletion_is_another_request
     what_was_deleted_is_destroyed_by_nobody_who_may_not_purge_it
     a_name_is_free_at_no_moment_of_its_record_s_deletion
 }
@@ -253,6 +254,18 @@ async fn a_purge_needs_the_rule_for_deletions_too(engine: Engine) {
     assert_eq!(purge("bob").await.status, 403);
     assert_eq!(lies_in(&house.database(), "books.deleted").await, 1);
     assert_eq!(purge("ada").await.status, 204);
+    house.stop().await;
+}
+
+async fn a_purge_under_the_key_of_the_deletion_is_another_request(engine: Engine) {
+    let house = house(engine, json!({})).await;
+    let path = add(&house, "ada", "Emma", 1815).await;
+    let fields = [("sixfold-subject", "ada"), ("idempotency-key", "k")];
+    let delete = async |path: &str| house.send("library", Method::DELETE, path, &fields, "").await;
+    assert_eq!(delete(&path).await.status, 204);
+    let refused = delete(&format!("{path}?deleted=only")).await;
+    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (422, "key-reused"));
+    assert_eq!(lies_in(&house.database(), "books.deleted").await, 1);
     house.stop().await;
 }
 

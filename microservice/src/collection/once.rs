@@ -46,7 +46,7 @@ impl Once {
     pub(super) fn read(
         fields: &HeaderMap,
         method: &Method,
-        path: &str,
+        target: &str,
         caller: Option<&Identity>,
         body: &Bytes,
         keys: Option<&Keys>,
@@ -56,7 +56,7 @@ impl Once {
         let conditions = [header::CONTENT_TYPE, header::IF_MATCH, header::IF_NONE_MATCH];
         let conditions =
             conditions.iter().map(|name| fields.get(name).map_or(&b""[..], |value| value.as_bytes()));
-        let request = [method.as_str().as_bytes(), path.as_bytes()];
+        let request = [method.as_str().as_bytes(), target.as_bytes()];
         let parts: Vec<&[u8]> = request.into_iter().chain(conditions).chain([&body[..]]).collect();
         let key = hash(&[subject.as_bytes(), key.as_bytes()]);
         Ok(Some(Self { key, fingerprints: fingerprints(&parts, keys) }))
@@ -200,11 +200,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_a_caller_s_own_and_its_request_is_path_and_body() {
+    fn a_key_is_a_caller_s_own_and_its_request_is_path_query_and_body() {
         let first = read("k", "/a/b", "ada", "{}");
         assert_eq!(read("\"k\"", "/a/b", "ada", "{}"), first);
         assert_ne!(read("k", "/a/b", "bob", "{}").key, first.key);
-        for other in [read("k", "/a/c", "ada", "{}"), read("k", "/a/b", "ada", "{ }")] {
+        for (target, body) in [("/a/c", "{}"), ("/a/b?c", "{}"), ("/a/b", "{ }")] {
+            let other = read("k", target, "ada", body);
             assert_eq!(other.key, first.key);
             assert_ne!(other.fingerprints, first.fingerprints);
         }

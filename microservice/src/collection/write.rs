@@ -10,6 +10,7 @@ use bytes::Bytes;
 use database::{Error, Outcome, Record};
 use http::header::LOCATION;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 use process::problem::kinds;
 use process::{Identity, Problem};
@@ -117,8 +118,9 @@ pub(super) async fn read(collection: &Collection, request: Request) -> Result<As
     let conditions = conditions(&headers)?;
     let caller = Identity::read(&headers);
     let body = body::read_bytes(Request::new(body), collection.settings.max_body).await?;
-    let once =
-        Once::read(&headers, &method, uri.path(), caller.as_ref(), &body, collection.sensitive.keys())?;
+    // What is asked of the record is in the query, too.
+    let target = uri.path_and_query().map_or(uri.path(), PathAndQuery::as_str);
+    let once = Once::read(&headers, &method, target, caller.as_ref(), &body, collection.sensitive.keys())?;
     Ok(Asked { caller, conditions, body, once })
 }
 

@@ -191,8 +191,12 @@ async fn a_history_goes_with_the_record(engine: Engine) {
     let more = json!({"soft_delete": true, "rules": { "deleted": ["editor"] }});
     let house = house(engine, more).await;
     let path = page(&house, 2).await;
+    let last = send(&house, "ada", Method::GET, &path, "").await.json();
+    let before = history(&house, "ada", &path, "").await.json()["items"].clone();
     assert_eq!(send(&house, "ada", Method::DELETE, &path, "").await.status, 204);
     assert_eq!(history(&house, "eve", &path, "").await.status, 404);
+    let kept = history(&house, "eve", &path, "deleted=only").await.json()["items"].clone();
+    assert_eq!((&kept[0]["record"], &kept[1], &kept[2]), (&last, &before[0], &before[1]), "as they were");
     assert_eq!(numbers(&history(&house, "eve", &path, "deleted=only").await), [2, 1, 0]);
     assert_eq!(history(&house, "ada", &path, "deleted=only").await.status, 403);
     // A new record under the name, of whom may purge the old one, has nothing of that.

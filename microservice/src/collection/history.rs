@@ -50,7 +50,8 @@ struct Version<'a> {
 
 impl<'a> Version<'a> {
     fn of(Earlier { record, until }: &'a Earlier, shown: &Shown) -> Self {
-        Self { version: record.version, until: *until, record: Representation::of(record, shown.fields()) }
+        let representation = Representation::of_earlier(record, shown.fields());
+        Self { version: record.version, until: *until, record: representation }
     }
 }
 

@@ -54,6 +54,11 @@ impl<'a> Representation<'a> {
             deleted_at: (is_deleted(&record.collection) && has(DELETED_AT)).then_some(record.updated_at),
         }
     }
+
+    /// Represents an earlier version, which lies where its record does and was not deleted, cut down likewise.
+    pub(super) fn of_earlier(record: &'a Record, fields: Option<&[Field]>) -> Self {
+        Self { deleted_at: None, ..Self::of(record, fields) }
+    }
 }
 
 impl<'a> From<&'a Record> for Representation<'a> {

@@ -4,6 +4,7 @@
 //! whole into a member doubles it. Here what a patch adds is counted, and one that adds more than a record may
 //! hold, or puts it deeper than a record may be nested, is refused as it goes. Numbers are compared by value (§4.6), `1` as `1.0`.
 
+use database::find::field::is_same_number;
 use database::limits::{NESTING_LIMIT, is_within};
 use process::problem::Fault;
 use serde::Deserialize;
@@ -204,9 +205,7 @@ fn unescape(token: &str) -> String {
 /// Compares as §4.6 says: numbers by value.
 fn equals(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => {
-            one == other || one.as_f64() == other.as_f64() && !(one.is_i64() && other.is_i64())
-        }
+        (Value::Number(one), Value::Number(other)) => is_same_number(one, other),
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| equals(one, other))
         }

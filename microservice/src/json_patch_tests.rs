@@ -123,7 +123,10 @@ fn numbers_are_tested_by_value() {
     };
     assert!(test(json!(1), json!(1.0)) && test(json!([{"a": 2.0}]), json!([{"a": 2}])));
     assert!(!test(json!(1), json!(2)) && !test(json!(1), json!("1")));
-    assert!(!test(json!(9_007_199_254_740_993_i64), json!(9_007_199_254_740_992_i64)));
+    assert!(test(json!(u64::MAX), json!(u64::MAX)) && test(json!(0), json!(-0.0)));
+    let large = 9_007_199_254_740_993_i64;
+    assert!(!test(json!(large), json!(large - 1)) && !test(json!(large), json!((large - 1) as f64)));
+    assert!(!test(json!(u64::MAX), json!(u64::MAX - 1)) && !test(json!(u64::MAX), json!(u64::MAX as f64)));
 }
 
 #[test]

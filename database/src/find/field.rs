@@ -156,6 +156,11 @@ impl Number {
     }
 }
 
+/// Tells whether two JSON numbers have one value, whatever they are written like.
+pub fn is_same_number(one: &serde_json::Number, other: &serde_json::Number) -> bool {
+    Number::of(one).compare(Number::of(other)).is_eq()
+}
+
 /// Compares without rounding the whole number to a fraction.
 fn compare_whole(whole: i128, fraction: f64) -> Ordering {
     // A cast saturates, and no whole number of JSON comes near the ends.

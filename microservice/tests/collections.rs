@@ -155,6 +155,10 @@ async fn a_put_makes_a_record_at_a_chosen_name_only_when_asked_to(engine: Engine
     let (path, body) = ("/catalog/products/lamp-1", r#"{"name": "Lamp", "price": 20}"#);
     assert_eq!(house.send("catalog", Method::PUT, path, &[JSON], body).await.status, 404);
     let absent = [JSON, ("if-none-match", "*")];
+    for tag in ["*", "\"7\""] {
+        let both = [JSON, absent[1], ("if-match", tag)];
+        assert_eq!(house.send("catalog", Method::PUT, path, &both, body).await.status, 412, "{tag}");
+    }
     let made = house.send("catalog", Method::PUT, path, &absent, body).await;
     assert_eq!((made.status.as_u16(), made.field("location")), (201, path));
     assert_eq!(house.send("catalog", Method::PUT, path, &absent, body).await.status, 412);

@@ -71,6 +71,10 @@ pub(super) async fn replace(
         let body = body::parse(&asked.body)?;
         if asked.conditions.wants_absence() {
             let mut change = prepare::create(collection, asked.caller.as_ref(), id, body, false)?;
+            // If-Match, which comes first, wants the record that must not be there (RFC 9110 §13.2.2).
+            if asked.conditions.names_a_version() {
+                return Err(Problem::new(kinds::PRECONDITION_FAILED));
+            }
             if !require_free_name(collection, asked.caller.as_ref(), id, &mut change).await? {
                 return Err(Problem::new(kinds::PRECONDITION_FAILED));
             }

@@ -20,6 +20,7 @@ on_both_engines! {
     a_record_belongs_to_who_made_it_and_others_see_what_they_may
     a_batch_is_held_to_the_same_rules
     records_belong_to_a_tenant_and_without_the_claim_there_are_none
+    a_record_that_is_seen_for_its_age_can_be_changed
     what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays
     a_cursor_shows_nothing_of_records_that_its_reader_does_not_see
     a_count_tells_nothing_of_how_many_records_its_reader_does_not_see
@@ -118,6 +119,27 @@ async fn a_batch_is_held_to_the_same_rules(engine: Engine) {
         "{refused:?}"
     );
     assert_eq!(send(&house, "ada", Method::POST, "/notes/_batch", &body.to_string()).await.status, 200);
+    house.stop().await;
+}
+
+async fn a_record_that_is_seen_for_its_age_can_be_changed(engine: Engine) {
+    let mut house = house(engine).await;
+    let made = send(&house, "ada", Method::POST, NOTES, r#"{"public": true}"#).await;
+    let path = made.field("location").to_owned();
+    let collection = house.config.services.get_mut("notes").unwrap().collections.get_mut("notes").unwrap();
+    collection.rules.rows =
+        Some(format!("created_at=lte.{}&public=is.true", made.json()["created_at"].as_str().unwrap()));
+    house.start_service("notes").await;
+    for (method, body) in [(Method::PATCH, r#"{"text": "a"}"#), (Method::PUT, r#"{"public": true}"#)] {
+        let changed = send(&house, "ada", method, &path, body).await;
+        assert_eq!(
+            (changed.status.as_u16(), &changed.json()["created_at"]),
+            (200, &made.json()["created_at"])
+        );
+    }
+    // It is still held to what it becomes, and a new one to when it is made.
+    assert_eq!(send(&house, "ada", Method::PATCH, &path, r#"{"public": false}"#).await.status, 403);
+    assert_eq!(send(&house, "ada", Method::POST, NOTES, r#"{"public": true}"#).await.status, 403);
     house.stop().await;
 }
 

@@ -41,7 +41,18 @@ pub(super) fn create(
         data.insert(field.clone(), owner);
     }
     check_nesting(&data)?;
-    check_rows(collection, caller, id, &data)?;
+    let now = Timestamp::now();
+    let new = Record {
+        collection: collection.name.clone(),
+        id: id.to_owned(),
+        version: 0,
+        created_at: now,
+        updated_at: now,
+        data,
+        unreadable: false,
+    };
+    check_rows(collection, caller, &new)?;
+    let mut data = new.data;
     seal(collection, id, &mut data, Vec::new())?;
     let put = Operation::Put {
         collection: collection.name.clone(),
@@ -104,7 +115,17 @@ pub(super) fn change(
         }
     }
     check_nesting(&data)?;
-    check_rows(collection, caller, &current.id, &data)?;
+    let changed = Record {
+        collection: collection.name.clone(),
+        id: current.id.clone(),
+        version: current.version,
+        created_at: current.created_at,
+        updated_at: Timestamp::now(),
+        data,
+        unreadable: false,
+    };
+    check_rows(collection, caller, &changed)?;
+    let mut data = changed.data;
     seal(collection, &current.id, &mut data, kept)?;
     let put = Operation::Put {
         collection: collection.name.clone(),
@@ -204,24 +225,9 @@ fn seal(
     }
 }
 
-/// Checks that a record stays among those its caller sees.
-fn check_rows(
-    collection: &Collection,
-    caller: Option<&Identity>,
-    id: &str,
-    data: &Map<String, Value>,
-) -> Result<(), Problem> {
-    let now = Timestamp::now();
-    let record = Record {
-        collection: collection.name.clone(),
-        id: id.to_owned(),
-        version: 0,
-        created_at: now,
-        updated_at: now,
-        data: data.clone(),
-        unreadable: false,
-    };
-    match collection.rules.sees(caller, &record) {
+/// Checks that what is to be stored is among the records its caller sees.
+fn check_rows(collection: &Collection, caller: Option<&Identity>, record: &Record) -> Result<(), Problem> {
+    match collection.rules.sees(caller, record) {
         true => Ok(()),
         false => {
             Err(Problem::new(kinds::FORBIDDEN).detail("the record would not be among those you may see"))

@@ -203,7 +203,7 @@ fn unescape(token: &str) -> String {
 }
 
 /// Compares as §4.6 says: numbers by value.
-fn equals(one: &Value, other: &Value) -> bool {
+pub(crate) fn equals(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => is_same_number(one, other),
         (Value::Array(one), Value::Array(other)) => {

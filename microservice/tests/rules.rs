@@ -164,11 +164,17 @@ async fn what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays(eng
         (&replaced["code"], &replaced["by"], &replaced["author"]),
         (&json!(code), &json!("ada"), &Value::Null)
     );
+    // A number is the same however it is written, and stays as it was written first.
+    let made = send(&house, "ada", Method::POST, NOTES, r#"{"code": [1.0]}"#).await;
+    let number = made.field("location");
+    let replaced = send(&house, "ada", Method::PUT, number, r#"{"code": [1]}"#).await;
+    assert_eq!((replaced.status.as_u16(), &replaced.json()["code"]), (200, &json!([1.0])), "{replaced:?}");
+    assert_eq!(send(&house, "ada", Method::PUT, number, r#"{"code": [1.5]}"#).await.status, 422);
     send(&house, "ada", Method::DELETE, &path, "").await;
     let jobs = house.database().jobs(&JobFilter::default()).await.unwrap().jobs;
     let mut kinds: Vec<_> = jobs.iter().map(|job| job.kind.as_str()).collect();
     kinds.sort_unstable();
-    assert_eq!(kinds, ["deleted", "updated"], "the change that was refused caused none");
+    assert_eq!(kinds, ["deleted", "updated", "updated"], "the changes that were refused caused none");
     house.stop().await;
 }
 

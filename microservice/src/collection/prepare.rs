@@ -14,6 +14,7 @@ use super::commit::Change;
 use crate::body;
 use crate::config::{Computed, Enqueue, MAX_BODY_LIMIT};
 use crate::declare::deleted;
+use crate::json_patch::equals;
 use crate::rules::Grant;
 
 /// Makes a record that must not exist, of what a client sent.
@@ -95,11 +96,14 @@ pub(super) fn change(
     for name in &collection.settings.readonly {
         let before = current.data.get(name);
         match (data.get(name), before) {
-            (Some(sent), before) if Some(sent) != before => faults.push(Fault {
-                pointer: format!("/{name}"),
-                detail: "this field is set once, when the record is made".to_owned(),
-            }),
-            (None, Some(before)) => {
+            (Some(sent), before) if !before.is_some_and(|before| equals(sent, before)) => {
+                faults.push(Fault {
+                    pointer: format!("/{name}"),
+                    detail: "this field is set once, when the record is made".to_owned(),
+                });
+            }
+            // As it was written then.
+            (_, Some(before)) => {
                 data.insert(name.clone(), before.clone());
             }
             _ => {}

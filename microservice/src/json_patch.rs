@@ -4,10 +4,14 @@
 //! whole into a member doubles it. Here what a patch adds is counted, and one that adds more than a record may
 //! hold, or puts it deeper than a record may be nested, is refused as it goes. Numbers are compared by value (§4.6), `1` as `1.0`.
 
+use std::collections::BTreeSet;
+use std::fmt::Formatter;
+
 use database::find::field::is_same_number;
 use database::limits::{NESTING_LIMIT, is_within};
 use process::problem::Fault;
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// The most operations of one patch.
@@ -40,6 +44,15 @@ pub(crate) enum Unfit {
     TooLarge,
     /// An operation puts something deeper than a record may be nested.
     TooDeep(Fault),
+}
+
+/// Finds the first operation of a patch, as it was sent, with a member twice; each has exactly one `op` (§4). What is no
+/// list of objects is for [`JsonPatch::read`] to say.
+pub(crate) fn find_repeated(bytes: &[u8]) -> Option<Fault> {
+    let operations: Vec<Repeats> = serde_json::from_slice(bytes).ok()?;
+    let place = operations.iter().position(|Repeats(repeats)| *repeats)?;
+    let detail = "a member stands here more than once".to_owned();
+    Some(Fault { pointer: format!("/{place}"), detail })
 }
 
 impl JsonPatch {
@@ -200,6 +213,34 @@ fn index(token: &str) -> Option<usize> {
 
 fn unescape(token: &str) -> String {
     token.replace("~1", "/").replace("~0", "~")
+}
+
+/// Tells whether an operation, as it was sent, has a member more than once.
+struct Repeats(bool);
+
+impl<'de> Deserialize<'de> for Repeats {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// Reads the names of an operation's members.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Repeats;
+
+    fn expecting(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an operation")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Repeats, A::Error> {
+        let (mut names, mut repeats) = (BTreeSet::new(), false);
+        while let Some((name, IgnoredAny)) = members.next_entry::<String, IgnoredAny>()? {
+            repeats |= !names.insert(name);
+        }
+        Ok(Repeats(repeats))
+    }
 }
 
 /// Compares as §4.6 says: numbers by value.

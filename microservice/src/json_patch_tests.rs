@@ -117,6 +117,20 @@ fn what_is_no_patch_is_refused_where_it_is_wrong() {
 }
 
 #[test]
+fn an_operation_that_has_a_member_twice_is_refused() {
+    let place = |text: &str| find_repeated(text.as_bytes()).map(|fault| fault.pointer);
+    // A.13.
+    let patch = r#"[{ "op": "add", "path": "/baz", "value": "qux", "op": "remove" }]"#;
+    assert_eq!(place(patch).as_deref(), Some("/0"));
+    let escaped = r#"[{"op": "remove", "path": "/a"}, {"op": "remove", "path": "/b", "\u0070ath": "/c"}]"#;
+    assert_eq!(place(escaped).as_deref(), Some("/1"));
+    let within = r#"[{"op": "add", "path": "/a", "value": {"op": 1, "path": 2}}]"#;
+    for text in [within, "[]", "[1]", "{}", "1"] {
+        assert_eq!(place(text), None, "{text}");
+    }
+}
+
+#[test]
 fn numbers_are_tested_by_value() {
     let test = |one: Value, other: Value| {
         patched(json!({ "n": one }), json!([{"op": "test", "path": "/n", "value": other}])).is_ok()

@@ -219,6 +219,10 @@ async fn a_json_patch_changes_a_record_whole_or_not_at_all(engine: Engine) {
     assert_eq!((missing.status.as_u16(), missing.pointers()), (409, vec!["/0".to_owned()]));
     let malformed = patch(json!([{"op": "sing"}]), &[]).await;
     assert_eq!((malformed.status.as_u16(), malformed.pointers()), (422, vec!["/0".to_owned()]));
+    let twice = r#"[{"op": "test", "path": "/price", "value": 0, "op": "remove", "path": "/tags"}]"#;
+    let json_patch = [("content-type", "application/json-patch+json")];
+    let refused = house.send("catalog", Method::PATCH, path, &json_patch, twice).await;
+    assert_eq!((refused.status.as_u16(), refused.pointers()), (422, vec!["/0".to_owned()]), "{refused:?}");
     let owned = patch(json!([{"op": "replace", "path": "/id", "value": "mine"}]), &[]).await;
     assert_eq!((owned.status.as_u16(), owned.pointers()), (422, vec!["/id".to_owned()]));
     let invalid = patch(json!([{"op": "remove", "path": "/name"}]), &[]).await;

@@ -10,7 +10,7 @@ use super::Collection;
 use super::prepare::with_unseen;
 use super::representation::Representation;
 use crate::body::{self, JSON_PATCH};
-use crate::json_patch::{JsonPatch, Unfit};
+use crate::json_patch::{JsonPatch, Unfit, find_repeated};
 use crate::schema::RESERVED;
 
 /// A patch that was read.
@@ -24,9 +24,13 @@ pub(super) enum Patch {
 
 impl Patch {
     /// Reads a body of a media type.
-    pub(super) fn read(media_type: &str, body: Value) -> Result<Self, Problem> {
+    pub(super) fn read(media_type: &str, bytes: &[u8]) -> Result<Self, Problem> {
+        let body = body::parse(bytes)?;
         match media_type {
-            JSON_PATCH => JsonPatch::read(&body).map(Self::Json).map_err(|fault| body::invalid(vec![fault])),
+            JSON_PATCH => {
+                let read = find_repeated(bytes).map_or_else(|| JsonPatch::read(&body), Err);
+                read.map(Self::Json).map_err(|fault| body::invalid(vec![fault]))
+            }
             _ => body::as_object(body).map(Self::Merge),
         }
     }

@@ -98,7 +98,7 @@ pub(super) async fn patch(collection: &Collection, id: &str, request: Request) -
     once(collection, &asked, async {
         require_version(collection, &asked.conditions)?;
         let grant = collection.rules.grant_update(asked.caller.as_ref())?;
-        let patch = Patch::read(media_type, body::parse(&asked.body)?)?;
+        let patch = Patch::read(media_type, &asked.body)?;
         let decide = |current: &Record| patch.apply(collection, current);
         settle(collection, id, &asked, grant, Wanted::Rewrite(&decide)).await
     })

@@ -41,8 +41,19 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Tells whether a request asks for an export.
 pub(super) fn is_asked_for(fields: &HeaderMap) -> bool {
-    fields.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|accept| {
-        accept.split(',').any(|range| range.split(';').next().unwrap_or_default().trim() == NDJSON)
+    let accepted = fields.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_named = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(NDJSON));
+        is_named && !parts.any(is_refusal)
+    })
+}
+
+/// Tells whether a parameter says that what it stands behind is not acceptable: a weight of 0 (RFC 9110 §12.4.2).
+fn is_refusal(parameter: &str) -> bool {
+    let zero = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="));
+    zero.is_some_and(|weight| {
+        weight.starts_with('0') && weight.bytes().all(|byte| matches!(byte, b'0' | b'.'))
     })
 }
 
@@ -174,5 +185,44 @@ impl Export {
             }
         }
         Ok(Bytes::from(lines))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_is_for_whom_accepts_one() {
+        let asks = |accepts: &[&'static str]| {
+            let mut fields = HeaderMap::new();
+            for accept in accepts {
+                fields.append(ACCEPT, HeaderValue::from_static(accept));
+            }
+            is_asked_for(&fields)
+        };
+        for accept in [
+            "application/x-ndjson",
+            "Application/X-NDJSON",
+            "text/html, application/x-ndjson;q=0.5",
+            "application/x-ndjson; charset=utf-8; q=0.001",
+            "application/x-ndjson;q=0, application/x-ndjson",
+        ] {
+            assert!(asks(&[accept]), "{accept}");
+        }
+        assert!(
+            asks(&["application/json", "application/x-ndjson"]),
+            "the field is a list, on however many lines"
+        );
+        for accept in [
+            "*/*",
+            "application/json",
+            "application/x-ndjson;q=0",
+            "application/x-ndjson ; Q=0.000",
+            "application/x-ndjson-seq",
+        ] {
+            assert!(!asks(&[accept]), "{accept}");
+        }
+        assert!(!asks(&[]));
     }
 }

@@ -104,10 +104,9 @@ fn read_tags(fields: &HeaderMap, name: &HeaderName) -> Option<Option<Tags>> {
     let mut tags = Vec::new();
     let mut any = false;
     for value in fields.get_all(name) {
-        let text = value.to_str().ok()?.trim();
-        match text {
-            "*" => any = true,
-            _ => parse_list(text, &mut tags)?,
+        match value.as_bytes().trim_ascii() {
+            b"*" => any = true,
+            list => parse_list(list, &mut tags)?,
         }
     }
     match (any, tags.is_empty()) {
@@ -117,30 +116,35 @@ fn read_tags(fields: &HeaderMap, name: &HeaderName) -> Option<Option<Tags>> {
     }
 }
 
-/// Parses `"1", W/"2"`; empty list elements are passed over (§5.6.1.2).
-fn parse_list(text: &str, tags: &mut Vec<Tag>) -> Option<()> {
-    let mut rest = text;
+/// Parses `"1", W/"2"`; empty list elements are passed over (§5.6.1.2), and what stands within quotes need be no text
+/// (§8.8.3).
+fn parse_list(list: &[u8], tags: &mut Vec<Tag>) -> Option<()> {
+    let mut rest = list;
     loop {
-        rest = rest.trim_start_matches([' ', '\t', ',']);
+        while let [b' ' | b'\t' | b',', after @ ..] = rest {
+            rest = after;
+        }
         if rest.is_empty() {
             return Some(());
         }
-        let (weak, quoted) = match rest.strip_prefix("W/") {
+        let (weak, quoted) = match rest.strip_prefix(b"W/") {
             Some(quoted) => (true, quoted),
             None => (false, rest),
         };
-        let opaque_and_rest = quoted.strip_prefix('"')?;
-        let (opaque, after) = opaque_and_rest.split_once('"')?;
+        let opaque_and_rest = quoted.strip_prefix(b"\"")?;
+        let end = opaque_and_rest.iter().position(|byte| *byte == b'"')?;
+        let (opaque, after) = (&opaque_and_rest[..end], &opaque_and_rest[end + 1..]);
         tags.push(Tag { weak, version: parse_version(opaque) });
-        rest = after.trim_start_matches([' ', '\t']);
-        if !rest.is_empty() && !rest.starts_with(',') {
+        rest = after.trim_ascii_start();
+        if !rest.is_empty() && !rest.starts_with(b",") {
             return None;
         }
     }
 }
 
 /// Reads a version as [`entity_tag`] writes it: `07` and `+7` are other tags than `7`.
-fn parse_version(opaque: &str) -> Option<u64> {
+fn parse_version(opaque: &[u8]) -> Option<u64> {
+    let opaque = std::str::from_utf8(opaque).ok()?;
     let version: u64 = opaque.parse().ok()?;
     (version.to_string() == opaque).then_some(version)
 }
@@ -185,6 +189,21 @@ mod tests {
     fn a_malformed_condition_is_not_passed_over() {
         for text in ["7", "\"7", "", ",", "\"1\" \"2\"", "*, \"1\"", "w/\"1\""] {
             assert_eq!(conditions(Some(text), None), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tag_need_be_no_text() {
+        let read = |tags: &[u8]| {
+            let tags = HeaderValue::from_bytes(tags).unwrap();
+            Conditions::read(&HeaderMap::from_iter([(IF_NONE_MATCH, tags)]))
+        };
+        let of_others = read(b"\"\xe9\"").unwrap();
+        assert_eq!(of_others.decide_read(7), ReadAnswer::Whole);
+        let among_ours = read(b"W/\"\xff\xfe\", \"7\"").unwrap();
+        assert_eq!(among_ours.decide_read(7), ReadAnswer::NotModified);
+        for malformed in [&b"\xe9"[..], b"\"\xe9", b"\"7\"\xe9"] {
+            assert_eq!(read(malformed), None);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use load_balancer::Passing;
@@ -31,8 +31,6 @@ use crate::schema::{Check, check_body};
 use crate::shared::Shared;
 use crate::token::{self, Remembered, Verified};
 use crate::upstream::{Upstream, refuse_broken_body};
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Room for the fields added on the way: who asked (4), the trace, the token and the identity (3), made once.
 const ADDED_FIELDS: usize = 9;
@@ -415,7 +413,7 @@ fn strip_prefix(request: &mut Request<Body>, prefix: &str) -> Result<(), Refusal
 
 /// Finds the address of who asked, behind all trusted proxies.
 fn find_address(shared: &Shared, client: &Client, fields: &HeaderMap) -> IpAddr {
-    let told = fields.get_all(X_FORWARDED_FOR).iter().rev();
+    let told = fields.get_all(fields::FORWARDED_FOR).iter().rev();
     fields::find_address(&shared.trusted, client, told.map(HeaderValue::as_bytes))
 }
 

@@ -37,18 +37,8 @@ fn bench(bencher: Bencher<'_, '_>, count: usize, policy: &Policy) {
     let mut now_ns = SECOND;
     bencher.bench_local(|| {
         now_ns += 100;
-        let snapshot = Snapshot {
-            backends: &signals,
-            policy,
-            memory: &memory,
-            excluded: &[],
-            key: Some(now_ns),
-            sticky: None,
-            table: table.as_ref(),
-            balance_factor: None,
-            panic: false,
-            is_repeatable: true,
-        };
+        let plain = Snapshot::plain(&signals, policy, &memory);
+        let snapshot = Snapshot { key: Some(now_ns), table: table.as_ref(), ..plain };
         choose_backend(&snapshot, now_ns, &mut rng)
     });
 }

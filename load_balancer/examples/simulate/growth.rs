@@ -35,18 +35,7 @@ fn cost_ns(policy: &Policy, count: usize) -> f64 {
     let started = Instant::now();
     for decision in 1..=DECISIONS {
         let now = decision * 1_000;
-        let snapshot = Snapshot {
-            backends: &backends,
-            policy,
-            memory: &memory,
-            excluded: &[],
-            key: None,
-            sticky: None,
-            table: None,
-            balance_factor: None,
-            panic: false,
-            is_repeatable: true,
-        };
+        let snapshot = Snapshot::plain(&backends, policy, &memory);
         if let Some(choice) = choose_backend(&snapshot, now, &mut rng) {
             let signals = &backends[choice.index];
             let in_flight = signals.begin(now);

@@ -244,18 +244,7 @@ fn told(signals: &Signals, now_ns: u64) -> Load {
 }
 
 fn library(policy: &Policy, backends: &[Signals], memory: &Memory, now: u64, rng: &mut SmallRng) -> usize {
-    let snapshot = Snapshot {
-        backends,
-        policy,
-        memory,
-        excluded: &[],
-        key: None,
-        sticky: None,
-        table: None,
-        balance_factor: None,
-        panic: false,
-        is_repeatable: true,
-    };
+    let snapshot = Snapshot::plain(backends, policy, memory);
     choose_backend(&snapshot, now, rng).map_or(0, |choice| choice.index)
 }
 

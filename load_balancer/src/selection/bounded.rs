@@ -44,18 +44,8 @@ mod tests {
     /// Chooses for a key among backends, by a table over all of them.
     fn choose(backends: &[Signals], table: &Maglev, key: u64, balance_factor: Option<f64>) -> usize {
         let memory = Memory::default();
-        let snapshot = Snapshot {
-            backends,
-            policy: &Policy::IpHash,
-            memory: &memory,
-            excluded: &[],
-            key: Some(key),
-            sticky: None,
-            table: Some(table),
-            balance_factor,
-            panic: false,
-            is_repeatable: true,
-        };
+        let plain = Snapshot::plain(backends, &Policy::IpHash, &memory);
+        let snapshot = Snapshot { key: Some(key), table: Some(table), balance_factor, ..plain };
         choose_backend(&snapshot, 1, &mut SmallRng::seed_from_u64(1)).unwrap().index
     }
 

@@ -83,6 +83,24 @@ pub struct Snapshot<'a, B> {
     pub is_repeatable: bool,
 }
 
+impl<'a, B> Snapshot<'a, B> {
+    /// Makes the snapshot of a request that asks for nothing particular.
+    pub fn plain(backends: &'a [B], policy: &'a Policy, memory: &'a Memory) -> Self {
+        Self {
+            backends,
+            policy,
+            memory,
+            excluded: &[],
+            key: None,
+            sticky: None,
+            table: None,
+            balance_factor: None,
+            panic: false,
+            is_repeatable: true,
+        }
+    }
+}
+
 /// A chosen backend, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {

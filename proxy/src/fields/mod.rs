@@ -9,6 +9,6 @@ mod response;
 mod target;
 
 pub use address::find_address;
-pub use forwarded::{InvalidNetwork, TrustedProxies};
+pub use forwarded::{FORWARDED_FOR, InvalidNetwork, TrustedProxies};
 pub use request::{Refusal, prepare_request};
 pub use response::prepare_response;

@@ -40,7 +40,8 @@ fn simulate(
                 signals.note_failure(end);
             }
         }
-        let index = choose_backend(&snapshot(&backends, &policy, &memory), now, &mut rng).unwrap().index;
+        let index =
+            choose_backend(&Snapshot::plain(&backends, &policy, &memory), now, &mut rng).unwrap().index;
         let behaviour = behaves(index, now);
         got[index] += 1;
         let in_flight = backends[index].begin(now);
@@ -95,7 +96,7 @@ fn share_of_first(policy: &Policy, own_ns: u64, usual_ns: u64, prepare: impl Fn(
     prepare(&backends[0]);
     let (memory, mut rng) = (Memory::default(), SmallRng::seed_from_u64(7));
     let choices = (0..10_000)
-        .map(|_| choose_backend(&snapshot(&backends, policy, &memory), 2, &mut rng).unwrap().index);
+        .map(|_| choose_backend(&Snapshot::plain(&backends, policy, &memory), 2, &mut rng).unwrap().index);
     choices.filter(|index| *index == 0).count() as u32
 }
 

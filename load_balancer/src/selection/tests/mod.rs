@@ -11,21 +11,6 @@ mod silence;
 
 const MILLISECOND: u64 = 1_000_000;
 
-fn snapshot<'a>(backends: &'a [Signals], policy: &'a Policy, memory: &'a Memory) -> Snapshot<'a, Signals> {
-    Snapshot {
-        backends,
-        policy,
-        memory,
-        excluded: &[],
-        key: None,
-        sticky: None,
-        table: None,
-        balance_factor: None,
-        panic: false,
-        is_repeatable: true,
-    }
-}
-
 fn some_signals() -> impl Strategy<Value = Vec<Signals>> {
     let one = (any::<bool>(), 0..20u32, 0..1_000_000_000u64, 0..3u32).prop_map(
         |(is_available, in_flight, latency_ns, failures)| {
@@ -65,7 +50,7 @@ proptest! {
     ) {
         let mut rng = SmallRng::seed_from_u64(seed);
         let memory = Memory::default();
-        let snapshot = Snapshot { excluded: &excluded, ..snapshot(&backends, &policy, &memory) };
+        let snapshot = Snapshot { excluded: &excluded, ..Snapshot::plain(&backends, &policy, &memory) };
         let chosen = choose_backend(&snapshot, 1, &mut rng);
         let eligible = |index: usize| backends[index].is_available() && !excluded.contains(&index);
         match chosen {
@@ -82,7 +67,9 @@ fn smooth_round_robin_goes_as_in_nginx() {
     let mut rng = SmallRng::seed_from_u64(0);
     let choices: Vec<usize> = (0..7)
         .map(|_| {
-            choose_backend(&snapshot(&backends, &Policy::RoundRobin, &memory), 1, &mut rng).unwrap().index
+            choose_backend(&Snapshot::plain(&backends, &Policy::RoundRobin, &memory), 1, &mut rng)
+                .unwrap()
+                .index
         })
         .collect();
     assert_eq!(choices, [0, 0, 1, 0, 2, 0, 0], "the example of nginx' own commit message");
@@ -103,8 +90,9 @@ fn weights_are_respected_in_small_and_large_fleets() {
             let mut rng = SmallRng::seed_from_u64(3);
             let mut got = vec![0.0; count];
             for _ in 0..40_000 {
-                got[choose_backend(&snapshot(&backends, &policy, &memory), 1, &mut rng).unwrap().index] +=
-                    1.0;
+                got[choose_backend(&Snapshot::plain(&backends, &policy, &memory), 1, &mut rng)
+                    .unwrap()
+                    .index] += 1.0;
             }
             let group = |n: usize| got.iter().skip(n).step_by(4).sum::<f64>() / 40_000.0;
             for (n, expected) in [0.25, 0.5, 0.0, 0.25].into_iter().enumerate() {
@@ -134,8 +122,9 @@ fn a_new_backend_is_not_flooded() {
     let memory = Memory::default();
     let mut rng = SmallRng::seed_from_u64(5);
     let mut choose = |now: u64| {
-        let index =
-            choose_backend(&snapshot(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap().index;
+        let index = choose_backend(&Snapshot::plain(&backends, &Policy::Latency, &memory), now, &mut rng)
+            .unwrap()
+            .index;
         backends[index].begin(now);
     };
     // Nothing of it is known, and nothing comes back: it may get as much as the others have, not all.
@@ -158,7 +147,7 @@ fn a_key_keeps_its_backend_until_that_is_out() {
     let memory = Memory::default();
     let mut rng = SmallRng::seed_from_u64(5);
     let mut choose = |key: u64| {
-        let one = snapshot(&backends, &Policy::IpHash, &memory);
+        let one = Snapshot::plain(&backends, &Policy::IpHash, &memory);
         choose_backend(&Snapshot { key: Some(key), table: Some(&table), ..one }, 1, &mut rng).unwrap().index
     };
     let before: Vec<usize> = (0..1000).map(|n| choose(hash_key(&[n as u8, (n >> 8) as u8]))).collect();
@@ -182,7 +171,7 @@ fn a_sticky_client_goes_back_unless_its_backend_is_out() {
     let (policy, memory) = (Policy::StickyCookie { cookie: "c".to_owned() }, Memory::default());
     let mut rng = SmallRng::seed_from_u64(5);
     let mut choose = || {
-        let one = snapshot(&backends, &policy, &memory);
+        let one = Snapshot::plain(&backends, &policy, &memory);
         choose_backend(&Snapshot { sticky: Some(1), ..one }, 1, &mut rng).unwrap()
     };
     assert_eq!((choose().index, choose().reason), (1, Reason::Sticky));
@@ -196,7 +185,7 @@ fn panic_chooses_among_those_that_are_out() {
     backends[0].set_available(false);
     let (policy, memory) = (Policy::Latency, Memory::default());
     let mut rng = SmallRng::seed_from_u64(5);
-    let calm = snapshot(&backends, &policy, &memory);
+    let calm = Snapshot::plain(&backends, &policy, &memory);
     assert_eq!(choose_backend(&calm, 1, &mut rng), None);
     assert!(choose_backend(&Snapshot { panic: true, ..calm }, 1, &mut rng).is_some());
 }

@@ -34,7 +34,8 @@ fn a_backend_that_went_silent_gets_nothing_until_it_answers() {
     let mut rng = SmallRng::seed_from_u64(5);
     for _ in 0..30 {
         let now = 41 * MILLISECOND;
-        let chosen = choose_backend(&snapshot(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap();
+        let chosen =
+            choose_backend(&Snapshot::plain(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap();
         assert_eq!(chosen.index, 1);
         backends[1].begin(now);
     }
@@ -47,7 +48,7 @@ fn a_silence_outlasts_the_requests_that_were_given_up() {
     let memory = Memory::default();
     let mut rng = SmallRng::seed_from_u64(5);
     let mut choose = |now: u64| {
-        choose_backend(&snapshot(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap().index
+        choose_backend(&Snapshot::plain(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap().index
     };
     // All it worked on is given up after 20 ms, sent elsewhere, and answered there.
     let sent: Vec<_> = (0..8).map(|_| stalled.begin(2 * MILLISECOND)).collect();
@@ -94,7 +95,7 @@ fn what_cannot_be_sent_elsewhere_is_not_the_trial_of_a_silent_backend_while_othe
     let memory = Memory::default();
     let mut rng = SmallRng::seed_from_u64(5);
     let mut choose = |is_repeatable: bool, now: u64| {
-        let snapshot = Snapshot { is_repeatable, ..snapshot(&backends, &Policy::Latency, &memory) };
+        let snapshot = Snapshot { is_repeatable, ..Snapshot::plain(&backends, &Policy::Latency, &memory) };
         choose_backend(&snapshot, now, &mut rng).unwrap().index
     };
     let sent = stalled.begin(2 * MILLISECOND);
@@ -130,7 +131,8 @@ fn a_client_that_hangs_up_after_a_minute_keeps_nobody_away_for_minutes() {
     other.begin(60_002 * MILLISECOND);
     let mut choose = |now: u64| {
         other.note_answer(2 * MILLISECOND, 1, now * MILLISECOND);
-        let snapshot = Snapshot { is_repeatable: false, ..snapshot(&backends, &Policy::Latency, &memory) };
+        let snapshot =
+            Snapshot { is_repeatable: false, ..Snapshot::plain(&backends, &Policy::Latency, &memory) };
         choose_backend(&snapshot, now * MILLISECOND, &mut rng).unwrap().index
     };
     assert_eq!(choose(90_500), 1);
@@ -153,7 +155,8 @@ fn a_pause_of_all_at_once_tells_none_from_the_others() {
     let (memory, mut rng) = (Memory::default(), SmallRng::seed_from_u64(5));
     for _ in 0..10 {
         let now = 101 * MILLISECOND;
-        let chosen = choose_backend(&snapshot(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap();
+        let chosen =
+            choose_backend(&Snapshot::plain(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap();
         backends[chosen.index].begin(now);
     }
     let loads = [backends[0].in_flight(), backends[1].in_flight()];
@@ -172,7 +175,8 @@ fn an_idle_backend_does_not_get_all_that_came_in_a_pause_of_our_own() {
     let (memory, mut rng) = (Memory::default(), SmallRng::seed_from_u64(5));
     for _ in 0..100 {
         let now = 81 * MILLISECOND;
-        let chosen = choose_backend(&snapshot(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap();
+        let chosen =
+            choose_backend(&Snapshot::plain(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap();
         backends[chosen.index].begin(now);
     }
     let idle = backends[4].in_flight();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use process::ConfigError;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::sqlite::PAGE_CACHE;
 use crate::{Retention, Url, backup};
 
 /// The section `[database]`.
@@ -70,7 +71,7 @@ impl Default for Config {
             read_queue: 1024,
             body_limit: 16 << 20,
             checkpoint: 32 << 20,
-            page_cache: 32 << 20,
+            page_cache: PAGE_CACHE,
             backoff_base: Duration::from_secs(1),
             backoff_limit: Duration::from_secs(15 * 60),
             retention: Retention::default(),
@@ -84,7 +85,7 @@ const BODY_LIMIT_FLOOR: u64 = 64 << 10;
 
 /// How large the cache of a connection may be: SQLite counts its KiB in 32 bits, and less
 /// than a MiB is a slip of the unit.
-const PAGE_CACHE: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 30;
+const PAGE_CACHES: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 30;
 
 /// The most replicas; each is asked several times a second how far it is.
 const REPLICA_LIMIT: usize = 16;
@@ -127,7 +128,7 @@ impl Config {
         if self.checkpoint < 64 << 10 {
             return Err(fault("checkpoint", "it must be at least 64KiB"));
         }
-        if !PAGE_CACHE.contains(&self.page_cache) {
+        if !PAGE_CACHES.contains(&self.page_cache) {
             return Err(fault("page_cache", "it must be 1MiB to 64GiB"));
         }
         if self.backoff_base > self.backoff_limit {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::{BackupError, beside, create_private, damaged, fault};
+use super::{BackupError, beside, damaged, fault, replace_private};
 
 /// What follows the backup's name in the name of its digest.
 const SUFFIX: &str = ".sha256";
@@ -32,7 +32,7 @@ pub(super) fn of(file: &Path) -> Result<String, BackupError> {
 pub(super) fn write(file: &Path, digest: &str) -> Result<(), BackupError> {
     let path = beside(file, SUFFIX);
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let written = create_private(&path).and_then(|mut target| {
+    let written = replace_private(&path).and_then(|mut target| {
         writeln!(target, "{digest}  {name}")?;
         target.sync_all()
     });

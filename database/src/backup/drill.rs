@@ -49,8 +49,10 @@ async fn restore_and_compare(
     snapshot::make_empty(scratch)?;
     let file = scratch.join("restored.db");
     let target = expected.map_or(Target::Latest, |(commit, _)| Target::Commit(*commit));
-    // Where the end of a backup is missing, the latest state is refused, whatever lies before.
-    recovery.plan(Target::Latest).await?;
+    if target != Target::Latest {
+        // Where the end of a backup is missing, the latest state is refused, whatever lies before.
+        recovery.plan(Target::Latest).await?;
+    }
     let (plan, _) = recovery.plan(target).await?;
     let reached = recovery.make(&plan, &file, note).await?;
     check::structure(&file)?;

@@ -98,7 +98,7 @@ pub(crate) fn beside(file: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Makes a file that only we can read, in the place of one that may be there.
-fn create_private(file: &Path) -> io::Result<File> {
+fn replace_private(file: &Path) -> io::Result<File> {
     if let Err(error) = std::fs::remove_file(file)
         && error.kind() != io::ErrorKind::NotFound
     {

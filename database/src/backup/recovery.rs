@@ -1,6 +1,5 @@
 //! What is done with a destination from outside: list, verify, restore. None of it needs the database to run.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,9 +12,9 @@ use super::head;
 use super::keys::Keys;
 use super::name::{Generation, Kind, Name};
 use super::plan::{Following, Inventory, Plan, Target};
-use super::restore::{put_in_place, take_folder};
-use super::{BackupError, DrillReport, Report, beside, drill, lacking, segment};
-use crate::engine::sqlite::{check_library, database_file};
+use super::restore::{Partial, put_in_place, remove_parts, take_folder};
+use super::{BackupError, DrillReport, Report, drill, lacking, segment};
+use crate::engine::sqlite::check_library;
 
 /// A destination to recover from.
 #[derive(Debug, Clone)]
@@ -121,12 +120,8 @@ impl Recovery {
         let (inventory, plan, size) = self.find(target).await?;
         let _owner = take_folder(data, force)?;
         begin(size);
-        let partial = beside(&database_file(data), ".partial");
-        let made = self.make(&plan, &partial, note).await;
-        if made.is_err() {
-            remove_parts(&partial);
-        }
-        let mut reached = made?;
+        let partial = Partial::of(data);
+        let mut reached = self.make(&plan, partial.file(), note).await?;
         if reached.commit == plan.base.last {
             reached.at = self.time_of_base(&inventory, &plan.base).await;
         }
@@ -134,7 +129,7 @@ impl Recovery {
             Some((commit, at)) => Following::Commit { commit, at },
             None => inventory.following(&plan.base.generation, reached.commit),
         };
-        Ok(RestoredState { reached, following, report: put_in_place(&partial, data)? })
+        Ok(RestoredState { reached, following, report: put_in_place(partial.file(), data)? })
     }
 
     /// Restores the latest state into the folder `scratch` and has it checked, with nothing to compare it with.
@@ -211,12 +206,5 @@ impl Recovery {
         // What an earlier, broken attempt left.
         remove_parts(file);
         gather(&self.destination, &self.keys, plan, file, note).await
-    }
-}
-
-/// Removes a database that was being made, with what belongs to it.
-fn remove_parts(file: &Path) {
-    for part in ["", "-wal", "-shm", "-journal", ".base"] {
-        let _ = fs::remove_file(beside(file, part));
     }
 }

@@ -1,7 +1,7 @@
 //! Putting a backup in the place of a database: a copy's file, or what a plan gathers at a destination.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -16,13 +16,40 @@ use crate::engine::sqlite::{Owner, database_file, open_reader};
 pub fn restore(file: &Path, data: &Path, force: bool) -> Result<Report, BackupError> {
     let sha256 = verify(file)?.sha256;
     let _owner = take_folder(data, force)?;
-    let partial = beside(&database_file(data), ".partial");
-    // What an earlier, broken attempt left.
-    let _ = fs::remove_file(&partial);
+    let partial = Partial::of(data);
     let source = open_reader(file).map_err(|error| fault(file, error))?;
-    copy_pages(&source, &partial)?;
-    let report = put_in_place(&partial, data)?;
+    copy_pages(&source, partial.file())?;
+    let report = put_in_place(partial.file(), data)?;
     Ok(Report { sha256, ..report })
+}
+
+/// A database that is made beside its place; what is not put there goes with this.
+pub(super) struct Partial(PathBuf);
+
+impl Partial {
+    /// Names it, and removes what an earlier, broken attempt left.
+    pub(super) fn of(data: &Path) -> Self {
+        let partial = beside(&database_file(data), ".partial");
+        remove_parts(&partial);
+        Self(partial)
+    }
+
+    pub(super) fn file(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        remove_parts(&self.0);
+    }
+}
+
+/// Removes a database that was being made, with what belongs to it.
+pub(super) fn remove_parts(file: &Path) {
+    for part in ["", "-wal", "-shm", "-journal", ".base"] {
+        let _ = fs::remove_file(beside(file, part));
+    }
 }
 
 /// Becomes the owner of a data directory whose database may be replaced.

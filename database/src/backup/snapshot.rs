@@ -18,7 +18,7 @@ use super::keys::Keys;
 use super::name::Name;
 use super::object::{self, Digest, Head};
 use super::wal::Place;
-use super::{BackupError, check, create_private, fault, head};
+use super::{BackupError, check, fault, head, replace_private};
 use crate::engine::sqlite::{Between, open_reader};
 
 /// The folder in the data directory that bases are made in.
@@ -183,7 +183,7 @@ fn copy_pages(source: Connection, copy: &Path, store: &Store<'_>) -> Result<(), 
 
 fn pack(copy: &Path, packed: &Path, head: &Head, keys: &Keys) -> io::Result<Digest> {
     let mut source = BufReader::with_capacity(1 << 20, File::open(copy)?);
-    let target = BufWriter::with_capacity(1 << 20, create_private(packed)?);
+    let target = BufWriter::with_capacity(1 << 20, replace_private(packed)?);
     let (mut target, digest) =
         object::write(target, head, keys, |body| io::copy(&mut source, &mut &mut *body).map(drop))?;
     target.flush()?;
@@ -230,7 +230,7 @@ pub(super) fn unpack(local: &Path, name: &Name, keys: &Keys, database: &Path) ->
     let body = file.take(size.saturating_sub(object::DIGEST_BYTES as u64 + start as u64));
     let mut body = object::open_body(&head, body, keys).map_err(damaged)?;
     let mut unpacked = || {
-        let mut target = BufWriter::with_capacity(1 << 20, create_private(database)?);
+        let mut target = BufWriter::with_capacity(1 << 20, replace_private(database)?);
         let written = io::copy(&mut body, &mut target)?;
         target.flush().map(|()| written)
     };

@@ -12,6 +12,15 @@ use jiff::Timestamp;
 
 use crate::harness::{all_shipped, config, contents, put, restored, shipping, status, transact, until};
 
+/// A database of one record, which is at the destination.
+async fn backed_up(config: &Config, data: &Path) -> Engine {
+    let engine = Engine::open(config, data).unwrap();
+    shipping(&engine).await;
+    transact(&engine, vec![put(1, 1, 10)]).await.unwrap();
+    all_shipped(&engine).await;
+    engine
+}
+
 fn refusal(config: &Config, data: &Path) -> String {
     match Engine::open(config, data) {
         Ok(_) => panic!("it began a database"),
@@ -24,10 +33,7 @@ async fn a_folder_that_lost_its_database_begins_no_other_where_a_backup_tells_of
     let folder = tempfile::tempdir().unwrap();
     let (data, destination) = (folder.path().join("data"), folder.path().join("destination"));
     let config = config(&destination, Mode::Async);
-    let engine = Engine::open(&config, &data).unwrap();
-    shipping(&engine).await;
-    transact(&engine, vec![put(1, 1, 10)]).await.unwrap();
-    all_shipped(&engine).await;
+    let engine = backed_up(&config, &data).await;
     engine.close();
     let kept = folder.path().join("kept");
     fs::rename(&data, &kept).unwrap();
@@ -52,9 +58,7 @@ async fn a_folder_that_lost_its_database_begins_no_other_where_a_backup_tells_of
 async fn a_destination_that_is_emptied_gets_a_new_base_also_when_nobody_writes() {
     let (data, destination) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = config(destination.path(), Mode::Sync);
-    let engine = Engine::open(&config, data.path()).unwrap();
-    shipping(&engine).await;
-    transact(&engine, vec![put(1, 1, 10)]).await.unwrap();
+    let engine = backed_up(&config, data.path()).await;
     let first = status(&engine).generation.unwrap();
     fs::remove_dir_all(destination.path().join(&first)).unwrap();
     until("another generation", || status(&engine).generation.is_some_and(|now| now != first)).await;
@@ -70,10 +74,7 @@ async fn what_another_database_ships_removes_nothing_of_ours() {
     let mut config = config(destination.path(), Mode::Async);
     config.backup.merge_every = Duration::from_millis(200);
     (config.backup.keep, config.backup.keep_commits) = (Duration::ZERO, Duration::ZERO);
-    let engine = Engine::open(&config, ours.path()).unwrap();
-    shipping(&engine).await;
-    transact(&engine, vec![put(1, 1, 10)]).await.unwrap();
-    all_shipped(&engine).await;
+    let engine = backed_up(&config, ours.path()).await;
     let last = status(&engine).committed;
     // It is there already, so nobody takes it for one that was lost.
     Engine::open(&Config::default(), theirs.path()).unwrap().close();
@@ -92,10 +93,7 @@ async fn what_a_killed_process_left_has_the_time_it_was_written_at() {
     let folder = tempfile::tempdir().unwrap();
     let (data, destination) = (folder.path().join("data"), folder.path().join("destination"));
     let config = config(&destination, Mode::Async);
-    let engine = Engine::open(&config, &data).unwrap();
-    shipping(&engine).await;
-    transact(&engine, vec![put(1, 1, 10)]).await.unwrap();
-    all_shipped(&engine).await;
+    let engine = backed_up(&config, &data).await;
     let away = folder.path().join("away");
     fs::rename(&destination, &away).unwrap();
     fs::write(&destination, "").unwrap();
@@ -125,10 +123,7 @@ async fn what_a_killed_process_left_has_the_time_it_was_written_at() {
 async fn a_restore_that_fails_leaves_no_half_of_a_database() {
     let (data, destination) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = config(destination.path(), Mode::Async);
-    let engine = Engine::open(&config, data.path()).unwrap();
-    shipping(&engine).await;
-    transact(&engine, vec![put(1, 1, 10)]).await.unwrap();
-    all_shipped(&engine).await;
+    let engine = backed_up(&config, data.path()).await;
     let segments = destination.path().join(status(&engine).generation.unwrap()).join("segments");
     engine.close();
     for segment in fs::read_dir(segments).unwrap() {

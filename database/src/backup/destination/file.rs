@@ -1,9 +1,9 @@
 //! A folder as destination: each file is written beside, flushed, renamed into place, and its folder flushed.
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::root::{Found, Root, fault_of_marker, look, sync};
 use super::{DestinationError, PIECE_BYTES, Result};
-use crate::backup::create_private;
+use crate::backup::replace_private;
 
 /// What a file's name begins with until it is whole.
 const PARTIAL: &str = ".partial-";
@@ -89,7 +89,7 @@ impl Folder {
     pub(super) fn download(&self, name: &str, local: &Path, note: &(dyn Fn(u64) + Sync)) -> Result<()> {
         let mut source = File::open(self.path.join(name)).map_err(|error| fault(name, error))?;
         let mut target =
-            create_private(local).map_err(|error| DestinationError::failed(local.display(), error))?;
+            replace_private(local).map_err(|error| DestinationError::failed(local.display(), error))?;
         copy(&mut source, &mut target, note).map_err(|error| fault(name, error))
     }
 
@@ -118,8 +118,7 @@ impl Folder {
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         let partial = folder.join(format!("{PARTIAL}{file_name}"));
         let stored = self.make_durable(folder).and_then(|()| {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+            let mut file = replace_private(&partial)?;
             write(&mut file)?;
             file.sync_all()?;
             fs::rename(&partial, &path)?;

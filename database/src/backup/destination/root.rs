@@ -13,8 +13,8 @@ use std::path::Path;
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{DestinationError, Result};
-use crate::backup::create_private;
 use crate::backup::object::hex;
+use crate::backup::replace_private;
 
 /// The file in a destination that tells it from every other folder.
 pub(super) const MARKER: &str = "sixfold-destination";
@@ -183,7 +183,7 @@ fn place_of(found: &Metadata) -> (u64, u64) {
 
 fn write_durably(file: &Path, text: &str) -> io::Result<()> {
     let partial = crate::backup::beside(file, ".new");
-    let written = create_private(&partial).and_then(|mut target| {
+    let written = replace_private(&partial).and_then(|mut target| {
         target.write_all(text.as_bytes())?;
         target.sync_all()?;
         fs::rename(&partial, file)

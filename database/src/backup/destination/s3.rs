@@ -17,7 +17,7 @@ use object_store::{
 use super::client::Connector;
 use super::{DestinationError, PIECE_BYTES, Result, limit};
 use crate::backup::config::S3;
-use crate::backup::create_private;
+use crate::backup::replace_private;
 
 /// How often a request is repeated at once; what still fails then is tried again by whoever asked.
 const RETRIES: usize = 1;
@@ -139,7 +139,7 @@ impl Bucket {
         let found =
             limit(within, name, async { self.store.get(&path).await.map_err(|error| fault(name, &error)) });
         let mut stream = found.await?.into_stream();
-        let mut target = create_private(local).map_err(local_fault)?;
+        let mut target = replace_private(local).map_err(local_fault)?;
         loop {
             let next =
                 limit(within, name, async { stream.try_next().await.map_err(|error| fault(name, &error)) });

@@ -21,10 +21,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many prepared statements a connection keeps: more than there are.
 const STATEMENTS: usize = 128;
 
-/// The most memory that a connection keeps pages of the database in, in KiB, unless it is told another; SQLite's own 2 MB
-/// hold the upper levels of the indexes of a million records, and not the leaves, each of which is then a read from the
-/// file.
-const PAGE_CACHE_KIB: i64 = 32 << 10;
+/// The most memory that a connection keeps pages of the database in, in bytes, unless it is told another; SQLite's own
+/// 2 MB hold the upper levels of the indexes of a million records, and not the leaves, each of which is then a read from
+/// the file.
+pub(crate) const PAGE_CACHE: u64 = 32 << 20;
 
 /// Gives the database file of a data directory.
 pub(crate) fn database_file(data: &Path) -> PathBuf {
@@ -68,7 +68,7 @@ pub(crate) fn open_writer(file: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // Checkpoints belong to the upkeep thread, so that no caller's commit pays for one.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
+    set_page_cache(&connection, PAGE_CACHE)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
@@ -89,7 +89,7 @@ pub(crate) fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
+    set_page_cache(&connection, PAGE_CACHE)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }

@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::between::Between;
 use self::chores::{Chores, Means};
 pub(crate) use self::connection::{
-    check_library, create_private, database_file, keep_log, open_reader, open_writer,
+    PAGE_CACHE, check_library, create_private, database_file, keep_log, open_reader, open_writer,
 };
 use self::declared::Declarations;
 pub(crate) use self::owner::Owner;

@@ -196,7 +196,7 @@ pub(crate) enum BackupAction {
     },
     /// Try a restore out, and compare it with the running database; exit code 1 if it is not the same
     Drill,
-    /// Tell how far the destination is behind, and how the last drill went; exit code 1 if it cannot be used
+    /// Tell how far the destination is behind, and how the last drill and the upkeep went; exit code 1 if something is wrong
     Status,
 }
 

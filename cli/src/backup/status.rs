@@ -11,13 +11,13 @@ use crate::{EXIT_FAILED, terminal};
 /// What is said of one thing.
 type Row = (&'static str, String);
 
-/// Prints a status; the exit code tells whether the backup is well, as far as its last drill knows too.
+/// Prints a status; the exit code tells whether the backup is well, as far as its last drill and its upkeep know too.
 pub(super) fn print(status: &Status) -> ExitCode {
-    let (standing, drill, rows) = match status {
-        Status::Sqlite(status) => (&status.standing, &status.drill, of_sqlite(status)),
-        Status::Postgres(status) => (&status.standing, &status.drill, of_postgres(status)),
+    let (standing, drill, undone, rows) = match status {
+        Status::Sqlite(status) => (&status.standing, &status.drill, &status.undone, of_sqlite(status)),
+        Status::Postgres(status) => (&status.standing, &status.drill, &status.undone, of_postgres(status)),
     };
-    let has_failed = drill.as_ref().is_some_and(|drill| drill.fault.is_some());
+    let has_failed = drill.as_ref().is_some_and(|drill| drill.fault.is_some()) || !undone.is_empty();
     for (what, how) in rows {
         terminal::say(format_args!("{what:<12} {how}"));
     }
@@ -43,7 +43,7 @@ fn of_sqlite(status: &ShippingStatus) -> Vec<Row> {
     if let Some((commit, at)) = status.base {
         rows.push(("last base", format!("commit {commit} at {at:.3}")));
     }
-    end(&mut rows, status.drill.as_ref(), status.progress.as_ref());
+    end(&mut rows, status.drill.as_ref(), &status.undone, status.progress.as_ref());
     rows
 }
 
@@ -62,7 +62,7 @@ fn of_postgres(status: &ReceivingStatus) -> Vec<Row> {
     if let Some((end, at)) = status.base {
         rows.push(("last base", format!("{end} at {at:.3}")));
     }
-    end(&mut rows, status.drill.as_ref(), status.progress.as_ref());
+    end(&mut rows, status.drill.as_ref(), &status.undone, status.progress.as_ref());
     rows
 }
 
@@ -73,8 +73,9 @@ fn slot(standing: &Standing, name: &str, retained_bytes: u64) -> String {
     }
 }
 
-fn end(rows: &mut Vec<Row>, drill: Option<&DrillReport>, progress: Option<&Progress>) {
+fn end(rows: &mut Vec<Row>, drill: Option<&DrillReport>, undone: &[String], progress: Option<&Progress>) {
     rows.push(("last drill", drill.map_or_else(|| "none since the start".to_owned(), describe_drill)));
+    rows.extend(undone.iter().map(|undone| ("not done", undone.clone())));
     if let Some(Progress { what, done, total }) = progress {
         rows.push(("now", format!("{what}: {done} of {total} bytes")));
     }
@@ -106,8 +107,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backup_whose_last_drill_failed_is_not_well() {
-        let after = |fault: Option<&str>| {
+    fn a_backup_whose_last_drill_or_upkeep_failed_is_not_well() {
+        let after = |fault: Option<&str>, undone: &[&str]| {
             let drill = DrillReport {
                 at: Timestamp::UNIX_EPOCH,
                 position: Position::Commit(7),
@@ -125,12 +126,15 @@ mod tests {
                 lag_seconds: 0.0,
                 base: None,
                 drill: Some(drill),
+                undone: undone.iter().map(ToString::to_string).collect(),
                 progress: None,
             };
             format!("{:?}", print(&Status::Sqlite(status)))
         };
-        assert_eq!(after(None), format!("{:?}", ExitCode::SUCCESS));
-        assert_eq!(after(Some("it differs")), format!("{:?}", ExitCode::from(EXIT_FAILED)));
+        let (well, failed) = (ExitCode::SUCCESS, ExitCode::from(EXIT_FAILED));
+        assert_eq!(after(None, &[]), format!("{well:?}"));
+        assert_eq!(after(Some("it differs"), &[]), format!("{failed:?}"));
+        assert_eq!(after(None, &["no base was stored: it is full"]), format!("{failed:?}"));
     }
 
     #[test]

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::BackupError;
 use super::config::{Config, Mode};
 use super::figures;
 use super::postgres::{Lsn, ReceivingStatus};
 use super::standing::{Standing, Standings};
+use super::undone::Undone;
 
 /// How far a long work is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +99,9 @@ pub struct ShippingStatus {
     pub base: Option<(u64, Timestamp)>,
     /// The last restore drill.
     pub drill: Option<DrillReport>,
+    /// What keeping the destination in order could not do when it tried last.
+    #[serde(default)]
+    pub undone: Vec<String>,
     /// What is being done that takes long.
     pub progress: Option<Progress>,
 }
@@ -118,6 +123,7 @@ struct State {
     shipped_ordinal: u64,
     base: Option<(u64, Timestamp)>,
     drill: Option<DrillReport>,
+    undone: Undone,
     progress: Option<Progress>,
 }
 
@@ -168,6 +174,11 @@ impl Board {
         self.lock().drill = Some(report);
     }
 
+    /// Notes how a part of the upkeep went.
+    pub(crate) fn note_upkeep<T>(&self, what: &'static str, done: &Result<T, BackupError>) {
+        self.lock().undone.note(what, done);
+    }
+
     pub(crate) fn note_progress(&self, progress: Option<Progress>) {
         self.lock().progress = progress;
     }
@@ -204,6 +215,7 @@ impl Board {
             lag_seconds: age.unwrap_or(0.0),
             base: state.base,
             drill: state.drill.clone(),
+            undone: state.undone.sentences(),
             progress: state.progress.clone(),
         };
         figures::show_lag(&status);

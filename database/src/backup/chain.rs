@@ -19,7 +19,7 @@ use super::segment::Timed;
 use super::ship::Shipper;
 use super::snapshot::{self, Snapshot};
 use super::wal::Place;
-use super::{destination, object, wal};
+use super::{destination, lineage, object, wal};
 
 /// About how much of an older process's log is read at a time, in frames.
 const LEFT_OVER_FRAMES: u32 = 1024;
@@ -58,6 +58,7 @@ pub(super) async fn establish(shipper: &Shipper, may_continue: bool) -> Result<C
     let listed = shipper.destination.list().await?;
     let inventory: Inventory = listed.into_iter().map(|(name, _)| name).collect();
     if may_continue {
+        lineage::check(&shipper.database, newest_of(&inventory))?;
         match go_on(shipper, &inventory).await {
             Ok(Some(chain)) => return Ok(chain),
             Ok(None) => {}
@@ -80,6 +81,7 @@ async fn go_on(shipper: &Shipper, inventory: &Inventory) -> Result<Option<Chain>
         let bases = names.filter(|name| name.kind == Kind::Base).map(|name| name.last).collect();
         head::store_bases(&shipper.destination, &chain.generation, &bases).await?;
     }
+    lineage::note(&shipper.database, &chain.generation)?;
     let offset = ship_left_over(shipper, &mut chain).await?;
     shipper.board.note_generation(&chain.generation.to_string(), offset, 0);
     tracing::info!(generation = %chain.generation, commit = chain.number, "the backup goes on");
@@ -157,8 +159,10 @@ async fn ship_left_over(shipper: &Shipper, chain: &mut Chain) -> Result<u64, Bac
 async fn begin(shipper: &Shipper, inventory: &Inventory) -> Result<Chain, BackupError> {
     let snapshot = Snapshot::begin(&shipper.between, &shipper.database, &shipper.feed, true).await?;
     let (mark, answers) = (snapshot.mark, snapshot.answers);
-    let newest = inventory.generations().next_back().map(|(generation, _)| generation.to_string());
+    let newest = newest_of(inventory).map(Generation::to_string);
     let generation = Generation::after(newest.as_deref(), Timestamp::now(), rand::random());
+    // Before anything of it is stored, so that what is there and is newer was begun by another.
+    lineage::note(&shipper.database, &generation)?;
     // Never below the ordinal, so that numbers and ordinals of this process differ by what is not negative.
     let number = (inventory.highest() + 1).max(mark.ordinal);
     // Later than all there is, whatever the clock says, so that the newest generation has the latest times.
@@ -183,6 +187,10 @@ async fn begin(shipper: &Shipper, inventory: &Inventory) -> Result<Chain, Backup
         digest: stored.digest,
         is_head_stored: true,
     })
+}
+
+fn newest_of(inventory: &Inventory) -> Option<&Generation> {
+    inventory.generations().next_back().map(|(generation, _)| generation)
 }
 
 /// What storing a base needs of the shipper.

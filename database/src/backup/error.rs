@@ -102,6 +102,20 @@ pub enum BackupError {
         /// The newest one.
         newest: String,
     },
+    /// Another machine went on with what this folder's database was.
+    #[error(
+        "another machine went on with this database: the backup destination holds generation {newest}, which began after \
+         {ours}, the last of this folder; take its state with `sixfold database restore --at latest --force`, or, if this \
+         database is to go on instead, remove {}", note.display()
+    )]
+    Superseded {
+        /// The last generation of this folder.
+        ours: String,
+        /// The newest at the destination.
+        newest: String,
+        /// What is to be removed for this database to go on.
+        note: PathBuf,
+    },
     /// A work of the same kind is under way.
     #[error("another one is under way")]
     Busy,

@@ -57,6 +57,14 @@ pub(super) static RECEIVER_STARTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     metrics::counter("sixfold_backup_receiver_starts_total", "Times pg_receivewal was started.", &[])
 });
 
+static UNDONE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    metrics::gauge(
+        "sixfold_backup_undone",
+        "Kinds of upkeep that failed at the last attempt: base, removal, drill.",
+        &[],
+    )
+});
+
 static DRILL_OK: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     metrics::gauge("sixfold_backup_drill_ok", "1 when the last restore drill gave what was backed up.", &[])
 });
@@ -78,8 +86,14 @@ fn number(name: &str, help: &str) -> Gauge {
 /// Declares the figures, so that an alarm can rest on them from the start.
 pub(super) fn declare() {
     REACHABLE.with_label_values::<&str>(&[]).set(0);
+    show_undone(0);
     LAG_COMMITS.with_label_values::<&str>(&[]).set(0);
     LazyLock::force(&LAG_SECONDS);
+}
+
+/// Shows how many kinds of upkeep failed at the last attempt.
+pub(super) fn show_undone(count: usize) {
+    UNDONE.with_label_values::<&str>(&[]).set(i64::try_from(count).unwrap_or(i64::MAX));
 }
 
 /// Counts a file that was stored.
@@ -97,6 +111,7 @@ pub(super) fn show_lag(status: &ShippingStatus) {
 /// Declares the figures that only PostgreSQL has.
 pub(super) fn declare_received() {
     REACHABLE.with_label_values::<&str>(&[]).set(0);
+    show_undone(0);
     for gauge in [&LAG_BYTES, &RETAINED_BYTES, &SYNCHRONOUS] {
         gauge.with_label_values::<&str>(&[]).set(0);
     }

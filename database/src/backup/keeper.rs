@@ -36,6 +36,9 @@ const BASE: &str = "a base";
 const MERGE: &str = "the merging of segments and the removal of old ones";
 const DRILL: &str = "a restore drill";
 
+/// What is told of a base that failed.
+const NO_BASE: &str = "a new base was not stored";
+
 /// What keeping needs.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -80,6 +83,7 @@ impl Keeper {
                     let storing = async {
                         let stored = self.store_base().await;
                         if stored.is_ok() {
+                            self.board.note_upkeep(NO_BASE, &stored);
                             due.base = Instant::now() + self.config.base_every;
                         }
                         stored
@@ -101,8 +105,7 @@ impl Keeper {
         let now = Instant::now();
         if now >= due.base {
             let stored = self.orders.during(BASE, self.store_base()).await;
-            due.base =
-                Instant::now() + self.after(&stored, self.config.base_every, "a new base was not stored");
+            due.base = Instant::now() + self.after(&stored, self.config.base_every, NO_BASE);
         }
         if due.merge.is_some_and(|merge| now >= merge) {
             let merged = self.orders.during(MERGE, self.merge_and_forget()).await;
@@ -118,14 +121,12 @@ impl Keeper {
         }
     }
 
-    fn after<T>(&self, done: &Result<T, BackupError>, every: Duration, what: &str) -> Duration {
+    /// Notes how something went, and tells how soon it is due again.
+    fn after<T>(&self, done: &Result<T, BackupError>, every: Duration, what: &'static str) -> Duration {
+        self.board.note_upkeep(what, done);
         match done {
-            Ok(_) => every,
-            Err(BackupError::Stopping) => every,
-            Err(error) => {
-                tracing::warn!(%error, "{what}");
-                every.min(AGAIN_AFTER)
-            }
+            Ok(_) | Err(BackupError::Stopping) => every,
+            Err(_) => every.min(AGAIN_AFTER),
         }
     }
 

@@ -30,16 +30,17 @@ mod drill;
 mod error;
 mod feed;
 mod figures;
-pub(crate) mod fresh;
 mod gather;
 mod head;
 mod inspect;
 mod keeper;
 mod keys;
 mod lacking;
+mod lineage;
 mod merge;
 mod name;
 mod object;
+pub(crate) mod opening;
 mod orders;
 mod plan;
 pub mod postgres;
@@ -51,10 +52,11 @@ mod ship;
 mod shipping;
 mod snapshot;
 mod standing;
+mod undone;
 mod wal;
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -105,6 +107,17 @@ fn replace_private(file: &Path) -> io::Result<File> {
         return Err(error);
     }
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)
+}
+
+/// Makes a file that only we can read have this text, or leaves the one that is there.
+fn write_durably(file: &Path, text: &str) -> io::Result<()> {
+    let partial = beside(file, ".new");
+    let written = replace_private(&partial).and_then(|mut target| {
+        target.write_all(text.as_bytes())?;
+        target.sync_all()?;
+        std::fs::rename(&partial, file)
+    });
+    written.and_then(|()| file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()))
 }
 
 /// Flushes a file, or a folder's names.

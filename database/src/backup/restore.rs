@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::copy::{copy_pages, verify};
-use super::{BackupError, Report, beside, fault, sync};
+use super::{BackupError, Report, beside, fault, lineage, sync};
 use crate::engine::numbers::beyond_all;
 use crate::engine::sqlite::{Owner, database_file, open_reader};
 
@@ -69,6 +69,7 @@ pub(super) fn put_in_place(partial: &Path, data: &Path) -> Result<Report, Backup
     sync(partial)?;
     let report = verify(partial)?;
     set_aside(&target)?;
+    lineage::forget(&target)?;
     fs::rename(partial, &target).map_err(|error| fault(&target, error))?;
     sync(data)?;
     Ok(Report { file: target, ..report })

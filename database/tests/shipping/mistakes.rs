@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use database::backup::{Mode, Recovery, Target};
+use database::backup::{Mode, Recovery, Standing, Target};
 use database::{Config, Engine};
 use jiff::Timestamp;
 
@@ -81,10 +81,54 @@ async fn what_another_database_ships_removes_nothing_of_ours() {
     let other = Engine::open(&config, theirs.path()).unwrap();
     shipping(&other).await;
     other.close();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let is_told = || status(&engine).undone.iter().any(|undone| undone.contains("another database ships"));
+    until("the status tells", is_told).await;
     let generations = Recovery::open(&config.backup).unwrap().list().await.unwrap();
     assert_eq!(generations.len(), 2, "{generations:?}");
     assert_eq!(restored(&config, Target::Commit(last)).await, BTreeMap::from([("00001".to_owned(), 1)]));
+    engine.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_was_replaced_and_comes_back_is_not_opened_until_somebody_says_so() {
+    let (folder, destination) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    let config = config(destination.path(), Mode::Async);
+    backed_up(&config, &old).await.close();
+    let recovery = Recovery::open(&config.backup).unwrap();
+    recovery.restore(Target::Latest, &new, false, |_| (), &|_| ()).await.unwrap();
+    // What was restored goes on, also when it is started again.
+    for record in 2..4 {
+        let engine = Engine::open(&config, &new).unwrap();
+        shipping(&engine).await;
+        transact(&engine, vec![put(record, u64::from(record), 10)]).await.unwrap();
+        all_shipped(&engine).await;
+        engine.close();
+    }
+    let said = refusal(&config, &old);
+    assert!(
+        said.contains("another machine went on with this database") && said.contains("backup-generation"),
+        "{said}"
+    );
+    // A destination that does not answer at the start is asked before anything is shipped.
+    let away = folder.path().join("away");
+    fs::rename(destination.path(), &away).unwrap();
+    let engine = Engine::open(&config, &old).unwrap();
+    fs::rename(&away, destination.path()).unwrap();
+    let is_told =
+        || matches!(status(&engine).standing, Standing::Unreachable { reason } if reason.contains("went on"));
+    until("the standing tells", is_told).await;
+    engine.close();
+    assert_eq!(restored(&config, Target::Latest).await.len(), 3, "nothing of the old machine was shipped");
+    recovery.restore(Target::Latest, &old, true, |_| (), &|_| ()).await.unwrap();
+    let engine = Engine::open(&config, &old).unwrap();
+    shipping(&engine).await;
+    engine.close();
+    // Now the new one is the older, and is to go on nevertheless.
+    refusal(&config, &new);
+    fs::remove_file(new.join("backup-generation")).unwrap();
+    let engine = Engine::open(&config, &new).unwrap();
+    shipping(&engine).await;
     engine.close();
 }
 

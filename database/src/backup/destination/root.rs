@@ -6,7 +6,7 @@
 //! the folder's place in its file system is compared with each file, and the marker read again when that changed.
 
 use std::fs::{self, DirBuilder, File, Metadata};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{DestinationError, Result};
 use crate::backup::object::hex;
-use crate::backup::replace_private;
+use crate::backup::write_durably;
 
 /// The file in a destination that tells it from every other folder.
 pub(super) const MARKER: &str = "sixfold-destination";
@@ -179,16 +179,6 @@ fn stranger(folder: &Path, found: Option<&Marker>, note: Option<&Path>) -> Desti
 
 fn place_of(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
-}
-
-fn write_durably(file: &Path, text: &str) -> io::Result<()> {
-    let partial = crate::backup::beside(file, ".new");
-    let written = replace_private(&partial).and_then(|mut target| {
-        target.write_all(text.as_bytes())?;
-        target.sync_all()?;
-        fs::rename(&partial, file)
-    });
-    written.and_then(|()| file.parent().map_or(Ok(()), sync))
 }
 
 /// Flushes the names in a folder.

@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::lsn::Lsn;
+use crate::backup::BackupError;
 use crate::backup::board::{DrillReport, Progress};
 use crate::backup::config::{Config, Mode};
 use crate::backup::figures;
 use crate::backup::standing::{Standing, Standings};
+use crate::backup::undone::Undone;
 
 /// How many looks at the server are remembered to tell how old what is missing is.
 const REMEMBERED: usize = 4096;
@@ -48,6 +50,9 @@ pub struct ReceivingStatus {
     pub base: Option<(Lsn, Timestamp)>,
     /// The last restore drill.
     pub drill: Option<DrillReport>,
+    /// What keeping the destination in order could not do when it tried last.
+    #[serde(default)]
+    pub undone: Vec<String>,
     /// What is being done that takes long.
     pub progress: Option<Progress>,
 }
@@ -73,6 +78,7 @@ struct State {
     receiver_starts: u64,
     base: Option<(Lsn, Timestamp)>,
     drill: Option<DrillReport>,
+    undone: Undone,
     progress: Option<Progress>,
 }
 
@@ -160,6 +166,11 @@ impl Board {
         self.lock().drill = Some(report);
     }
 
+    /// Notes how a part of the upkeep went.
+    pub(super) fn note_upkeep<T>(&self, what: &'static str, done: &Result<T, BackupError>) {
+        self.lock().undone.note(what, done);
+    }
+
     pub(super) fn note_progress(&self, progress: Option<Progress>) {
         self.lock().progress = progress;
     }
@@ -183,6 +194,7 @@ impl Board {
             receiver_starts: state.receiver_starts,
             base: state.base,
             drill: state.drill.clone(),
+            undone: state.undone.sentences(),
             progress: state.progress.clone(),
         };
         figures::show_received(&status);

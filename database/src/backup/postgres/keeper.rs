@@ -41,6 +41,9 @@ const BASE: &str = "a base";
 const REMOVAL: &str = "the removal of what is older than is kept";
 const DRILL: &str = "a restore drill";
 
+/// What is told of a base that failed.
+const NO_BASE: &str = "a base was not made";
+
 /// What keeping needs.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -79,7 +82,14 @@ impl Keeper {
             match tokio::time::timeout(LOOK_EVERY, self.orders.recv()).await {
                 Ok(None) => return,
                 Ok(Some(Order::Base(ticket))) => {
-                    self.orders.during(BASE, ticket.serve(self.store_base(true))).await;
+                    let storing = async {
+                        let stored = self.store_base(true).await;
+                        if stored.is_ok() {
+                            self.board.note_upkeep(NO_BASE, &stored);
+                        }
+                        stored
+                    };
+                    self.orders.during(BASE, ticket.serve(storing)).await;
                 }
                 Ok(Some(Order::Drill(ticket))) => {
                     self.orders.during(DRILL, ticket.serve(self.drill())).await;
@@ -97,7 +107,7 @@ impl Keeper {
         if now >= due.base && self.is_base_due() {
             let storing = self.store_base(self.board.base().is_none());
             let stored = self.orders.during(BASE, storing).await;
-            due.base = Instant::now() + self.after(&stored, Duration::ZERO, "a base was not made");
+            due.base = Instant::now() + self.after(&stored, Duration::ZERO, NO_BASE);
             due.forget = Instant::now();
         }
         if now >= due.forget {
@@ -113,14 +123,10 @@ impl Keeper {
         }
     }
 
-    fn after<T>(&self, done: &Result<T, BackupError>, every: Duration, what: &str) -> Duration {
-        match done {
-            Ok(_) => every,
-            Err(error) => {
-                tracing::warn!(%error, "{what}");
-                AGAIN_AFTER
-            }
-        }
+    /// Notes how something went, and tells how soon it is due again.
+    fn after<T>(&self, done: &Result<T, BackupError>, every: Duration, what: &'static str) -> Duration {
+        self.board.note_upkeep(what, done);
+        if done.is_ok() { every } else { AGAIN_AFTER }
     }
 
     /// Tells whether the reception has no base, or none that is young enough.

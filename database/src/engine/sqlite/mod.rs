@@ -52,7 +52,7 @@ pub(crate) use self::owner::Owner;
 use self::readers::Readers;
 use self::upkeep::Upkeep;
 use self::writer::{Done, Task, Work, Writer};
-use crate::backup::{Shipping, ShippingParts, fresh, log_path};
+use crate::backup::{Shipping, ShippingParts, log_path, opening};
 use crate::engine::OpenError;
 use crate::engine::failures::FailureLog;
 use crate::engine::wakes::Wakes;
@@ -101,7 +101,7 @@ impl Sqlite {
         figures::declare();
         let owner = Owner::take(data)?;
         let file = database_file(data);
-        fresh::check(&config.backup, &file)?;
+        opening::check(&config.backup, &file)?;
         connection::create_private(&file)?;
         // Asking for the metadata opens nothing.
         let written = std::fs::metadata(log_path(&file)).and_then(|log| log.modified()).ok();

@@ -12,15 +12,15 @@ use proxy::{Body, ForwardError, Pool, Timeouts};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::alarm::{Alarm, Alarms};
-use crate::budget::{Budget, RETRY_SAVINGS, RETRY_SHARE};
+use crate::Cluster;
 use crate::cluster::Thread;
-use crate::dispatch::{Asked, Passing, Sent, Way};
+use crate::dispatch::alarm::{Alarm, Alarms};
+use crate::dispatch::budget::{Budget, RETRY_SAVINGS, RETRY_SHARE};
+use crate::dispatch::{Asked, Passing, Sent, Way, hedge};
 use crate::lanes::{Fields, MessageLane};
 use crate::queue::Overloaded;
 use crate::selection::{Choice, Snapshot, choose_backend};
 use crate::view::View;
-use crate::{Cluster, hedge};
 
 /// When a client should try again after there was no backend: probes need about as long to bring one back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

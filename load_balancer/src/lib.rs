@@ -8,10 +8,8 @@
 
 pub mod access_log;
 pub mod admin;
-mod alarm;
 pub mod backend;
 pub mod balancer;
-mod budget;
 mod clock;
 pub mod cluster;
 pub mod config;
@@ -23,25 +21,19 @@ pub mod explain;
 mod figures;
 mod front;
 pub mod health;
-pub mod hedge;
-mod histogram;
 mod lanes;
 pub mod limit;
 pub mod load;
 pub mod queue;
-mod rates;
-pub mod registry;
 mod reload;
 pub mod role;
-mod saved;
 pub mod selection;
-mod uptime;
 mod view;
 
 pub use backend::{Backend, BackendReport, InFlight};
 pub use balancer::{Balancer, SendError};
 pub use cluster::{Cluster, Member, Members, Options};
 pub use config::Config;
-pub use dispatch::Passing;
+pub use dispatch::{Passing, hedge};
 pub use role::{bind, run};
 pub use selection::{Policy, choose_backend};

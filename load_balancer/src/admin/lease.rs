@@ -14,8 +14,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{BackendView, Desk, check_weight, fault, read_body, read_name, refuse_body, unknown};
+use crate::discovery::registry::Registered;
 use crate::discovery::{Leaving, Refused};
-use crate::registry::Registered;
 
 /// The lease of a backend that asks for none: three renewals may be lost within it.
 const LEASE: Duration = Duration::from_secs(10);

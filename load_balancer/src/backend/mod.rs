@@ -1,10 +1,13 @@
 //! One backend and what is known about it: atomics that every thread of the data plane writes.
 
 pub(crate) mod condition;
+pub(crate) mod histogram;
 mod in_flight;
+pub(crate) mod rates;
 mod report;
 #[cfg(test)]
 mod tests;
+mod uptime;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -15,15 +18,15 @@ use tokio::sync::Notify;
 use crate::Cluster;
 use crate::cluster::Options;
 use crate::health::State;
-use crate::histogram::WindowedHistogram;
 use crate::queue::Queue;
-use crate::rates::{Class, Rates};
 use crate::selection::{Candidate, Load, Signals};
-use crate::uptime::Uptime;
 
 use condition::Condition;
+use histogram::WindowedHistogram;
 pub use in_flight::InFlight;
+use rates::{Class, Rates};
 pub use report::BackendReport;
+use uptime::Uptime;
 
 /// So many failed connects in a row put a backend out until a probe succeeds; one may be a passing fault.
 const DEAD_AFTER: u32 = 2;

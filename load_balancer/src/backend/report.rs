@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Backend;
+use super::rates::{Class, SECONDS};
 use crate::clock::now_ns;
 use crate::ejection::{Phase, Reason};
 use crate::health::State;
-use crate::rates::{Class, SECONDS};
 use crate::selection::Candidate;
 
 /// What is known about a backend, as `GET /v1/backends` tells it.

@@ -9,7 +9,8 @@ use proxy::connect::{Protocol, Target};
 use proxy::tls;
 use tokio_rustls::rustls::ClientConfig;
 
-use crate::{Policy, ejection, health, hedge, limit};
+use crate::dispatch::hedge;
+use crate::{Policy, ejection, health, limit};
 
 /// Envoy's `healthy_panic_threshold`.
 pub const PANIC_THRESHOLD: f64 = 0.5;

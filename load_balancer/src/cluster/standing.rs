@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{Cluster, Desk};
 use crate::Backend;
 use crate::backend::condition::Condition;
+use crate::backend::rates::Class;
 use crate::ejection::{self, Observation, Phase, Reason, Verdict};
 use crate::health::State;
-use crate::rates::Class;
 use crate::selection::Candidate;
 
 /// The share of its weight a backend has on trial.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::{Cluster, Options};
 use crate::Backend;
 use crate::backend::condition::Condition;
+use crate::backend::histogram::Counts;
+use crate::backend::rates::Class;
+use crate::dispatch::hedge;
 use crate::ejection::{self, Observation, Phase};
 use crate::health::State;
-use crate::hedge;
-use crate::histogram::Counts;
 use crate::limit::Window;
 
 /// How often it is looked while there are requests. A backend that stalls is suspected after two or three.
@@ -187,7 +188,7 @@ impl Backend {
     /// Gives the requests begun, those answered, and those that ended in any way.
     fn counts(&self) -> (u64, u64, u64) {
         let ended: u64 = self.rates.totals().iter().sum();
-        let errors = self.rates.totals()[crate::rates::Class::Error as usize];
+        let errors = self.rates.totals()[Class::Error as usize];
         (self.requests(), ended - errors, ended + self.canceled.load(Relaxed))
     }
 

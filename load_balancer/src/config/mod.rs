@@ -14,8 +14,10 @@ use proxy::{Timeouts, tls, wire};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{PANIC_THRESHOLD, SLOW_START};
+use crate::discovery::{self, registry};
+use crate::dispatch::hedge;
 use crate::explain::Explain;
-use crate::{Policy, access_log, discovery, ejection, health, hedge, limit, registry};
+use crate::{Policy, access_log, ejection, health, limit};
 
 pub(crate) use parts::TLS;
 

@@ -8,11 +8,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::merge::{Entry, Found, Override, merge};
+use super::registry::{self, Full, Registered, Registry};
+use super::saved::{Saved, SavedLease};
 use super::source::{Listed, Source};
 use super::{Config, read_sources};
 use crate::admin::NameView;
-use crate::registry::{self, Full, Registered, Registry};
-use crate::saved::{Saved, SavedLease};
 use crate::{Cluster, Member};
 
 /// Overrides that are kept; when there are more, those of backends that are not there go first.

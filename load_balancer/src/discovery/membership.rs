@@ -6,8 +6,8 @@ use std::time::Duration;
 use process::{RoleError, Shutdown};
 use tokio::time::Instant;
 
+use super::saved::{Keeper, Saved};
 use super::{Directory, watch};
-use crate::saved::{Keeper, Saved};
 use crate::{Cluster, Config, Member};
 
 /// How long a balancer that starts waits for the first answers of DNS.

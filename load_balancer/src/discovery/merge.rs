@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::registry::Registry;
 use super::source::{Listed, Source};
 use crate::Member;
-use crate::registry::Registry;
 
 /// What was set for a backend at run time; what is not set here, its sources say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 //!
 //! A [`Directory`] holds what every source says and gives the cluster the list that follows
 //! ([`merge`]). [`watch`] keeps it up to date: it asks DNS ([`dns`]) again when an answer's time to live is over,
-//! remembers the last good answer ([`answer`]), and takes out whose lease ran out ([`crate::registry`]). The
+//! remembers the last good answer ([`answer`]), and takes out whose lease ran out ([`registry`]). The
 //! admin address ([`crate::admin`]) and a reload ([`crate::reload`]) change it too. All that happens on the
 //! process's ordinary runtime; the data plane only sees the cluster's next list.
 
@@ -12,6 +12,8 @@ mod directory;
 mod dns;
 mod membership;
 mod merge;
+pub mod registry;
+mod saved;
 mod source;
 mod watch;
 

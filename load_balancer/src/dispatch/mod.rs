@@ -6,6 +6,9 @@
 //! answer counts, and the other exchange is broken off). What may not be repeated is sent elsewhere only if
 //! nothing of it was sent.
 
+pub(crate) mod alarm;
+pub(crate) mod budget;
+pub mod hedge;
 mod lane;
 mod place;
 mod race;

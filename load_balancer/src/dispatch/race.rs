@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
+use super::alarm::Alarm;
 use super::place::Outcome;
-use crate::alarm::Alarm;
 
 /// Waits for an attempt; `None` if the alarm rings first.
 pub(super) async fn before<O>(mut attempt: Pin<&mut impl Future<Output = O>>, alarm: Alarm) -> Option<O> {

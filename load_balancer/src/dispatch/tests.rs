@@ -8,13 +8,13 @@ use proxy::{ForwardError, Pool};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
-use super::{Asked, Lane, Sent, Way};
+use super::{Asked, Lane, Sent, Way, hedge};
 use crate::clock::now_ns;
 use crate::cluster::{Options, Upkeep};
 use crate::queue::Overloaded;
 use crate::selection::Load;
 use crate::view::View;
-use crate::{Balancer, Cluster, Member, SendError, hedge, limit};
+use crate::{Balancer, Cluster, Member, SendError, limit};
 
 /// What one attempt does: after a time it gives a status, or fails.
 #[derive(Debug, Clone, Copy)]

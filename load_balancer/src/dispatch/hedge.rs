@@ -89,8 +89,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use super::super::budget::Budget;
     use super::*;
-    use crate::budget::Budget;
 
     #[test]
     fn hedges_are_a_twentieth_of_requests_once_savings_are_spent() {

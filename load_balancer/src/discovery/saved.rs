@@ -16,7 +16,7 @@ use process::Shutdown;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::discovery::{Directory, Override};
+use super::{Directory, Override};
 
 /// The version of the file's form.
 const VERSION: u32 = 1;

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use super::destination::DestinationError;
-use super::object::Fault;
-use super::plan::PlanError;
-use super::wal::LogError;
+use super::sqlite::{Fault, LogError, PlanError};
 use crate::{Error, OpenError};
 
 /// Why a backup, a verification or a restore did not happen.

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use process::metrics;
 use prometheus::{Gauge, IntCounterVec, IntGaugeVec};
 
-use super::board::{DrillReport, ShippingStatus};
 use super::postgres::ReceivingStatus;
+use super::sqlite::ShippingStatus;
+use super::status::DrillReport;
 
 /// 1 while what is committed reaches the destination.
 pub(super) static REACHABLE: LazyLock<IntGaugeVec> = LazyLock::new(|| {

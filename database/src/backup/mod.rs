@@ -1,97 +1,41 @@
-//! Backup and recovery. Of a PostgreSQL server by its own tools: [`postgres`]. The rest is of a SQLite database.
+//! Backup and recovery, of a SQLite database by shipping its log ([`sqlite`]), of a PostgreSQL server by its own tools
+//! ([`postgres`]).
 //!
-//! **Continuously**, with a destination configured: the writer hands each commit's pages to a [`feed`], the shipping
-//! thread ([`ship`]) makes segments of them ([`segment`]) and stores them in a folder or a bucket ([`destination`]),
-//! each naming the digest of the one before. Together with a base ([`snapshot`]) such a chain is a generation; a
-//! process goes on with the one its log proves to be its own ([`chain`]) and begins another otherwise. Which files
-//! make the database of a moment is decided from their names ([`plan`]) and carried out by [`gather`].
-//!
-//! Beside it the [`keeper`] stores new bases, merges small segments ([`mod@merge`]), removes what no kept moment needs
-//! ([`retention`]) and tries restores out ([`mod@drill`]). [`Recovery`] is what is done from outside, with no database
-//! running: list, verify ([`inspect`]), restore.
-//!
-//! **On command**: a whole copy in one file ([`copy`]), with its digest beside it.
-//!
-//! [`mod@compact`] writes a database's file anew, without what is free in it.
-//!
-//! Either way a restore moves versions and fencing tokens past all that were given out ([`mod@restore`]).
+//! Here is what both have: where backups go ([`destination`]) and how what lies there is named ([`name`]), the
+//! section of the configuration ([`config`]), what is asked for now ([`orders`]), and what is told ([`status`],
+//! [`standing`], [`undone`], [`figures`]). [`Continuous`] is the backup of an open database, of either engine.
 
-mod board;
-mod chain;
-mod check;
-mod compact;
 mod config;
 mod continuous;
-mod copy;
 mod destination;
-mod difference;
-mod digest;
-mod drill;
 mod error;
-mod feed;
 mod figures;
-mod gather;
-mod head;
-mod inspect;
-mod keeper;
 mod keys;
-mod lacking;
-mod lineage;
-mod merge;
 mod name;
-mod object;
-pub(crate) mod opening;
 mod orders;
-mod plan;
 pub mod postgres;
-mod recovery;
-mod restore;
-mod retention;
-mod segment;
-mod ship;
-mod shipping;
-mod snapshot;
+mod sqlite;
 mod standing;
+mod status;
 mod undone;
-mod wal;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
-pub use self::board::{DrillReport, Position, Progress, ShippingStatus, Status};
-pub use self::compact::{Compacted, compact};
 pub use self::config::{Config, Mode, OnUnreachable, Postgres, S3};
 pub(crate) use self::continuous::Continuous;
-pub use self::copy::{Report, backup, verify};
-pub(crate) use self::copy::{Request, of_engine};
 pub(crate) use self::destination::Destination;
 pub use self::destination::DestinationError;
 pub use self::error::BackupError;
-pub(crate) use self::feed::Safety;
-pub use self::gather::{Note, Reached};
-pub use self::inspect::Inspection;
-pub use self::plan::{Following, PlanError, Target};
-pub use self::recovery::{GenerationSummary, Recovery, RestoredState};
-pub use self::restore::restore;
-pub(crate) use self::shipping::{Shipping, ShippingParts};
+pub use self::sqlite::{
+    Compacted, Following, GenerationSummary, Inspection, Note, PlanError, Reached, Recovery, Report,
+    RestoredState, ShippingStatus, Target, backup, compact, restore, verify,
+};
+pub(crate) use self::sqlite::{Request, Safety, Shipping, ShippingParts, log_path, of_engine, opening};
 pub use self::standing::Standing;
-pub(crate) use self::wal::path_of as log_path;
-
-/// A base that was stored on command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BaseReport {
-    /// Up to where it goes.
-    pub position: Position,
-    /// When that was.
-    pub at: Timestamp,
-    /// Its size; zero when nothing had changed since the last.
-    pub size_bytes: u64,
-}
+pub use self::status::{BaseReport, DrillReport, Position, Progress, Status};
 
 pub(crate) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();

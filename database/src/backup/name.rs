@@ -1,7 +1,8 @@
 //! The names of what lies at a destination. A name tells all that planning needs, so that a listing is enough.
 //!
-//! `GENERATION/base/NUMBER-TIME`, `GENERATION/segments/FIRST-LAST-TIME`, `GENERATION/merged/FIRST-LAST-TIME`, and beside
-//! them what [`super::head`] writes; numbers of commits and times (microseconds since 1970) have 16 digits, so that names sort.
+//! Of SQLite's: `GENERATION/base/NUMBER-TIME`, `GENERATION/segments/FIRST-LAST-TIME`, `GENERATION/merged/FIRST-LAST-TIME`,
+//! and beside them what `sqlite::head` writes; numbers of commits and times (microseconds since 1970) have 16 digits, so
+//! that names sort. Of PostgreSQL's generations [`Generation`] is the folder's name.
 
 use std::fmt;
 use std::str::FromStr;

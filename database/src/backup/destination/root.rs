@@ -13,7 +13,7 @@ use std::path::Path;
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{DestinationError, Result};
-use crate::backup::object::hex;
+use crate::backup::sqlite::hex;
 use crate::backup::write_durably;
 
 /// The file in a destination that tells it from every other folder.

@@ -18,7 +18,7 @@ use super::lsn::{Lsn, SegmentName};
 use super::program::{Program, Stream};
 use super::server;
 use super::tools::{Tool, Tools};
-use crate::backup::board::Progress;
+use crate::backup::status::Progress;
 use crate::backup::{BackupError, beside, fault};
 use crate::engine::postgres::session::Server;
 

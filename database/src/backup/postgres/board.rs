@@ -10,10 +10,10 @@ use tokio::sync::watch;
 
 use super::lsn::Lsn;
 use crate::backup::BackupError;
-use crate::backup::board::{DrillReport, Progress};
 use crate::backup::config::{Config, Mode};
 use crate::backup::figures;
 use crate::backup::standing::{Standing, Standings};
+use crate::backup::status::{DrillReport, Progress};
 use crate::backup::undone::Undone;
 
 /// How many looks at the server are remembered to tell how old what is missing is.

@@ -15,7 +15,7 @@ use super::stop::Stop;
 use super::tools::Tools;
 use super::trial::{Ground, Trial};
 use crate::backup::BackupError;
-use crate::backup::board::{DrillReport, Position};
+use crate::backup::status::{DrillReport, Position};
 use crate::copy::Summary;
 use crate::engine::postgres::transfer;
 

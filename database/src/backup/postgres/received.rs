@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::files::write_durably;
 use super::lsn::Lsn;
 use crate::backup::BackupError;
-use crate::backup::head::{read_line, write_line};
+use crate::backup::sqlite::{read_line, write_line};
 
 /// The length of a page of the log, and of what a page and a segment's first page begin with (`XLogPageHeaderData`).
 const PAGE_BYTES: u64 = 8192;

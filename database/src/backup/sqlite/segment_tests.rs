@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::super::name::{Generation, Kind};
 use super::*;
+use crate::backup::name::{Generation, Kind};
 
 fn name(first: u64, last: u64) -> Name {
     Name { generation: Generation::new(Timestamp::UNIX_EPOCH, 1), kind: Kind::Segment, first, last, at: 7 }

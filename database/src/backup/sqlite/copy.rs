@@ -12,7 +12,8 @@ use process::{ClusterToken, Secret};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use super::{BackupError, beside, check, damaged, digest, fault, sync};
+use super::{check, digest};
+use crate::backup::{BackupError, beside, damaged, fault, sync};
 use crate::engine::sqlite::{
     Owner, check_library, create_private, database_file, keep_log, open_reader, open_writer, schema,
 };

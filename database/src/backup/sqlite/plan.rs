@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::name::{Generation, Kind, Name};
+use crate::backup::name::{Generation, Kind, Name};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

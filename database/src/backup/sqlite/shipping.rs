@@ -11,15 +11,15 @@ use tokio::sync::watch;
 
 use super::Recovery;
 use super::board::{Board, ShippingStatus};
-use super::config::{Config, Mode, OnUnreachable};
-use super::destination::Destination;
 use super::feed::{Answer, Feed, Limits, Safety};
 use super::keeper::Keeper;
-use super::keys::Keys;
-use super::orders::{Inbox, Orders};
 use super::ship::Shipper;
-use super::standing::Standing;
 use crate::Error;
+use crate::backup::config::{Config, Mode, OnUnreachable};
+use crate::backup::destination::Destination;
+use crate::backup::keys::Keys;
+use crate::backup::orders::{Inbox, Orders};
+use crate::backup::standing::Standing;
 use crate::engine::OpenError;
 use crate::engine::sqlite::Between;
 

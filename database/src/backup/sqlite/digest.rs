@@ -6,7 +6,7 @@ use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::{BackupError, beside, damaged, fault, replace_private};
+use crate::backup::{BackupError, beside, damaged, fault, replace_private};
 
 /// What follows the backup's name in the name of its digest.
 const SUFFIX: &str = ".sha256";

@@ -9,17 +9,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::board::{Board, DrillReport, Position};
-use super::config::Config;
+use super::board::Board;
 use super::feed::Feed;
 use super::head::{self, bases_of, head_of};
-use super::name::{Generation, Kind, Name};
-use super::orders::{Inbox, Order};
 use super::plan::Inventory;
 use super::retention::{self, Horizon};
 use super::snapshot::{self, Snapshot};
-use super::standing::Standing;
-use super::{BackupError, BaseReport, Recovery, drill, merge};
+use super::{Recovery, drill, merge};
+use crate::backup::config::Config;
+use crate::backup::name::{Generation, Kind, Name};
+use crate::backup::orders::{Inbox, Order};
+use crate::backup::standing::Standing;
+use crate::backup::status::{DrillReport, Position};
+use crate::backup::{BackupError, BaseReport};
 use crate::engine::sqlite::Between;
 
 /// How often it looks whether something is due.

@@ -9,8 +9,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::name::Generation;
-use super::{BackupError, fault, write_durably};
+use crate::backup::name::Generation;
+use crate::backup::{BackupError, fault, write_durably};
 
 /// The file in the data folder that names the generation.
 const NOTE: &str = "backup-generation";

@@ -1,7 +1,7 @@
 //! What a generation lacks: decided from the names of its files, its head and its noted bases.
 
 use super::head::{Bases, GenerationHead, bases_of};
-use super::name::{Generation, Kind, Name};
+use crate::backup::name::{Generation, Kind, Name};
 
 /// What is said of a generation without a head.
 pub(super) const NO_HEAD: &str = "it has no head, so whether its end is missing cannot be told";

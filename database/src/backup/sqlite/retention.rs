@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use super::name::{Kind, Name};
 use super::plan::{Inventory, Plan, Target};
+use crate::backup::name::{Kind, Name};
 
 /// How long back what can be restored, as times in microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::object::Digest;
-use super::{BackupError, beside, check, damaged, fault, log_path, sync};
+use super::{check, log_path};
+use crate::backup::{BackupError, beside, damaged, fault, sync};
 use crate::engine::sqlite::{
     Owner, check_library, create_private, database_file, open_reader, open_writer, schema,
 };

@@ -11,14 +11,16 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::board::{Board, Progress};
-use super::destination::Destination;
+use super::board::Board;
 use super::feed::{Answer, Feed, Mark};
-use super::keys::Keys;
-use super::name::Name;
 use super::object::{self, Digest, Head};
 use super::wal::Place;
-use super::{BackupError, check, fault, head, replace_private};
+use super::{check, head};
+use crate::backup::destination::Destination;
+use crate::backup::keys::Keys;
+use crate::backup::name::Name;
+use crate::backup::status::Progress;
+use crate::backup::{BackupError, fault, replace_private};
 use crate::engine::sqlite::{Between, open_reader};
 
 /// The folder in the data directory that bases are made in.
@@ -148,7 +150,7 @@ async fn store_in(
     }
     store.board.note_progress(Some(Progress { what: "storing the base".into(), done: 0, total: bytes }));
     store.destination.upload(&name.to_string(), &packed, &|sent| store.board.add_progress(sent)).await?;
-    super::figures::count_stored(name.kind.folder(), bytes);
+    crate::backup::figures::count_stored(name.kind.folder(), bytes);
     Ok(Stored { pages, page_bytes, digest, bytes })
 }
 

@@ -10,16 +10,17 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::BackupError;
 use super::head::{self, write_head};
-use super::name::{Generation, Kind, Name};
 use super::object::Digest;
 use super::plan::Inventory;
 use super::segment::Timed;
 use super::ship::Shipper;
 use super::snapshot::{self, Snapshot};
 use super::wal::Place;
-use super::{destination, lineage, object, wal};
+use super::{lineage, object, wal};
+use crate::backup::BackupError;
+use crate::backup::destination;
+use crate::backup::name::{Generation, Kind, Name};
 
 /// About how much of an older process's log is read at a time, in frames.
 const LEFT_OVER_FRAMES: u32 = 1024;

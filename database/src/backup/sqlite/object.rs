@@ -11,9 +11,9 @@ use aws_lc_rs::digest::{Context, SHA256};
 use lz4_flex::frame::{FrameDecoder, FrameEncoder};
 use serde::{Deserialize, Serialize};
 
-use super::keys::Keys;
-use super::name::Name;
 use super::wal::Place;
+use crate::backup::keys::Keys;
+use crate::backup::name::Name;
 
 /// What every file begins with, before the digit that is its format.
 const MAGIC: &[u8; 7] = b"SIXFBK0";

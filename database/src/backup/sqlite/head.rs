@@ -11,9 +11,9 @@ use std::collections::BTreeSet;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 
-use super::name::Generation;
 use super::object::{DIGEST_BYTES, Digest, hex};
-use super::{BackupError, Destination, DestinationError};
+use crate::backup::name::Generation;
+use crate::backup::{BackupError, Destination, DestinationError};
 
 /// How far a generation went; it may be behind by as long as it is stored rarely.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,12 +101,12 @@ fn parse_bases(text: &str) -> Option<Bases> {
 }
 
 /// Writes a line with a sum over it.
-pub(super) fn write_line(line: &str) -> Bytes {
+pub(in crate::backup) fn write_line(line: &str) -> Bytes {
     format!("{line} {}\n", sum(line)).into()
 }
 
 /// Reads a line whose sum holds.
-pub(super) fn read_line(text: &str) -> Option<&str> {
+pub(in crate::backup) fn read_line(text: &str) -> Option<&str> {
     let (line, stated) = text.strip_suffix('\n')?.rsplit_once(' ')?;
     (stated == sum(line)).then_some(line)
 }

@@ -7,7 +7,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 use super::object::{Digest, hex};
-use super::{BackupError, damaged};
+use crate::backup::{BackupError, damaged};
 
 /// Opens a file that nobody writes, only to read it.
 pub(super) fn open(file: &Path) -> Result<Connection, BackupError> {

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use super::gather::{Note, gather};
 use super::head::{self, head_of};
-use super::name::{Generation, Kind, Name};
 use super::object::{self, Digest};
 use super::plan::{Inventory, PlanError, Target};
-use super::{BackupError, DestinationError, Recovery, check, lacking, segment, snapshot};
+use super::{Recovery, check, lacking, segment, snapshot};
+use crate::backup::name::{Generation, Kind, Name};
+use crate::backup::{BackupError, DestinationError};
 
 /// What an inspection found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,15 +7,15 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::BackupError;
-use super::destination::Destination;
-use super::fault;
-use super::keys::Keys;
-use super::name::{Kind, Name};
 use super::object::{Digest, Fault};
 use super::plan::{Plan, Target};
 use super::segment::{self, Segment};
 use super::snapshot;
+use crate::backup::BackupError;
+use crate::backup::destination::Destination;
+use crate::backup::fault;
+use crate::backup::keys::Keys;
+use crate::backup::name::{Kind, Name};
 
 /// Up to where a gathered database goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(super) async fn gather(
     target: &Path,
     note: Note<'_>,
 ) -> Result<Reached, BackupError> {
-    let packed = super::beside(target, ".base");
+    let packed = crate::backup::beside(target, ".base");
     let fetched = snapshot::fetch(destination, &plan.base, &packed, note).await;
     let unpacked =
         fetched.and_then(|(_, digest)| Ok((snapshot::unpack(&packed, &plan.base, keys, target)?, digest)));

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::config::Config;
-use super::name::Name;
-use super::{BackupError, DestinationError, Recovery, beside, lineage};
+use super::{Recovery, lineage};
+use crate::backup::config::Config;
+use crate::backup::name::Name;
+use crate::backup::{BackupError, DestinationError, beside};
 use crate::engine::OpenError;
 
 /// How long the start of a database that is there waits for the destination to tell; one that does not is asked again

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::copy::{copy_pages, verify};
-use super::{BackupError, Report, beside, fault, lineage, sync};
+use super::{Report, lineage};
+use crate::backup::{BackupError, beside, fault, sync};
 use crate::engine::numbers::beyond_all;
 use crate::engine::sqlite::{Owner, database_file, open_reader};
 

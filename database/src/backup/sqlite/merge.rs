@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::BackupError;
-use super::destination::{Destination, DestinationError};
-use super::figures;
-use super::keys::Keys;
-use super::name::{Kind, Name};
 use super::segment::{self, Link, Segment, Timed};
 use super::wal::Commit;
+use crate::backup::BackupError;
+use crate::backup::destination::{Destination, DestinationError};
+use crate::backup::figures;
+use crate::backup::keys::Keys;
+use crate::backup::name::{Kind, Name};
 
 /// The most that one merged segment holds; a stretch with more pages becomes several.
 const MERGED_BYTES: u64 = 32 << 20;

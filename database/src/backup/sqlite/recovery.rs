@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::config::Config;
-use super::destination::Destination;
 use super::gather::{Note, Reached, gather};
 use super::head;
-use super::keys::Keys;
-use super::name::{Generation, Kind, Name};
 use super::plan::{Following, Inventory, Plan, Target};
 use super::restore::{Partial, put_in_place, remove_parts, take_folder};
-use super::{BackupError, DrillReport, Report, drill, lacking, segment};
+use super::{Report, drill, lacking, segment};
+use crate::backup::config::Config;
+use crate::backup::destination::Destination;
+use crate::backup::keys::Keys;
+use crate::backup::name::{Generation, Kind, Name};
+use crate::backup::{BackupError, DrillReport};
 use crate::engine::sqlite::check_library;
 
 /// A destination to recover from.

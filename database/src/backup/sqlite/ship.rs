@@ -11,19 +11,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::BackupError;
 use super::board::Board;
 use super::chain::{self, Chain};
-use super::config::{Config, Mode, OnUnreachable};
-use super::destination::{Destination, DestinationError};
 use super::feed::{Entry, Feed, Safety};
-use super::figures;
 use super::head::head_of;
-use super::keys::Keys;
-use super::name::{Kind, Name};
 use super::segment::{self, Link, Timed};
-use super::standing::Standing;
 use super::wal::Commit;
+use crate::backup::BackupError;
+use crate::backup::config::{Config, Mode, OnUnreachable};
+use crate::backup::destination::{Destination, DestinationError};
+use crate::backup::figures;
+use crate::backup::keys::Keys;
+use crate::backup::name::{Kind, Name};
+use crate::backup::standing::Standing;
 use crate::engine::sqlite::Between;
 
 /// About how much goes into one segment.

@@ -7,11 +7,12 @@ use std::time::Instant;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::board::{DrillReport, Position};
 use super::gather::Note;
 use super::object::Digest;
 use super::plan::Target;
-use super::{BackupError, Recovery, check, fault, snapshot};
+use super::{Recovery, check, snapshot};
+use crate::backup::status::{DrillReport, Position};
+use crate::backup::{BackupError, fault};
 use crate::engine::sqlite::open_reader;
 
 /// Gives the digest of a database's content.
@@ -60,7 +61,7 @@ async fn restore_and_compare(
     let found = content_of(&connection, &file)?;
     match expected {
         Some((_, digest)) if *digest != found => {
-            Err(super::damaged(&file, "its content is not what the database held after that commit"))
+            Err(crate::backup::damaged(&file, "its content is not what the database held after that commit"))
         }
         _ => Ok(reached.commit),
     }

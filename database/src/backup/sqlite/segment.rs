@@ -9,10 +9,10 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 
 use super::difference::Pages;
-use super::keys::Keys;
-use super::name::Name;
 use super::object::{self, Digest, Fault, Head};
 use super::wal::{Commit, Place};
+use crate::backup::keys::Keys;
+use crate::backup::name::Name;
 
 /// The format from which on pages have marks.
 const FIRST_WITH_MARKS: u8 = 2;
@@ -86,7 +86,7 @@ pub(crate) fn decode(bytes: &[u8], name: &Name, keys: &Keys) -> Result<Segment, 
         commits.push(timed);
     }
     let expected = match name.kind {
-        super::name::Kind::Segment => name.last - name.first + 1,
+        crate::backup::name::Kind::Segment => name.last - name.first + 1,
         _ => 1,
     };
     if commits.len() as u64 != expected {

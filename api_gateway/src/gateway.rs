@@ -32,8 +32,8 @@ use crate::shared::Shared;
 use crate::token::{self, Remembered, Verified};
 use crate::upstream::{Upstream, refuse_broken_body};
 
-/// Room for the fields added on the way: who asked (4), the trace, the token and the identity (3), made once.
-const ADDED_FIELDS: usize = 9;
+/// Room for the fields added on the way: who asked (5), the trace, the token and the identity (3), made once.
+const ADDED_FIELDS: usize = 10;
 
 /// One thread of a gateway.
 pub(crate) struct Gateway {
@@ -50,6 +50,14 @@ struct Generation {
     shared: Arc<Shared>,
     upstreams: Vec<Upstream>,
     remembered: Rc<Remembered>,
+}
+
+/// What the guards that need no more than a request's head found.
+struct Passed<'g> {
+    route: &'g Route,
+    user: Option<Rc<Verified>>,
+    /// Where it came from, behind all trusted proxies.
+    address: IpAddr,
 }
 
 impl server::Handler for Gateway {
@@ -171,7 +179,7 @@ impl Generation {
             }
             return answer.map(whole);
         }
-        let (route, user) = match self.guard(&request, client, now).await {
+        let passed = match self.guard(&request, client, now).await {
             Ok(passed) => passed,
             Err(refusal) => {
                 if sends_body {
@@ -180,8 +188,9 @@ impl Generation {
                 return Err(refusal);
             }
         };
+        let route = passed.route;
         let upstream = &self.upstreams[route.service];
-        let request = self.prepare(request, client, route, upstream, user.as_deref())?;
+        let request = self.prepare(request, client, &passed, upstream)?;
         let request = limit_and_check(request, route, upstream, sends_body).await?;
         match upstream.admit() {
             Ok(admission) => admission.send(request, route).await,
@@ -200,7 +209,7 @@ impl Generation {
         request: &Request<Incoming>,
         client: &Rc<Client>,
         now: Instant,
-    ) -> Result<(&Route, Option<Rc<Verified>>), Refusal> {
+    ) -> Result<Passed<'_>, Refusal> {
         let shared = &*self.shared;
         let path = request.uri().path();
         if has_dot_segment(path) {
@@ -221,7 +230,7 @@ impl Generation {
         if http_body::Body::size_hint(request.body()).lower() > route.body_limit {
             return Err(route.refuse_size());
         }
-        Ok((route, user))
+        Ok(Passed { route, user, address })
     }
 
     /// Answers what is the gateway's own business.
@@ -306,9 +315,8 @@ impl Generation {
         &self,
         request: Request<Incoming>,
         client: &Rc<Client>,
-        route: &Route,
+        passed: &Passed<'_>,
         upstream: &Upstream,
-        user: Option<&Verified>,
     ) -> Result<Request<Body>, Refusal> {
         let mut request = fields::prepare_request(request, client, &self.shared.trusted)
             // Where the next request begins may be in doubt too.
@@ -316,7 +324,7 @@ impl Generation {
                 Refusal::from(refusal.problem())
                     .with_field(header::CONNECTION, HeaderValue::from_static("close"))
             })?;
-        if let Some(prefix) = &route.strip_prefix {
+        if let Some(prefix) = &passed.route.strip_prefix {
             strip_prefix(&mut request, prefix)?;
         }
         let fields = request.headers_mut();
@@ -328,9 +336,10 @@ impl Generation {
             if let Some(token) = &self.shared.token_field {
                 fields.insert(process::token::TOKEN_FIELD, token.clone());
             }
-            if let Some(user) = user {
+            if let Some(user) = &passed.user {
                 user.write(fields);
             }
+            identity::write_client(passed.address, fields);
         }
         Ok(request)
     }

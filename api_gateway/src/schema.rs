@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method};
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
 use process::problem::{Fault, Problem, kinds};
@@ -128,9 +128,7 @@ fn faults_of(error: &ValidationError<'_>) -> Vec<Fault> {
 
 /// Tells whether a body is JSON by its media type; without one it is taken to be.
 fn is_json(fields: &HeaderMap) -> bool {
-    let Some(value) = fields.get(header::CONTENT_TYPE) else { return true };
-    let Ok(value) = value.to_str() else { return false };
-    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(media_type) = process::media_type(fields).map(str::to_ascii_lowercase) else { return true };
     // A JSON Patch (RFC 6902) is an array of operations, which no schema of a record describes.
     media_type == "application/json"
         || (media_type.ends_with("+json") && media_type != "application/json-patch+json")
@@ -147,6 +145,7 @@ fn shorten(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::header;
     use serde_json::json;
 
     use super::*;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
-use process::Problem;
+use http::{HeaderMap, StatusCode};
 use process::problem::kinds;
+use process::{Problem, media_type};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -95,8 +95,7 @@ pub(crate) type Body = Result<Bytes, BytesRejection>;
 
 /// Reads a JSON body; only one that says it is JSON, which a web page cannot send across origins unasked.
 pub(crate) fn read<T: DeserializeOwned>(fields: &HeaderMap, body: Body) -> Result<T, Problem> {
-    let media_type = fields.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if media_type.split(';').next().unwrap_or("").trim() != "application/json" {
+    if !media_type(fields).is_some_and(|sent| sent.eq_ignore_ascii_case("application/json")) {
         return Err(Problem::new(kinds::UNSUPPORTED_MEDIA_TYPE).detail("send application/json"));
     }
     let body = body.map_err(|rejection| match rejection.status() {

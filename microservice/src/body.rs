@@ -6,7 +6,6 @@ use axum::extract::Request;
 use bytes::Bytes;
 use database::limits::{NESTING_LIMIT, too_deep};
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use http_body::Body as _;
 use http_body_util::LengthLimitError;
 use process::Problem;
@@ -28,8 +27,7 @@ pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
 
 /// Finds which of the media types a body is sent as.
 pub(crate) fn media_type<'a>(fields: &HeaderMap, taken: &[&'a str]) -> Result<&'a str, Problem> {
-    let sent = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let sent = sent.split(';').next().unwrap_or_default().trim();
+    let sent = process::media_type(fields).unwrap_or_default();
     taken.iter().find(|taken| sent.eq_ignore_ascii_case(taken)).copied().ok_or_else(|| {
         let detail = format!("send the body as {}", taken.join(" or "));
         Problem::new(kinds::UNSUPPORTED_MEDIA_TYPE).detail(detail)
@@ -92,6 +90,8 @@ pub(crate) fn too_large(limit: u64) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
+
     use super::*;
 
     async fn read(media_type: &str, body: &'static str, limit: u64) -> Result<Value, u16> {

@@ -131,10 +131,13 @@ async fn logins_that_keep_failing_slow_down_for_their_client_only(engine: Engine
     let slowed = login(&house, "ADMIN", PASSWORD).await;
     assert_eq!((slowed.status.as_u16(), slowed.problem().as_str()), (429, "rate-limited"));
     assert_ne!(slowed.field("retry-after"), "");
-    let elsewhere = [("content-type", "application/json"), ("x-forwarded-for", "192.0.2.7, 127.0.0.1")];
+    let elsewhere = [("content-type", "application/json"), ("sixfold-client", "192.0.2.7")];
     let body = json!({"username": "admin", "password": PASSWORD}).to_string();
     let granted = house.send("accounts", Method::POST, "/auth/login", &elsewhere, &body).await;
     assert_eq!(granted.status, 200);
+    let claimed = [("content-type", "application/json"), ("x-forwarded-for", "192.0.2.8")];
+    let slowed = house.send("accounts", Method::POST, "/auth/login", &claimed, &body).await;
+    assert_eq!(slowed.status, 429, "what a client may have written itself makes it no other one");
     house.stop().await;
 }
 

@@ -1,10 +1,12 @@
 //! Who a request is from, as a gateway tells it to a service of the house.
 //!
 //! A gateway checks the user's token and sends `Sixfold-Subject` and `Sixfold-Roles` beside the cluster
-//! token, and `Sixfold-Claims` with what else of the token it was told to pass on. A service believes them only from a caller that the cluster token authorizes; a gateway removes
-//! whatever a client sent under these names.
+//! token, `Sixfold-Claims` with what else of the token it was told to pass on, and `Sixfold-Client` with the address that
+//! asked, behind the proxies it trusts. A service believes them only from a caller that the cluster token authorizes; a
+//! gateway removes whatever a client sent under these names.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -21,6 +23,9 @@ const ROLES_FIELD: HeaderName = HeaderName::from_static("sixfold-roles");
 
 /// The field that holds other claims: a JSON object in base64url, since a claim may hold any characters.
 const CLAIMS_FIELD: HeaderName = HeaderName::from_static("sixfold-claims");
+
+/// The field that tells the address of who asked.
+const CLIENT_FIELD: HeaderName = HeaderName::from_static("sixfold-client");
 
 /// The longest text of a claim, in bytes; a longer one is as if it were not there.
 pub const CLAIM_LIMIT: usize = 256;
@@ -83,11 +88,25 @@ impl Identity {
     }
 }
 
+/// Writes the address of who asked into a request to a service.
+pub fn write_client(address: IpAddr, fields: &mut HeaderMap) {
+    // Digits, dots and colons fit into a field.
+    if let Ok(address) = HeaderValue::try_from(address.to_string()) {
+        fields.insert(CLIENT_FIELD, address);
+    }
+}
+
+/// Reads the address a gateway wrote; check the cluster token first.
+pub fn read_client(fields: &HeaderMap) -> Option<IpAddr> {
+    fields.get(CLIENT_FIELD)?.to_str().ok()?.parse().ok()
+}
+
 /// Removes every field only the house may set from a client's request.
 pub fn strip(fields: &mut HeaderMap) {
     fields.remove(SUBJECT_FIELD);
     fields.remove(ROLES_FIELD);
     fields.remove(CLAIMS_FIELD);
+    fields.remove(CLIENT_FIELD);
     fields.remove(TOKEN_FIELD);
 }
 
@@ -107,6 +126,9 @@ mod tests {
         let mut fields = HeaderMap::new();
         ada.write(&mut fields);
         assert_eq!((fields.len(), Identity::read(&fields)), (3, Some(ada)));
+        let address = IpAddr::from([192, 0, 2, 7]);
+        write_client(address, &mut fields);
+        assert_eq!(read_client(&fields), Some(address));
         strip(&mut fields);
         assert!(fields.is_empty());
         // Whoever has no claims does not keep a client's.

@@ -19,6 +19,18 @@ async fn a_request_reaches_the_service_as_it_was_sent() {
 }
 
 #[tokio::test]
+async fn a_service_of_the_house_is_told_the_address_behind_the_trusted_proxies_and_no_other_is() {
+    let outside = json!({"path": "/outside/{*rest}", "service": "outside", "public": true});
+    let house = House::start(json!({"routes": [outside]})).await;
+    let fields = [("x-forwarded-for", "198.51.100.1, 192.0.2.7"), ("sixfold-client", "198.51.100.2")];
+    let told = json_of(&house.send(Method::POST, "/auth/login", &fields, "body").await);
+    assert_eq!(told["fields"]["sixfold-client"], "192.0.2.7");
+    let told = json_of(&house.get("/outside/a", &fields).await);
+    assert_eq!(told["fields"]["sixfold-client"], json!(null));
+    house.stop().await;
+}
+
+#[tokio::test]
 async fn the_trace_goes_on_and_names_the_answer() {
     let house = House::start(json!({})).await;
     let sent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use process::Problem;
 use process::problem::kinds;
 use serde::{Deserialize, Deserializer};
@@ -67,10 +67,8 @@ fn tell<T: ToString>(member: Option<Option<T>>) -> Option<String> {
 }
 
 fn check_media_type(fields: &HeaderMap) -> Result<(), Problem> {
-    let Some(value) = fields.get(header::CONTENT_TYPE) else { return Ok(()) };
-    let text = value.to_str().unwrap_or_default();
-    let media_type = text.split(';').next().unwrap_or_default().trim();
-    if MEDIA_TYPES.iter().any(|known| known.eq_ignore_ascii_case(media_type)) {
+    let Some(sent) = process::media_type(fields) else { return Ok(()) };
+    if MEDIA_TYPES.iter().any(|known| known.eq_ignore_ascii_case(sent)) {
         return Ok(());
     }
     Err(Problem::new(kinds::UNSUPPORTED_MEDIA_TYPE).detail("a patch is application/merge-patch+json"))

@@ -12,7 +12,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
 use process::problem::{Fault, kinds};
-use process::{Identity, Problem, Secret, metrics};
+use process::{Identity, Problem, Secret, identity, metrics};
 use prometheus::IntCounterVec;
 use serde_json::{Map, Value, json};
 
@@ -24,9 +24,6 @@ use crate::fault::{problem_of, problem_of_read};
 
 /// The largest body: two short texts.
 const BODY_LIMIT: u64 = 16 << 10;
-
-/// The longest name of a client that is counted by.
-const CLIENT_LIMIT: usize = 64;
 
 /// Logins, by how they ended.
 static LOGINS: LazyLock<IntCounterVec> =
@@ -221,10 +218,8 @@ fn fault(name: &str, detail: &str) -> Problem {
     body::invalid(vec![Fault { pointer: format!("/{name}"), detail: detail.to_owned() }])
 }
 
-/// Names the client by what the gateways in front forwarded; everything else is one client.
+/// Names the client as the gateway does; everything that does not come through one is one client.
 fn client_of(accounts: &Accounts, fields: &HeaderMap) -> String {
-    let forwarded = accounts.token.authorizes(fields).then(|| fields.get("x-forwarded-for")).flatten();
-    let chain = forwarded.and_then(|chain| chain.to_str().ok()).unwrap_or_default();
-    let client = chain.split(',').next().unwrap_or_default().trim();
-    client.chars().take(CLIENT_LIMIT).collect()
+    let told = accounts.token.authorizes(fields).then(|| identity::read_client(fields)).flatten();
+    told.map(|address| address.to_string()).unwrap_or_default()
 }

@@ -7,13 +7,13 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use super::awaited::{Awaited, Lost};
+use super::body::upload::Upload;
 use super::carrier::Carrier;
 use super::exchange::Exchange;
+use super::head::request_head::BodyKind;
+use super::head::response_head::ResponseHead;
+use super::head::rewrite;
 use super::multiplex::{self, Call};
-use super::request_head::BodyKind;
-use super::response_head::ResponseHead;
-use super::rewrite;
-use super::upload::Upload;
 use super::upstream::Upstream;
 use crate::connect::Protocol;
 use crate::{ForwardError, Timeouts};

@@ -8,14 +8,14 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 use super::attempt::Answer;
+use super::body::relay::Broken;
+use super::body::upload::{self, Upload};
 use super::buffer::Buffer;
 use super::carrier::Carrier;
 use super::exchange::Exchange;
+use super::head::request_head::BodyKind;
+use super::head::response_head::{self, Malformed, ResponseHead};
 use super::multiplex::{Call, Fault};
-use super::relay::Broken;
-use super::request_head::BodyKind;
-use super::response_head::{self, Malformed, ResponseHead};
-use super::upload::{self, Upload};
 use super::upstream::{Link, Upstream};
 use crate::{ForwardError, Timeouts};
 

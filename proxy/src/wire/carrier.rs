@@ -1,9 +1,9 @@
 //! What a request goes by to its backend, and its response back.
 
+use super::body::inflow::Inflow;
+use super::body::relay::Source;
 use super::buffer::Buffer;
-use super::inflow::Inflow;
 use super::multiplex::Call;
-use super::relay::Source;
 use super::upstream::Link;
 
 /// A connection of HTTP/1, or one stream of HTTP/2.

@@ -11,12 +11,12 @@ use process::{Problem, TraceContext, trace};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use super::added::AddedFields;
+use super::body::relay::poll_flush;
 use super::buffer::Buffer;
 use super::exchange::{self, Exchange, Then};
-use super::refusal::Refusal;
-use super::relay::poll_flush;
-use super::request_head::{self, Request};
+use super::head::added::AddedFields;
+use super::head::refusal::Refusal;
+use super::head::request_head::{self, Request};
 use super::side::Side;
 use super::timer::Timer;
 use super::{Handler, Limits, Refused, http2, linger};

@@ -8,13 +8,13 @@ use std::task::Poll;
 use process::{Problem, TraceContext, trace};
 use tokio::time::Instant;
 
-use super::added::AddedFields;
+use super::body::upload::Upload;
 use super::downstream::{self, Downstream};
-use super::request_head::{BodyKind, Request};
+use super::head::added::AddedFields;
+use super::head::request_head::{BodyKind, Request};
+use super::head::rewrite;
 use super::respond;
-use super::rewrite;
 use super::side::Side;
-use super::upload::Upload;
 use super::{Buffer, Rules};
 use crate::fields::find_address;
 use crate::server::Watched;

@@ -8,42 +8,28 @@
 //! picks an [`Upstream`], calls [`Exchange::attempt`], looks at the [`Answer`], and passes it on with
 //! [`Exchange::respond`] or refuses.
 
-mod account;
-mod added;
 mod attempt;
 mod awaited;
+mod body;
 mod buffer;
 mod carrier;
-mod chunked;
-mod download;
 mod downstream;
 mod exchange;
-mod fields;
-mod framing;
+mod head;
 mod http2;
-mod inflow;
 mod linger;
 mod multiplex;
 mod ping;
 #[cfg(test)]
 mod properties;
-mod refusal;
 #[cfg(test)]
 mod refused_tests;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod rehearsal;
-mod relay;
-mod request_head;
 mod respond;
-mod response_head;
-mod rewrite;
 mod side;
-mod syntax;
-mod target;
 mod timer;
-mod trailers;
 mod tunnel;
-mod upload;
 mod upstream;
 
 use std::rc::Rc;
@@ -57,14 +43,14 @@ use crate::fields::TrustedProxies;
 
 use buffer::Buffer;
 
-pub use added::AddedFields;
 pub use attempt::Answer;
 pub use downstream::serve;
 pub use exchange::Exchange;
 pub(crate) use exchange::last_answer;
+pub use head::added::AddedFields;
+pub(crate) use head::refusal::SLOW_HEAD;
+pub use head::request_head::{BodyKind, Request};
 pub(crate) use http2::Settings as Http2Settings;
-pub(crate) use refusal::SLOW_HEAD;
-pub use request_head::{BodyKind, Request};
 pub use respond::Ending;
 pub use upstream::{Pool, Upstream};
 

@@ -2,13 +2,13 @@
 
 use process::TraceContext;
 
+use super::body::chunked;
+use super::body::relay::{Sink, Source};
 use super::buffer::Buffer;
-use super::chunked;
 use super::downstream::is_worth_parsing;
+use super::head::request_head::{self, Request};
+use super::head::rewrite::{self, ResponseChanges};
 use super::http2;
-use super::relay::{Sink, Source};
-use super::request_head::{self, Request};
-use super::rewrite::{self, ResponseChanges};
 use super::{AddedFields, Limits, Rules, multiplex};
 use crate::Client;
 use crate::connect::Target;

@@ -6,19 +6,19 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use super::added::AddedFields;
 use super::attempt::Answer;
+use super::body::download::Download;
+use super::body::relay::{Broken, Relay, Sink, Source};
+use super::body::upload::Upload;
 use super::carrier::Carrier;
-use super::download::Download;
 use super::downstream::Downstream;
 use super::exchange::{Exchange, Then};
+use super::head::added::AddedFields;
+use super::head::response_head::ResponseHead;
+use super::head::rewrite::{self, ResponseChanges};
 use super::http2;
-use super::relay::{Broken, Relay, Sink, Source};
-use super::response_head::ResponseHead;
-use super::rewrite::{self, ResponseChanges};
 use super::side::Side;
 use super::tunnel;
-use super::upload::Upload;
 use super::upstream::Link;
 use crate::Guard;
 

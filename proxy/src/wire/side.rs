@@ -6,15 +6,15 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
+use super::body::inflow::Origin;
+use super::body::relay::{Broken, End};
+use super::body::upload::Upload;
 use super::carrier::Carrier;
 use super::downstream::Downstream;
+use super::head::request_head::Request;
+use super::head::response_head::ResponseHead;
+use super::head::rewrite;
 use super::http2::ClientStream;
-use super::inflow::Origin;
-use super::relay::{Broken, End};
-use super::request_head::Request;
-use super::response_head::ResponseHead;
-use super::rewrite;
-use super::upload::Upload;
 
 /// Where a request came from and its response goes.
 #[derive(Debug, Clone, Copy)]

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
 
+use super::body::relay::{End, Relay, Sink, Source};
 use super::downstream::Downstream;
-use super::relay::{End, Relay, Sink, Source};
 use super::respond::Ending;
 use super::upstream::Link;
 

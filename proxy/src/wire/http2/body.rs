@@ -8,8 +8,8 @@ use bytes::{Buf, Bytes};
 use h2::RecvStream;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::wire::body::chunked;
 use crate::wire::buffer::Buffer;
-use crate::wire::chunked;
 
 /// A stream's body, of a request or a response. Without a length it comes in chunks, with its trailers behind them.
 #[derive(Debug)]

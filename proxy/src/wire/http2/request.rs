@@ -8,8 +8,8 @@ use http::{Method, header};
 use crate::host::is_host;
 use crate::wire::Limits;
 use crate::wire::buffer::Buffer;
-use crate::wire::refusal::Refusal;
-use crate::wire::request_head::{self, Request};
+use crate::wire::head::refusal::Refusal;
+use crate::wire::head::request_head::{self, Request};
 
 /// Brings a request's head into the form of HTTP/1 and reads it; `has_body` unless the stream ended with it.
 pub(in crate::wire) fn read(

@@ -5,9 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use process::TraceContext;
 use process::trace::REQUEST_ID;
 
-use crate::wire::added::AddedFields;
-use crate::wire::fields::{Known, Span};
-use crate::wire::response_head::ResponseHead;
+use crate::wire::head::added::AddedFields;
+use crate::wire::head::fields::{Known, Span};
+use crate::wire::head::response_head::ResponseHead;
 
 /// Makes a final response's message; `removed` are fields to leave out, in lower case.
 pub(in crate::wire) fn message(

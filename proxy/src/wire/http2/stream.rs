@@ -11,9 +11,9 @@ use process::TraceContext;
 
 use super::body::Body;
 use super::response;
-use crate::wire::added::AddedFields;
 use crate::wire::buffer::Buffer;
-use crate::wire::response_head::ResponseHead;
+use crate::wire::head::added::AddedFields;
+use crate::wire::head::response_head::ResponseHead;
 use crate::wire::timer::Timer;
 
 /// The client's side of an exchange over HTTP/2.

@@ -12,13 +12,13 @@ use http::{HeaderMap, Response, StatusCode};
 use super::connection::is_unprocessed;
 use super::connections::Lease;
 use crate::wire::Limits;
+use crate::wire::body::chunked::Decoder;
+use crate::wire::body::relay::{Broken, Source};
 use crate::wire::buffer::Buffer;
-use crate::wire::chunked::Decoder;
-use crate::wire::fields::Known;
+use crate::wire::head::fields::Known;
+use crate::wire::head::request_head::Request;
+use crate::wire::head::response_head::{self, Malformed, ResponseHead};
 use crate::wire::http2::Body;
-use crate::wire::relay::{Broken, Source};
-use crate::wire::request_head::Request;
-use crate::wire::response_head::{self, Malformed, ResponseHead};
 
 /// A stream of its own on a shared connection. Dropped before its end it is canceled.
 #[derive(Debug)]

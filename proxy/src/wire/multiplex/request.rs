@@ -8,9 +8,9 @@ use process::TraceContext;
 use crate::Client;
 use crate::connect::Target;
 use crate::wire::Rules;
-use crate::wire::account::Account;
-use crate::wire::fields::Known;
-use crate::wire::request_head;
+use crate::wire::head::account::Account;
+use crate::wire::head::fields::Known;
+use crate::wire::head::request_head;
 
 /// Room for the values that are ours.
 const OURS: usize = 256;

@@ -7,7 +7,7 @@ use crate::host::is_host;
 
 /// A target as a backend gets it, in origin form or `*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
+pub(in crate::wire) enum Target {
     /// This part of the target as it was received.
     Within(Range<usize>),
     /// What the part became, where it lacked its first slash.
@@ -15,7 +15,10 @@ pub(super) enum Target {
 }
 
 /// Brings a target into origin form; gives with it the place of the authority an absolute one names.
-pub(super) fn resolve(target: &[u8], method: &[u8]) -> Result<(Target, Option<Range<usize>>), Refusal> {
+pub(in crate::wire) fn resolve(
+    target: &[u8],
+    method: &[u8],
+) -> Result<(Target, Option<Range<usize>>), Refusal> {
     match target {
         [b'/', ..] => return Ok((Target::Within(0..target.len()), None)),
         b"*" if method == b"OPTIONS" => return Ok((Target::Within(0..1), None)),

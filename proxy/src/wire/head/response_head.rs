@@ -1,35 +1,35 @@
 //! A response's head: read strictly, since a backend may be deceived too.
 
-use super::Limits;
-use super::buffer::Buffer;
 use super::fields::{self, Known, Spans};
 use super::framing::{self, Framing};
 use super::refusal::Refusal;
-use super::relay::Source;
 use super::request_head::Request;
 use super::syntax;
+use crate::wire::Limits;
+use crate::wire::body::relay::Source;
+use crate::wire::buffer::Buffer;
 
 /// A response's head, as places in the buffer that received it.
 #[derive(Debug)]
-pub(super) struct ResponseHead {
-    pub(super) spans: Spans,
-    pub(super) status: u16,
-    pub(super) is_http_10: bool,
+pub(in crate::wire) struct ResponseHead {
+    pub(in crate::wire) spans: Spans,
+    pub(in crate::wire) status: u16,
+    pub(in crate::wire) is_http_10: bool,
     /// Where the status line ends.
-    pub(super) line_end: usize,
+    pub(in crate::wire) line_end: usize,
     /// Where the head ends, with its empty line.
-    pub(super) end: usize,
+    pub(in crate::wire) end: usize,
     /// The body as it is to be read.
-    pub(super) body: Source,
+    pub(in crate::wire) body: Source,
     /// The backend keeps the connection after this response.
-    pub(super) keeps_alive: bool,
+    pub(in crate::wire) keeps_alive: bool,
     /// The backend has changed the protocol, as it was asked to.
-    pub(super) upgrade: bool,
+    pub(in crate::wire) upgrade: bool,
 }
 
 /// Why a response cannot be passed on; whoever runs the backend reads it in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Malformed {
+pub(in crate::wire) enum Malformed {
     #[error("it does not begin with a status line of HTTP/1")]
     StatusLine,
     #[error("one of its fields is malformed")]
@@ -66,13 +66,13 @@ impl From<Refusal> for Malformed {
 
 impl ResponseHead {
     /// Tells whether it is an interim response (RFC 9110 §15.2), after which another one comes.
-    pub(super) fn is_interim(&self) -> bool {
+    pub(in crate::wire) fn is_interim(&self) -> bool {
         self.status < 200 && self.status != 101
     }
 }
 
 /// Reads a response's head; `None` if more bytes are needed.
-pub(super) fn parse(
+pub(in crate::wire) fn parse(
     buffer: &Buffer,
     request: &Request,
     limits: &Limits,

@@ -2,14 +2,14 @@
 
 use process::TraceContext;
 
-use super::Rules;
 use super::fields::Known;
 use super::request_head::Request;
 use crate::Client;
+use crate::wire::Rules;
 
 /// What a trusted proxy has told already, found out as the fields go by; nobody else is believed.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(in crate::wire) struct Account {
     is_trusted: bool,
     has_for: bool,
     has_proto: bool,
@@ -17,13 +17,13 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn of(client: &Client, rules: &Rules) -> Self {
+    pub(in crate::wire) fn of(client: &Client, rules: &Rules) -> Self {
         let is_trusted = rules.trusted.believes(client);
         Self { is_trusted, has_for: false, has_proto: false, has_host: false }
     }
 
     /// Tells whether a field goes on; `upgrades` if a change of protocol is asked for, and can be.
-    pub(super) fn passes(&mut self, known: Known, upgrades: bool) -> bool {
+    pub(in crate::wire) fn passes(&mut self, known: Known, upgrades: bool) -> bool {
         match known {
             Known::Dropped
             | Known::Connection
@@ -46,7 +46,7 @@ impl Account {
     }
 
     /// Tells what is ours: calls back with the name of each field and the pieces of its value.
-    pub(super) fn tell(
+    pub(in crate::wire) fn tell(
         &self,
         request: &Request,
         client: &Client,

@@ -9,7 +9,7 @@ const MAX_DIGITS: usize = 19;
 
 /// How the end of a body is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(in crate::wire) enum Framing {
     /// There is no body.
     None,
     /// So many bytes.
@@ -22,7 +22,11 @@ pub(super) enum Framing {
 ///
 /// Both lengths and codings together are refused, as are two of either: RFC 9112 §6.3 would let some of it
 /// pass, and every request smuggled so far was in there.
-pub(super) fn of_fields(head: &[u8], spans: &[Span], is_http_10: bool) -> Result<Option<Framing>, Refusal> {
+pub(in crate::wire) fn of_fields(
+    head: &[u8],
+    spans: &[Span],
+    is_http_10: bool,
+) -> Result<Option<Framing>, Refusal> {
     let mut length = None;
     let mut codings = Codings::default();
     for span in spans {

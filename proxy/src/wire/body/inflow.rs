@@ -7,15 +7,15 @@ use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::buffer::SIZE;
 use super::chunked::{Malformed, Step};
-use super::fields;
 use super::relay::{Broken, End, Side, Source};
 use super::trailers;
+use crate::wire::buffer::SIZE;
+use crate::wire::head::fields;
 
 /// Where a body comes from.
 #[derive(Debug)]
-pub(super) enum Origin<'a> {
+pub(in crate::wire) enum Origin<'a> {
     /// A connection of HTTP/1.
     Bytes(End<'a>),
     /// Another stream of HTTP/2, whose frames are passed on as they are.
@@ -24,23 +24,23 @@ pub(super) enum Origin<'a> {
 
 /// A body's way into a stream; what is a [`Relay`](super::relay::Relay) where bytes are written.
 #[derive(Debug)]
-pub(super) struct Inflow {
+pub(in crate::wire) struct Inflow {
     source: Source,
     /// Read, and not given to h2 yet.
     data: Bytes,
     trailers: HeaderMap,
     is_done: bool,
     /// What it waits for; of meaning while it is pending.
-    pub(super) waits_for: Side,
+    pub(in crate::wire) waits_for: Side,
     /// Bytes read from a connection, or of frames.
-    pub(super) read: u64,
+    pub(in crate::wire) read: u64,
     /// Bytes of the body given to h2.
-    pub(super) written: u64,
+    pub(in crate::wire) written: u64,
 }
 
 impl Inflow {
     /// Begins with a body of HTTP/1; one that has ended was ended with the head.
-    pub(super) fn new(source: Source) -> Self {
+    pub(in crate::wire) fn new(source: Source) -> Self {
         Self {
             is_done: source.has_ended(),
             source,
@@ -53,12 +53,12 @@ impl Inflow {
     }
 
     /// Begins with a body in frames, which ends with its stream.
-    pub(super) fn of_frames() -> Self {
+    pub(in crate::wire) fn of_frames() -> Self {
         Self::new(Source::UntilClose)
     }
 
     /// Moves what can be moved; ready when h2 has all of the body.
-    pub(super) fn poll(
+    pub(in crate::wire) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Origin<'_>,
@@ -80,7 +80,7 @@ impl Inflow {
     }
 
     /// Gives h2 what was read before; ready when nothing of it is left.
-    pub(super) fn poll_held(
+    pub(in crate::wire) fn poll_held(
         &mut self,
         cx: &mut Context<'_>,
         send: &mut SendStream<Bytes>,
@@ -93,7 +93,7 @@ impl Inflow {
     }
 
     /// Takes what it can of bytes that are at hand, unless some were taken before; gives how many were read.
-    pub(super) fn take(&mut self, input: &[u8]) -> Result<usize, Malformed> {
+    pub(in crate::wire) fn take(&mut self, input: &[u8]) -> Result<usize, Malformed> {
         if !self.data.is_empty() {
             return Ok(0);
         }

@@ -6,16 +6,16 @@
 use process::TraceContext;
 
 use super::account::Account;
-use super::buffer::Buffer;
 use super::fields::{Known, Span};
-use super::relay::{Sink, Source};
 use super::request_head::Request;
 use super::response_head::ResponseHead;
-use super::{AddedFields, Rules};
 use crate::Client;
+use crate::wire::body::relay::{Sink, Source};
+use crate::wire::buffer::Buffer;
+use crate::wire::{AddedFields, Rules};
 
 /// Writes a request's head for a backend; `host` is for a request that names none.
-pub(super) fn put_request(
+pub(in crate::wire) fn put_request(
     output: &mut Buffer,
     request: &Request,
     client: &Client,
@@ -67,20 +67,20 @@ fn put_lines(output: &mut Buffer, head: &[u8], spans: &[Span], mut passes: impl 
 
 /// What a response's head needs besides the backend's.
 #[derive(Debug)]
-pub(super) struct ResponseChanges<'a> {
+pub(in crate::wire) struct ResponseChanges<'a> {
     /// Lines to add.
-    pub(super) added: &'a AddedFields,
+    pub(in crate::wire) added: &'a AddedFields,
     /// Fields to leave out, in lower case.
-    pub(super) removed: &'a [&'a [u8]],
+    pub(in crate::wire) removed: &'a [&'a [u8]],
     /// How the body is written.
-    pub(super) sink: Sink,
+    pub(in crate::wire) sink: Sink,
     /// Whether the client's connection stays open.
-    pub(super) keeps_alive: bool,
-    pub(super) trace: &'a TraceContext,
+    pub(in crate::wire) keeps_alive: bool,
+    pub(in crate::wire) trace: &'a TraceContext,
 }
 
 /// Writes a final response's head for a client.
-pub(super) fn put_response(
+pub(in crate::wire) fn put_response(
     output: &mut Buffer,
     head: &[u8],
     response: &mut ResponseHead,
@@ -129,7 +129,7 @@ pub(super) fn put_response(
 }
 
 /// Writes an interim response's head for a client.
-pub(super) fn put_interim(output: &mut Buffer, head: &[u8], response: &ResponseHead) {
+pub(in crate::wire) fn put_interim(output: &mut Buffer, head: &[u8], response: &ResponseHead) {
     put_status_line(output, head, response);
     put_lines(output, head, &response.spans, |known| {
         matches!(known, Known::RequestId | Known::Traceparent | Known::Te | Known::Via)
@@ -146,7 +146,7 @@ fn put_status_line(output: &mut Buffer, head: &[u8], response: &ResponseHead) {
 }
 
 /// Writes the line that names the trace to the client.
-pub(super) fn put_request_id(output: &mut Buffer, trace: &TraceContext) {
+pub(in crate::wire) fn put_request_id(output: &mut Buffer, trace: &TraceContext) {
     let text = trace.write();
     // Between the version and the span (W3C Trace Context §3.2.2).
     output.put_all(&[b"X-Request-Id: ", &text[3..35], b"\r\n"]);

@@ -2,17 +2,17 @@
 
 use std::ops::Range;
 
-use super::Limits;
-use super::buffer::Buffer;
 use super::fields::{self, Known, Spans};
 use super::framing::{self, Framing};
 use super::refusal::Refusal;
-use super::relay::Source;
 use super::syntax;
 use super::target::{self, Target};
 use crate::host::is_host;
 use crate::imitation::imitates;
 use crate::via;
+use crate::wire::Limits;
+use crate::wire::body::relay::Source;
+use crate::wire::buffer::Buffer;
 
 /// The longest method; the longest registered one has 17 letters.
 const MAX_METHOD: usize = 32;
@@ -28,7 +28,7 @@ const IDEMPOTENT: [&[u8]; 6] = [b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", 
 pub struct Request {
     /// The head, then as much of the body as is in hand, then what follows.
     buffer: Buffer,
-    pub(super) spans: Spans,
+    pub(in crate::wire) spans: Spans,
     line: Line,
     target: Target,
     host: Option<Range<usize>>,
@@ -36,9 +36,9 @@ pub struct Request {
     head_end: usize,
     /// Where what is in hand of the body ends.
     in_hand_end: usize,
-    pub(super) framing: Framing,
+    pub(in crate::wire) framing: Framing,
     body: BodyKind,
-    pub(super) options: Options,
+    pub(in crate::wire) options: Options,
     is_http2: bool,
 }
 
@@ -55,15 +55,15 @@ pub enum BodyKind {
 
 /// What a request asks of this connection and the next.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Options {
+pub(in crate::wire) struct Options {
     /// The client wants to send another request after this one.
-    pub(super) keeps_alive: bool,
+    pub(in crate::wire) keeps_alive: bool,
     /// It asks for a change of protocol.
-    pub(super) upgrade: bool,
+    pub(in crate::wire) upgrade: bool,
     /// It takes trailers.
-    pub(super) trailers: bool,
+    pub(in crate::wire) trailers: bool,
     /// It waits for 100 before it sends the body.
-    pub(super) expects: bool,
+    pub(in crate::wire) expects: bool,
 }
 
 /// A request line's parts, as places in the head.
@@ -106,7 +106,7 @@ impl Request {
     }
 
     /// Gives the values of `X-Forwarded-For`, the last first.
-    pub(super) fn forwarded_for(&self) -> impl Iterator<Item = &[u8]> {
+    pub(in crate::wire) fn forwarded_for(&self) -> impl Iterator<Item = &[u8]> {
         let spans = self.spans.iter().rev().filter(|span| span.known == Known::ForwardedFor);
         spans.map(|span| span.value(self.head()))
     }
@@ -126,16 +126,16 @@ impl Request {
     }
 
     /// Notes that the client speaks HTTP/2, and that the head is what its message became.
-    pub(super) fn note_http2(&mut self) {
+    pub(in crate::wire) fn note_http2(&mut self) {
         self.is_http2 = true;
     }
 
-    pub(super) fn is_http2(&self) -> bool {
+    pub(in crate::wire) fn is_http2(&self) -> bool {
         self.is_http2
     }
 
     /// Tells whether the body comes in chunks.
-    pub(super) fn is_chunked(&self) -> bool {
+    pub(in crate::wire) fn is_chunked(&self) -> bool {
         self.framing == Framing::Chunked
     }
 
@@ -150,50 +150,50 @@ impl Request {
     }
 
     /// Gives the trace the client says the request belongs to.
-    pub(super) fn traceparent(&self) -> Option<&[u8]> {
+    pub(in crate::wire) fn traceparent(&self) -> Option<&[u8]> {
         let mut found = self.spans.iter().filter(|span| span.known == Known::Traceparent);
         found.next().map(|span| span.value(self.head()))
     }
 
-    pub(super) fn is_head(&self) -> bool {
+    pub(in crate::wire) fn is_head(&self) -> bool {
         self.method() == b"HEAD"
     }
 
     /// Tells whether there is a `Host` field, which passes as it is.
-    pub(super) fn has_host_field(&self) -> bool {
+    pub(in crate::wire) fn has_host_field(&self) -> bool {
         self.has_host_field
     }
 
     /// Gives the head with its empty line.
-    pub(super) fn head(&self) -> &[u8] {
+    pub(in crate::wire) fn head(&self) -> &[u8] {
         &self.buffer.filled()[..self.head_end]
     }
 
     /// Gives the first line as it was received, if it can go to a backend as it is.
-    pub(super) fn plain_line(&self) -> Option<&[u8]> {
+    pub(in crate::wire) fn plain_line(&self) -> Option<&[u8]> {
         let is_plain = self.target == Target::Within(self.line.target.clone()) && !self.line.is_http_10;
         is_plain.then(|| &self.head()[..self.line.end])
     }
 
     /// Gives what is in hand of the body, as it was received.
-    pub(super) fn in_hand(&self) -> &[u8] {
+    pub(in crate::wire) fn in_hand(&self) -> &[u8] {
         &self.buffer.filled()[self.head_end..self.in_hand_end]
     }
 
     /// Gives the body before any of it was read.
-    pub(super) fn source(&self) -> Source {
+    pub(in crate::wire) fn source(&self) -> Source {
         Source::of(self.framing)
     }
 
     /// Takes what came after this request.
-    pub(super) fn take_rest(&mut self) -> Vec<u8> {
+    pub(in crate::wire) fn take_rest(&mut self) -> Vec<u8> {
         let rest = self.buffer.filled()[self.in_hand_end..].to_vec();
         self.buffer.truncate(self.in_hand_end);
         rest
     }
 
     /// Gives what came after this request.
-    pub(super) fn into_rest(mut self) -> Buffer {
+    pub(in crate::wire) fn into_rest(mut self) -> Buffer {
         self.buffer.consume(self.in_hand_end);
         self.buffer
     }
@@ -202,7 +202,7 @@ impl Request {
 /// Reads a request's head, and decides what is to be done with it; `None` if more bytes are needed.
 ///
 /// Takes the buffer when the head is whole. Refuses as soon as a fault is there, not only at the end.
-pub(super) fn parse(buffer: &mut Buffer, limits: &Limits) -> Result<Option<Request>, Refusal> {
+pub(in crate::wire) fn parse(buffer: &mut Buffer, limits: &Limits) -> Result<Option<Request>, Refusal> {
     match buffer.filled() {
         // One empty line before a request is forgiven (RFC 9112 §2.2): old clients end a form with one.
         [b'\r', b'\n', rest @ ..] if !rest.is_empty() => buffer.consume(2),

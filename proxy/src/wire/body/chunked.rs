@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use super::buffer::Buffer;
-use super::fields;
-use super::syntax;
+use crate::wire::buffer::Buffer;
+use crate::wire::head::{fields, syntax};
 
 /// The digits a chunk's size may have: as many as fill 64 bits.
 const MAX_DIGITS: u8 = 16;
@@ -14,12 +13,12 @@ const MAX_DIGITS: u8 = 16;
 const MAX_OVERHEAD: usize = 16 << 10;
 
 /// The most a chunk's own head and end take in a buffer: 16 digits and two line ends.
-pub(super) const FRAME: usize = 20;
+pub(in crate::wire) const FRAME: usize = 20;
 
 /// Says that a body is not properly chunked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not properly chunked")]
-pub(super) struct Malformed;
+pub(in crate::wire) struct Malformed;
 
 /// Where a decoder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +48,7 @@ enum State {
 
 /// What a decoder came upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(in crate::wire) enum Step {
     /// So many bytes of the body follow.
     Data(usize),
     /// A trailer field, whose line has so many bytes, follows.
@@ -62,7 +61,7 @@ pub(super) enum Step {
 
 /// Reads a chunked body in whatever pieces it comes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Decoder {
+pub(in crate::wire) struct Decoder {
     state: State,
     size: u64,
     digits: u8,
@@ -71,24 +70,24 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    pub(super) fn new() -> Self {
+    pub(in crate::wire) fn new() -> Self {
         Self { state: State::Size, size: 0, digits: 0, has_trailers: false, overhead: 0 }
     }
 
     /// Notes a trailer that was passed on; tells whether it is the first.
-    pub(super) fn note_trailer(&mut self) -> bool {
+    pub(in crate::wire) fn note_trailer(&mut self) -> bool {
         !std::mem::replace(&mut self.has_trailers, true)
     }
 
     /// Tells whether a trailer was passed on.
-    pub(super) fn has_trailers(&self) -> bool {
+    pub(in crate::wire) fn has_trailers(&self) -> bool {
         self.has_trailers
     }
 
     /// Takes the next step; gives how many bytes of framing come first, and what follows them.
     ///
     /// What follows counts as read, so of data no more than `most` bytes are announced.
-    pub(super) fn step(&mut self, input: &[u8], most: usize) -> Result<(usize, Step), Malformed> {
+    pub(in crate::wire) fn step(&mut self, input: &[u8], most: usize) -> Result<(usize, Step), Malformed> {
         let mut at = 0;
         loop {
             match self.state {
@@ -189,7 +188,7 @@ impl Decoder {
 }
 
 /// Writes bytes as one chunk.
-pub(super) fn put_chunk(output: &mut Buffer, data: &[u8]) {
+pub(in crate::wire) fn put_chunk(output: &mut Buffer, data: &[u8]) {
     let mut head = [0; FRAME];
     let mut rest = &mut head[..];
     // It fits: sixteen digits and a line end.

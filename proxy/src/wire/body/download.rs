@@ -2,29 +2,29 @@
 
 use std::task::{Context, Poll};
 
-use super::carrier::Carrier;
 use super::chunked::Malformed;
-use super::downstream::Downstream;
-use super::http2::ClientStream;
 use super::inflow::{Inflow, Origin};
-use super::multiplex;
 use super::relay::{self, Broken, End, Relay, Sink};
-use super::respond::Ending;
-use super::side::Side;
+use crate::wire::carrier::Carrier;
+use crate::wire::downstream::Downstream;
+use crate::wire::http2::ClientStream;
+use crate::wire::multiplex;
+use crate::wire::respond::Ending;
+use crate::wire::side::Side;
 
 /// How much of a body is copied behind its head: a page. Longer ones are written with the head from where they
 /// lie, in one vectored write.
 const COPIED: usize = 4 << 10;
 
 /// How it is written: to a connection of HTTP/1, or to a stream of HTTP/2.
-pub(super) enum Download {
+pub(in crate::wire) enum Download {
     Connection(Relay),
     Stream(Inflow),
 }
 
 impl Download {
     /// Moves the response; ready when it is written, with an ending if that is not whole.
-    pub(super) fn poll(
+    pub(in crate::wire) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         side: Side<'_>,
@@ -47,7 +47,7 @@ impl Download {
     }
 
     /// Tells whether it is the backend that is waited for.
-    pub(super) fn waits_for_backend(&self) -> bool {
+    pub(in crate::wire) fn waits_for_backend(&self) -> bool {
         let waits_for = match self {
             Self::Connection(relay) => relay.waits_for,
             Self::Stream(inflow) => inflow.waits_for,
@@ -56,7 +56,7 @@ impl Download {
     }
 
     /// Gives how many bytes moved on either side.
-    pub(super) fn moved(&self) -> u64 {
+    pub(in crate::wire) fn moved(&self) -> u64 {
         match self {
             Self::Connection(relay) => relay.read + relay.written,
             Self::Stream(inflow) => inflow.read + inflow.written,

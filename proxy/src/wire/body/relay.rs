@@ -6,15 +6,15 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::buffer::{Buffer, SIZE};
 use super::chunked::{self, Decoder, Malformed, Step};
-use super::framing::Framing;
 use super::trailers;
 use crate::stream::Stream;
+use crate::wire::buffer::{Buffer, SIZE};
+use crate::wire::head::framing::Framing;
 
 /// How a body is read.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Source {
+pub(in crate::wire) enum Source {
     /// It has ended.
     Ended,
     /// So many bytes are left.
@@ -27,7 +27,7 @@ pub(super) enum Source {
 
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sink {
+pub(in crate::wire) enum Sink {
     /// As it is; its length is known or the connection ends with it.
     Plain,
     /// In chunks, with its trailers.
@@ -35,7 +35,7 @@ pub(super) enum Sink {
 }
 
 impl Source {
-    pub(super) fn of(framing: Framing) -> Self {
+    pub(in crate::wire) fn of(framing: Framing) -> Self {
         match framing {
             Framing::None | Framing::Length(0) => Self::Ended,
             Framing::Length(length) => Self::Length(length),
@@ -43,12 +43,12 @@ impl Source {
         }
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(in crate::wire) fn has_ended(&self) -> bool {
         matches!(self, Self::Ended)
     }
 
     /// Reads over bytes of the body without passing them on; gives how many were read.
-    pub(super) fn skim(&mut self, input: &[u8]) -> Result<usize, Malformed> {
+    pub(in crate::wire) fn skim(&mut self, input: &[u8]) -> Result<usize, Malformed> {
         let mut discarded = Buffer::default();
         let mut read = 0;
         loop {
@@ -63,7 +63,7 @@ impl Source {
 
     /// Moves what it can of the input to the output, with the end of the body if it is there; gives how many
     /// bytes of the input were read. The output takes no more than fits its storage.
-    pub(super) fn transfer(
+    pub(in crate::wire) fn transfer(
         &mut self,
         input: &[u8],
         output: &mut Buffer,
@@ -159,27 +159,27 @@ impl Sink {
 
 /// One end of a relay.
 #[derive(Debug)]
-pub(super) struct End<'a, S = Stream> {
-    pub(super) stream: &'a mut S,
-    pub(super) buffer: &'a mut Buffer,
+pub(in crate::wire) struct End<'a, S = Stream> {
+    pub(in crate::wire) stream: &'a mut S,
+    pub(in crate::wire) buffer: &'a mut Buffer,
 }
 
 /// A body's way from one connection to another.
 #[derive(Debug)]
-pub(super) struct Relay {
-    pub(super) source: Source,
-    pub(super) sink: Sink,
+pub(in crate::wire) struct Relay {
+    pub(in crate::wire) source: Source,
+    pub(in crate::wire) sink: Sink,
     /// What it waits for; of meaning while it is pending.
-    pub(super) waits_for: Side,
+    pub(in crate::wire) waits_for: Side,
     /// Bytes read from the source's connection.
-    pub(super) read: u64,
+    pub(in crate::wire) read: u64,
     /// Bytes written to the sink's connection.
-    pub(super) written: u64,
+    pub(in crate::wire) written: u64,
 }
 
 /// One of a relay's two connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(in crate::wire) enum Side {
     /// The one it reads.
     Source,
     /// The one it writes.
@@ -188,7 +188,7 @@ pub(super) enum Side {
 
 /// Why a relay ended early.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(in crate::wire) enum Broken {
     /// The connection it reads broke off.
     Source(io::Error),
     /// What it reads is malformed.
@@ -198,12 +198,12 @@ pub(super) enum Broken {
 }
 
 impl Relay {
-    pub(super) fn new(source: Source, sink: Sink) -> Self {
+    pub(in crate::wire) fn new(source: Source, sink: Sink) -> Self {
         Self { source, sink, waits_for: Side::Sink, read: 0, written: 0 }
     }
 
     /// Moves what can be moved; ready when all of the body is written.
-    pub(super) fn poll<S: AsyncRead + Unpin>(
+    pub(in crate::wire) fn poll<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         from: End<'_, S>,
@@ -294,6 +294,6 @@ impl Relay {
 }
 
 /// Flushes what a TLS session holds; nothing is held of plain bytes.
-pub(super) fn poll_flush(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+pub(in crate::wire) fn poll_flush(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     if stream.is_tls() { Pin::new(stream).poll_flush(cx) } else { Poll::Ready(Ok(())) }
 }

@@ -10,7 +10,7 @@ use crate::protected::is_protected;
 /// Fields that are looked at on the way; all others pass unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Known {
+pub(in crate::wire) enum Known {
     /// Passes as it is.
     Other,
     /// Named in `Connection`, or superseded: ends here.
@@ -39,7 +39,7 @@ pub(super) enum Known {
 impl Known {
     /// Recognises a name in any case.
     #[inline]
-    pub(super) fn of(name: &[u8]) -> Self {
+    pub(in crate::wire) fn of(name: &[u8]) -> Self {
         // By length first: hardly any other name shares both length and first letter.
         let candidates: &[(&[u8], Self)] = match name.len() {
             2 => &[(b"te", Self::Te)],
@@ -68,23 +68,23 @@ impl Known {
 
 /// One field line's place in its head.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
-    pub(super) start: u32,
-    pub(super) value_start: u32,
-    pub(super) value_end: u32,
+pub(in crate::wire) struct Span {
+    pub(in crate::wire) start: u32,
+    pub(in crate::wire) value_start: u32,
+    pub(in crate::wire) value_end: u32,
     /// Where the line ends, with its CRLF.
-    pub(super) end: u32,
-    pub(super) name_length: u16,
-    pub(super) known: Known,
+    pub(in crate::wire) end: u32,
+    pub(in crate::wire) name_length: u16,
+    pub(in crate::wire) known: Known,
 }
 
 impl Span {
-    pub(super) fn name(self, head: &[u8]) -> &[u8] {
+    pub(in crate::wire) fn name(self, head: &[u8]) -> &[u8] {
         let start = self.start as usize;
         &head[start..start + usize::from(self.name_length)]
     }
 
-    pub(super) fn value(self, head: &[u8]) -> &[u8] {
+    pub(in crate::wire) fn value(self, head: &[u8]) -> &[u8] {
         &head[self.value_start as usize..self.value_end as usize]
     }
 }
@@ -98,21 +98,21 @@ const STOCK_LIMIT: usize = 1024;
 
 /// The lines of one head, in a list that the thread lends.
 #[derive(Debug)]
-pub(super) struct Spans(Vec<Span>);
+pub(in crate::wire) struct Spans(Vec<Span>);
 
 impl Spans {
-    pub(super) fn new() -> Self {
+    pub(in crate::wire) fn new() -> Self {
         Self(STOCK.with_borrow_mut(Vec::pop).unwrap_or_default())
     }
 
     /// Gives the first value of a field; the name in lower case.
-    pub(super) fn find<'h>(&self, head: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
+    pub(in crate::wire) fn find<'h>(&self, head: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
         let named = |span: &&Span| span.name(head).eq_ignore_ascii_case(name);
         self.0.iter().find(named).map(|span| span.value(head))
     }
 
     /// Drops a field that `Connection` names, unless it is protected; `name` is a member that is no option of its own.
-    pub(super) fn drop_named(&mut self, head: &[u8], name: &[u8]) {
+    pub(in crate::wire) fn drop_named(&mut self, head: &[u8], name: &[u8]) {
         if is_protected(name) {
             return;
         }
@@ -156,7 +156,7 @@ impl Drop for Spans {
 ///
 /// `head` is looked at from `from` on. Strict: lines end in CRLF, a name is a token directly before its colon,
 /// nothing is folded, a value holds no control but the tab.
-pub(super) fn parse(
+pub(in crate::wire) fn parse(
     head: &[u8],
     from: usize,
     limit: usize,
@@ -181,7 +181,7 @@ pub(super) fn parse(
 
 /// Reads one field line; `None` if more bytes are needed.
 #[inline]
-pub(super) fn parse_line(head: &[u8], start: usize) -> Result<Option<Span>, Refusal> {
+pub(in crate::wire) fn parse_line(head: &[u8], start: usize) -> Result<Option<Span>, Refusal> {
     let colon = syntax::token_end(head, start);
     let Ok(name_length) = u16::try_from(colon - start) else { return Err(Refusal::Field) };
     match head.get(colon) {

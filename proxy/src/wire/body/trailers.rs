@@ -1,7 +1,7 @@
 //! Which fields may come after a body (RFC 9110 §6.5.1).
 
-use super::fields::{self, Known};
 use crate::imitation::imitates;
+use crate::wire::head::fields::{self, Known};
 
 /// Fields that frame, route, authenticate, or change how a message is understood; whoever reads them only
 /// after the body reads them too late, and whoever merges them into the head is deceived.
@@ -38,12 +38,12 @@ const FORBIDDEN: [&[u8]; 29] = [
 ];
 
 /// Tells whether a trailer line goes on.
-pub(super) fn may_pass(line: &[u8]) -> bool {
+pub(in crate::wire) fn may_pass(line: &[u8]) -> bool {
     matches!(fields::parse_line(line, 0), Ok(Some(span)) if is_permitted(span.name(line)))
 }
 
 /// Tells whether a field of this name may be a trailer.
-pub(super) fn is_permitted(name: &[u8]) -> bool {
+pub(in crate::wire) fn is_permitted(name: &[u8]) -> bool {
     Known::of(name) == Known::Other
         && !imitates(name)
         && !FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))

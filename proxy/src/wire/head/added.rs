@@ -18,12 +18,12 @@ impl AddedFields {
         self.0.extend_from_slice(b"\r\n");
     }
 
-    pub(super) fn lines(&self) -> &[u8] {
+    pub(in crate::wire) fn lines(&self) -> &[u8] {
         &self.0
     }
 
     /// Gives the lines' names and values.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub(in crate::wire) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         // A value holds no line feed, and a name no colon.
         self.0.split(|byte| *byte == b'\n').filter_map(|line| {
             let colon = line.iter().position(|byte| *byte == b':')?;
@@ -32,7 +32,7 @@ impl AddedFields {
     }
 
     /// Gives the number of lines.
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::wire) fn count(&self) -> usize {
         self.iter().count()
     }
 }

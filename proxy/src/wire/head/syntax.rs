@@ -32,24 +32,24 @@ const TARGET: [bool; 256] = {
 const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
 
-pub(super) fn is_token_byte(byte: u8) -> bool {
+pub(in crate::wire) fn is_token_byte(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
 /// Tells whether a text is a token.
-pub(super) fn is_token(text: &[u8]) -> bool {
+pub(in crate::wire) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
 }
 
 /// Gives where a run of token bytes ends.
 #[inline]
-pub(super) fn token_end(bytes: &[u8], from: usize) -> usize {
+pub(in crate::wire) fn token_end(bytes: &[u8], from: usize) -> usize {
     run_end(bytes, from, &TOKEN)
 }
 
 /// Gives where a run of target bytes ends.
 #[inline]
-pub(super) fn target_end(bytes: &[u8], from: usize) -> usize {
+pub(in crate::wire) fn target_end(bytes: &[u8], from: usize) -> usize {
     run_end(bytes, from, &TARGET)
 }
 
@@ -63,7 +63,7 @@ fn run_end(bytes: &[u8], from: usize, table: &[bool; 256]) -> usize {
 ///
 /// Looks at eight bytes at a time; values are most of a head.
 #[inline]
-pub(super) fn value_end(bytes: &[u8], from: usize) -> usize {
+pub(in crate::wire) fn value_end(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
     while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*eight);
@@ -91,12 +91,12 @@ pub(super) fn value_end(bytes: &[u8], from: usize) -> usize {
 }
 
 /// Tells whether a byte is optional whitespace (RFC 9110 §5.6.3).
-pub(super) fn is_space(byte: u8) -> bool {
+pub(in crate::wire) fn is_space(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
 /// Removes optional whitespace from both ends.
-pub(super) fn trim(mut text: &[u8]) -> &[u8] {
+pub(in crate::wire) fn trim(mut text: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = text
         && is_space(*first)
     {
@@ -111,7 +111,7 @@ pub(super) fn trim(mut text: &[u8]) -> &[u8] {
 }
 
 /// Gives the members of a comma-separated list (RFC 9110 §5.6.1), without empty ones.
-pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(in crate::wire) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(trim).filter(|one| !one.is_empty())
 }
 

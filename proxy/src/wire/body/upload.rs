@@ -6,14 +6,14 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncRead;
 
 use super::inflow::{Inflow, Origin};
-use super::multiplex::Call;
 use super::relay::{Broken, End, Relay, Side, Sink, Source, poll_flush};
-use super::request_head::{BodyKind, Request};
-use super::upstream::Link;
+use crate::wire::head::request_head::{BodyKind, Request};
+use crate::wire::multiplex::Call;
+use crate::wire::upstream::Link;
 
 /// A request's way to a backend.
 #[derive(Debug)]
-pub(super) struct Upload {
+pub(in crate::wire) struct Upload {
     way: Way,
     /// How much of what is in hand was read.
     cursor: usize,
@@ -41,14 +41,14 @@ enum State {
 
 impl Upload {
     /// Begins with a request to a connection of HTTP/1.
-    pub(super) fn to_link(request: &Request) -> Self {
+    pub(in crate::wire) fn to_link(request: &Request) -> Self {
         let source = request.source();
         let sink = if matches!(source, Source::Chunked(_)) { Sink::Chunked } else { Sink::Plain };
         Self { way: Way::Bytes(Relay::new(source, sink)), cursor: 0, state: State::Going }
     }
 
     /// Begins with a request whose head has gone to a stream of HTTP/2.
-    pub(super) fn to_call(request: &Request) -> Self {
+    pub(in crate::wire) fn to_call(request: &Request) -> Self {
         let inflow = match request.body() {
             BodyKind::None => Inflow::new(Source::Ended),
             _ if request.is_http2() => Inflow::of_frames(),
@@ -57,16 +57,16 @@ impl Upload {
         Self { way: Way::Frames(inflow), cursor: 0, state: State::Going }
     }
 
-    pub(super) fn is_going(&self) -> bool {
+    pub(in crate::wire) fn is_going(&self) -> bool {
         self.state == State::Going
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::wire) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
     /// Tells whether it waits for the client, and not for the backend.
-    pub(super) fn awaits_client(&self) -> bool {
+    pub(in crate::wire) fn awaits_client(&self) -> bool {
         let waits_for = match &self.way {
             Way::Bytes(relay) => relay.waits_for,
             Way::Frames(inflow) => inflow.waits_for,
@@ -75,7 +75,7 @@ impl Upload {
     }
 
     /// Gives how many bytes were read from the client, besides what was in hand.
-    pub(super) fn read(&self) -> u64 {
+    pub(in crate::wire) fn read(&self) -> u64 {
         match &self.way {
             Way::Bytes(relay) => relay.read,
             Way::Frames(inflow) => inflow.read,
@@ -83,7 +83,7 @@ impl Upload {
     }
 
     /// Gives how many bytes were written to the backend; over HTTP/1 with the head.
-    pub(super) fn written(&self) -> u64 {
+    pub(in crate::wire) fn written(&self) -> u64 {
         match &self.way {
             Way::Bytes(relay) => relay.written,
             Way::Frames(inflow) => inflow.written,
@@ -91,7 +91,7 @@ impl Upload {
     }
 
     /// Writes what can be written of head and body to a connection; ready when all of it is.
-    pub(super) fn poll_link<S: AsyncRead + Unpin>(
+    pub(in crate::wire) fn poll_link<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         request: &Request,
@@ -107,7 +107,7 @@ impl Upload {
     }
 
     /// Gives h2 what there is room for of the body; ready when it has all of it.
-    pub(super) fn poll_call(
+    pub(in crate::wire) fn poll_call(
         &mut self,
         cx: &mut Context<'_>,
         request: &Request,
@@ -197,7 +197,7 @@ fn poll_frames(
 }
 
 /// Says why a body broke off, in one error.
-pub(super) fn reason(broken: Broken) -> io::Error {
+pub(in crate::wire) fn reason(broken: Broken) -> io::Error {
     match broken {
         Broken::Source(reason) | Broken::Sink(reason) => reason,
         Broken::Malformed => io::Error::new(io::ErrorKind::InvalidData, super::chunked::Malformed),

@@ -9,7 +9,7 @@ pub(crate) const SLOW_HEAD: &str = "the request's head did not come in time";
 /// What is wrong with a request; each is answered and ends its connection, because where the next request
 /// would begin is in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(in crate::wire) enum Refusal {
     #[error("the request line is malformed")]
     RequestLine,
     #[error("only HTTP/1.1 and HTTP/1.0 are spoken here")]
@@ -51,7 +51,7 @@ pub(super) enum Refusal {
 impl Refusal {
     /// Gives the problem it is answered with.
     #[cold]
-    pub(super) fn problem(self) -> Problem {
+    pub(in crate::wire) fn problem(self) -> Problem {
         let kind = match self {
             Self::Version => kinds::VERSION_NOT_SUPPORTED,
             Self::Slow => kinds::REQUEST_TIMEOUT,

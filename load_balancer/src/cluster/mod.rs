@@ -57,8 +57,8 @@ pub struct Cluster {
     outage_ns: AtomicU64,
     /// What [`Cluster::hedge_delay`] gives; zero for none.
     hedge_delay_ns: AtomicU64,
-    /// The same where enough answers show it; zero otherwise.
-    late_ns: AtomicU64,
+    /// What nineteen of twenty answers took at most; zero while there are none.
+    usual_ns: AtomicU64,
     /// From where on an answer is slow beside those of all others; as the bits of an `f64`.
     slow_from: AtomicU64,
     /// Whether one of the threads had more to do than it could, as of the last look.
@@ -100,7 +100,7 @@ impl Cluster {
             is_panicking: AtomicBool::new(false),
             outage_ns: AtomicU64::new(0),
             hedge_delay_ns: AtomicU64::new(0),
-            late_ns: AtomicU64::new(0),
+            usual_ns: AtomicU64::new(0),
             slow_from: AtomicU64::new(f64::INFINITY.to_bits()),
             is_saturated: AtomicBool::new(false),
             threads: Mutex::default(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::standing::Finding;
 use super::*;
+use crate::dispatch::hedge;
 use crate::health::State;
 use crate::queue::Overloaded;
 use crate::selection::Candidate;
@@ -275,6 +276,42 @@ fn one_that_is_merely_slow_is_cleared_by_a_probe_and_by_an_answer() {
     assert_eq!(slow.state(), State::Suspect);
     stuck[1].note_response(200, Some(300 * MILLISECOND), SECOND + 700 * MILLISECOND);
     assert_eq!(slow.state(), State::Up, "an answer is enough");
+}
+
+/// One of five has a request to answer; gives where it stands after a lull, where answers usually take 300 ms.
+fn after_a_lull(hedge: hedge::Config, answers: u64, lull: u64) -> State {
+    let options = Options { hedge, ..Options::default() };
+    let (cluster, mut upkeep) = (cluster_of(5, options), Upkeep::default());
+    for number in 0..answers {
+        answer(&backend(&cluster, (number % 5) as usize), 200, 300 * MILLISECOND, SECOND);
+    }
+    cluster.look_after(&mut upkeep, SECOND);
+    let _working = backend(&cluster, 4).begin(SECOND);
+    let mut now = SECOND;
+    while now < SECOND + lull {
+        cluster.look_after(&mut upkeep, now);
+        now += 50 * MILLISECOND;
+    }
+    backend(&cluster, 4).state()
+}
+
+#[test]
+fn without_hedges_a_backend_that_is_usually_slow_is_not_suspected() {
+    let off = hedge::Config { enabled: false, ..hedge::Config::default() };
+    let none = hedge::Config { budget: 0.0, ..hedge::Config::default() };
+    for hedge in [hedge::Config::default(), off, none] {
+        for answers in [10, 200] {
+            let state = |lull| after_a_lull(hedge.clone(), answers, lull);
+            assert_eq!(state(2 * SECOND), State::Unknown, "{hedge:?}, {answers} answers");
+            assert_eq!(state(4 * SECOND), State::Suspect, "{hedge:?}, {answers} answers");
+        }
+    }
+}
+
+#[test]
+fn how_late_is_hedged_says_nothing_of_when_a_backend_is_suspected() {
+    let late = hedge::Config { factor: 20.0, ..hedge::Config::default() };
+    assert_eq!(after_a_lull(late, 200, 4 * SECOND), State::Suspect);
 }
 
 #[test]

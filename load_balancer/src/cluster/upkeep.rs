@@ -24,7 +24,7 @@ pub(crate) const IDLE_PERIOD: Duration = Duration::from_secs(1);
 const QUIET_FLOOR_NS: u64 = 100_000_000;
 
 /// Or so many times what nineteen of twenty answers take.
-const QUIET_FACTOR: u64 = 5;
+const QUIET_FACTOR: u64 = 10;
 
 /// What is usual is found out so often; it costs a look at every histogram.
 const USUAL_PERIOD_NS: u64 = 1_000_000_000;
@@ -40,7 +40,8 @@ const PROOF_NS: u64 = 1_000_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct Upkeep {
     looked_ns: u64,
-    usual_ns: u64,
+    /// When it was last found out what is usual.
+    found_ns: u64,
     begun: u64,
 }
 
@@ -55,7 +56,7 @@ impl Cluster {
         let is_saturated =
             self.look_at_threads(Duration::from_nanos(now_ns.saturating_sub(upkeep.looked_ns)));
         upkeep.looked_ns = now_ns;
-        let is_usual_due = now_ns.saturating_sub(upkeep.usual_ns) >= USUAL_PERIOD_NS;
+        let is_usual_due = now_ns.saturating_sub(upkeep.found_ns) >= USUAL_PERIOD_NS;
         let (mut has_changed, mut begun, mut in_flight) = (false, 0, 0);
         for backend in &members.backends {
             let mut condition = backend.condition();
@@ -66,7 +67,7 @@ impl Cluster {
             in_flight += backend.in_flight();
         }
         if is_usual_due {
-            upkeep.usual_ns = now_ns;
+            upkeep.found_ns = now_ns;
             self.find_usual(&members.backends, &options, now_ns);
         }
         let seconds = options.ejection.window.as_secs();
@@ -108,7 +109,7 @@ impl Cluster {
 
     /// Tells whether it has answered nothing for as long as makes it suspect.
     fn is_quiet(&self, condition: &Condition, now_ns: u64) -> bool {
-        let usual_ns = self.late_ns.load(Relaxed);
+        let usual_ns = self.usual_ns.load(Relaxed);
         let bound_ns = QUIET_FLOOR_NS.max(usual_ns.saturating_mul(QUIET_FACTOR));
         now_ns.saturating_sub(condition.quiet.since_ns) >= bound_ns
     }
@@ -144,7 +145,7 @@ impl Cluster {
         !std::mem::replace(&mut condition.is_suspect, true)
     }
 
-    /// Finds out what is usual: from where on an answer is late, and from where on it is slow.
+    /// Finds out what is usual, from where on an answer is late, and from where on it is slow.
     fn find_usual(&self, backends: &[Arc<Backend>], options: &Options, now_ns: u64) {
         let mut all = Counts::default();
         let mut medians = Vec::with_capacity(backends.len());
@@ -160,18 +161,17 @@ impl Cluster {
                 medians.extend(condition.median_ns);
             }
         }
-        let (late, of_few) = match all.total() {
-            0 => (None, None),
+        let (usual_ns, late) = match all.total() {
+            0 => (0.0, None),
             answers => {
-                let late = options.hedge.delay(answers, all.quantile(hedge::QUANTILE));
-                (late, options.hedge.delay_of_few(answers, all.quantile(1.0)))
+                let usual_ns = all.quantile(hedge::QUANTILE);
+                let late = options.hedge.delay(answers, usual_ns);
+                (usual_ns, late.or_else(|| options.hedge.delay_of_few(answers, all.quantile(1.0))))
             }
         };
-        let nanos = |late: Option<Duration>| {
-            late.map_or(0, |late| u64::try_from(late.as_nanos()).unwrap_or(u64::MAX))
-        };
-        self.late_ns.store(nanos(late), Relaxed);
-        self.hedge_delay_ns.store(nanos(late.or(of_few)), Relaxed);
+        let late_ns = late.map_or(0, |late| u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
+        self.usual_ns.store(usual_ns as u64, Relaxed);
+        self.hedge_delay_ns.store(late_ns, Relaxed);
         let middle = medians.len() / 2;
         let slow_from = match (medians.is_empty(), options.ejection.latency_factor) {
             (false, factor) if factor > 0.0 => {

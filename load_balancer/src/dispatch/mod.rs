@@ -197,11 +197,15 @@ impl<'a, L: Lane> Way<'a, L> {
         self.choose(&twice, now)
     }
 
-    /// Sends the request to a second backend because the first is slow, or was lost meanwhile.
+    /// Sends the request to a second backend because the first is slow, or was lost meanwhile; not one that may be
+    /// sent only once, which is here because an attempt before this one did not reach its backend.
     fn hedge<'r, P>(&mut self, race: &mut Race<'r, P, L::Reply>)
     where
         'a: 'r,
     {
+        if !self.lane.is_repeatable() {
+            return;
+        }
         let now = now_ns();
         let Some(choice) = self.choose(&self.tried, now) else { return };
         if race.places().all(|index| self.view.backend(index).is_lost()) {

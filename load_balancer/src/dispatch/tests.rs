@@ -204,6 +204,42 @@ async fn what_was_not_sent_goes_elsewhere_whatever_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_may_not_be_repeated_is_not_hedged_after_a_first_backend_refused_it() {
+    on_thread(3, async |balancer| {
+        give_answers(balancer.cluster(), 200);
+        // What is late goes by the system's clock, which passes while the runtime's is paused.
+        let busy = async {
+            sleep(Duration::from_millis(20)).await;
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let script = [Does::Refuse(0), Does::Answer(900, 201)];
+        let (met, ()) = tokio::join!(send(&balancer, false, &script), busy);
+        assert_eq!((met.result.unwrap(), met.ledger.len(), met.hedges), (201, 2, 0), "late, and waited for");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_repeated_is_waited_for_where_its_second_backend_is_lost() {
+    on_thread(3, async |balancer| {
+        let lost = async {
+            sleep(Duration::from_millis(250)).await;
+            let now = now_ns();
+            // All but an idle third one, which would have it else.
+            for backend in balancer.view().backends().iter().filter(|backend| backend.report().in_flight > 0)
+            {
+                (0..2).for_each(|_| backend.note_connect_failure(now));
+                assert!(backend.is_lost());
+            }
+        };
+        let (met, ()) =
+            tokio::join!(send(&balancer, false, &[Does::Refuse(0), Does::Answer(900, 201)]), lost);
+        assert_eq!((met.result.unwrap(), met.ledger.len()), (201, 2), "it may be acted on");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_all_backends_refused_waits_a_moment_and_is_sent_again() {
     on_thread(3, async |balancer| {
         let refused = [Does::Refuse(0), Does::Refuse(0), Does::Refuse(0)];

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use process::metrics;
@@ -31,13 +32,33 @@ static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     sender: Option<SyncSender<Order>>,
+    place: Arc<Place>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 enum Order {
     Write(Vec<u8>),
-    Open(PathBuf),
+    Reopen,
+}
+
+/// Where the log is.
+#[derive(Debug)]
+struct Place {
+    path: Mutex<PathBuf>,
+    /// It was to be opened anew, and there was no room to order that.
+    was_missed: AtomicBool,
+}
+
+impl Place {
+    fn new(path: &Path) -> Self {
+        Self { path: Mutex::new(path.to_owned()), was_missed: AtomicBool::new(false) }
+    }
+
+    fn open(&self) -> io::Result<Destination> {
+        let path = self.path.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Destination::open(&path)
+    }
 }
 
 impl AccessLog {
@@ -45,16 +66,23 @@ impl AccessLog {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = Destination::open(path)?;
         let (sender, orders) = sync_channel(WAITING);
+        let place = Arc::new(Place::new(path));
+        let known = Arc::clone(&place);
         let thread = std::thread::Builder::new()
             .name("access log".to_owned())
-            .spawn(move || write_all(file, &orders))?;
-        Ok(Self { sender: Some(sender), thread: Some(thread) })
+            .spawn(move || write_all(file, &orders, &known))?;
+        Ok(Self { sender: Some(sender), place, thread: Some(thread) })
     }
 
     /// Has the file opened anew, because it was moved away or another one is configured.
+    ///
+    /// What was handed over before is written where it was meant to go, unless so much waits that the writer has no room
+    /// for the order; then it opens the file before it writes anything more.
     pub(crate) fn reopen(&self, path: &Path) {
-        if let Some(sender) = &self.sender {
-            let _ = sender.try_send(Order::Open(path.to_owned()));
+        path.clone_into(&mut self.place.path.lock().unwrap_or_else(PoisonError::into_inner));
+        let sent = self.sender.as_ref().map(|sender| sender.try_send(Order::Reopen));
+        if !matches!(sent, Some(Ok(()))) {
+            self.place.was_missed.store(true, SeqCst);
         }
     }
 
@@ -161,13 +189,16 @@ fn write_whole(to: &mut impl Write, mut bytes: &[u8], is_torn: &mut bool) -> io:
     Ok(())
 }
 
-fn write_all(mut destination: Destination, orders: &Receiver<Order>) {
+fn write_all(mut destination: Destination, orders: &Receiver<Order>, place: &Place) {
     let mut is_failing = false;
     for order in orders {
-        let result = match order {
-            Order::Write(lines) => destination.write(&lines).inspect_err(|_| note_dropped(lines.len())),
-            Order::Open(path) => Destination::open(&path).map(|opened| destination = opened),
-        };
+        let mut result = Ok(());
+        if place.was_missed.swap(false, SeqCst) || matches!(order, Order::Reopen) {
+            result = place.open().map(|opened| destination = opened);
+        }
+        if let Order::Write(lines) = order {
+            result = result.and(destination.write(&lines).inspect_err(|_| note_dropped(lines.len())));
+        }
         // Told when it begins, not with every buffer.
         if let (false, Err(error)) = (is_failing, &result) {
             tracing::error!(%error, "the access log cannot be written");
@@ -219,6 +250,24 @@ mod tests {
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
         assert!(read(&moved).contains("/first") && !read(&moved).contains("/second"));
         assert!(read(&path).contains("/second"));
+    }
+
+    #[test]
+    fn a_log_that_is_moved_away_while_the_writer_has_no_room_goes_on_in_a_new_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+        let destination = Destination::open(&path).unwrap();
+        let (sender, orders) = sync_channel(1);
+        let place = Arc::new(Place::new(&path));
+        let log = AccessLog { sender: Some(sender.clone()), place: Arc::clone(&place), thread: None };
+        sender.send(Order::Write(b"first\n".to_vec())).unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        log.reopen(&path);
+        let writer = std::thread::spawn(move || write_all(destination, &orders, &place));
+        sender.send(Order::Write(b"second\n".to_vec())).unwrap();
+        drop((sender, log));
+        writer.join().unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains("second"));
     }
 
     /// A disk with room for so many bytes.

@@ -168,7 +168,7 @@ impl Directory {
     }
 
     /// Changes what is set for a backend; `None` when no source names it. Gives what is to be saved before
-    /// the change is durable, for [`crate::saved`].
+    /// the change is durable, for [`super::saved`].
     pub(crate) fn set(&self, name: &str, change: impl FnOnce(&mut Override)) -> Option<u64> {
         self.change(|book| {
             if !book.entries.iter().any(|entry| *entry.member.name == *name) {

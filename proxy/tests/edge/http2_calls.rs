@@ -183,3 +183,34 @@ async fn answers_without_a_body_leave_the_connection_to_the_next_request() {
     }
     assert_eq!(backend.connections(), 1);
 }
+
+#[tokio::test]
+async fn answers_that_end_with_their_head_have_an_end_for_clients_of_http1() {
+    let mut backend = backend(100, Ends::Never).await;
+    let running = Lane::Wire.start(Limits::default(), backend.target());
+    let mut client = running.connect().await;
+    for (line, status, has_length) in [
+        ("GET /x HTTP/1.1", 200, true),
+        ("POST /x HTTP/1.1", 201, true),
+        ("GET /x HTTP/1.1", 302, true),
+        ("GET /x HTTP/1.1", 404, true),
+        ("HEAD /x HTTP/1.1", 200, false),
+        ("GET /x HTTP/1.1", 204, false),
+        ("GET /x HTTP/1.1", 304, false),
+        ("GET /x HTTP/1.0\r\nConnection: keep-alive", 500, true),
+        ("GET /x HTTP/1.1", 200, true),
+    ] {
+        client.write_all(format!("{line}\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        let (_request, mut respond) = backend.call().await;
+        respond.send_response(Response::builder().status(status).body(()).unwrap(), true).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(soon(client.read_u8()).await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        assert_eq!(head.contains("\r\nContent-Length: 0\r\n"), has_length, "{line} {head}");
+        assert!(!head.contains("Transfer-Encoding"), "{head}");
+    }
+    assert_eq!(backend.connections(), 1);
+}

@@ -10,7 +10,7 @@ use super::fields::{Known, Span};
 use super::request_head::Request;
 use super::response_head::ResponseHead;
 use crate::Client;
-use crate::wire::body::relay::{Sink, Source};
+use crate::wire::body::relay::Sink;
 use crate::wire::buffer::Buffer;
 use crate::wire::{AddedFields, Rules};
 
@@ -95,7 +95,7 @@ pub(in crate::wire) fn put_response(
         }
     }
     let is_upgrade = response.upgrade;
-    let mut has_request_id = false;
+    let (mut has_request_id, mut has_length) = (false, false);
     // A response without a body to a HEAD or a 304 tells the length of the one there would be.
     let keeps_length = response.status >= 200 && response.status != 204;
     put_lines(output, head, &response.spans, |known| match known {
@@ -106,15 +106,23 @@ pub(in crate::wire) fn put_response(
         | Known::TransferEncoding
         | Known::Http2Settings => false,
         Known::Upgrade => is_upgrade,
-        Known::ContentLength => keeps_length,
+        Known::ContentLength => {
+            has_length = true;
+            keeps_length
+        }
         Known::RequestId => {
             has_request_id = true;
             true
         }
         _ => true,
     });
-    if changes.sink == Sink::Chunked && !matches!(response.body, Source::Ended) {
-        output.put(b"Transfer-Encoding: chunked\r\n");
+    if !response.body.has_ended() {
+        if changes.sink == Sink::Chunked {
+            output.put(b"Transfer-Encoding: chunked\r\n");
+        }
+    } else if !has_length && keeps_length && response.status != 304 && !request.is_head() {
+        // In HTTP/2 a stream can end with its head; in HTTP/1 that has to be said (RFC 9112 §6.3).
+        output.put(b"Content-Length: 0\r\n");
     }
     if !has_request_id {
         put_request_id(output, changes.trace);

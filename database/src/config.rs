@@ -30,7 +30,7 @@ pub struct Config {
     pub queue: usize,
     /// The most callers that share one commit.
     pub batch: usize,
-    /// How many threads read.
+    /// How many questions that walk one collection are answered at once; with SQLite one more thread reads what else there is.
     pub readers: usize,
     /// The most reads that may wait; one more is answered with 503.
     pub read_queue: usize,

@@ -27,6 +27,9 @@ pub const CONDITION_LIMIT: usize = 64;
 /// The longest text a filter compares with, in bytes.
 pub const TEXT_LIMIT: usize = 1024;
 
+/// The most `*` of a pattern.
+pub const STAR_LIMIT: usize = 16;
+
 /// What a record must be like.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -146,6 +149,17 @@ impl Filter {
         self.check_part(DEPTH_LIMIT, &mut conditions)
     }
 
+    /// How many comparisons decide on one record.
+    pub(super) fn comparisons(&self) -> u64 {
+        match self {
+            Self::And(parts) | Self::Or(parts) => parts.iter().map(Self::comparisons).sum(),
+            Self::Not(part) => part.comparisons(),
+            Self::In { values, .. } => values.len() as u64,
+            Self::Like { pattern, .. } => pattern.matches('*').count() as u64 + 1,
+            Self::Compare { .. } | Self::Is { .. } => 1,
+        }
+    }
+
     fn check_part(&self, depth: usize, conditions: &mut usize) -> Result<(), Error> {
         *conditions += 1;
         if *conditions > CONDITION_LIMIT {
@@ -165,7 +179,10 @@ impl Filter {
                 invalid(format!("`in` takes at most {CONDITION_LIMIT} values"))
             }
             Self::In { values, .. } => values.iter().try_for_each(check_value),
-            Self::Like { pattern, .. } => check_text(pattern),
+            Self::Like { pattern, .. } => match pattern.matches('*').count() <= STAR_LIMIT {
+                true => check_text(pattern),
+                false => invalid(format!("a pattern has at most {STAR_LIMIT} `*`")),
+            },
             Self::Is { .. } => Ok(()),
         }
     }
@@ -272,6 +289,9 @@ mod tests {
         let field = Field::new("a").unwrap();
         let long = Filter::Like { field: field.clone(), pattern: "x".repeat(TEXT_LIMIT + 1) };
         assert!(long.check().is_err());
+        let of_stars = |stars| Filter::Like { field: field.clone(), pattern: "a*".repeat(stars) };
+        of_stars(STAR_LIMIT).check().unwrap();
+        assert!(of_stars(STAR_LIMIT + 1).check().is_err());
         assert!(Filter::In { field, values: vec![Value::Null] }.check().is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use serde_json::Value;
 
+use super::effort::Effort;
 use super::{COUNTED_LIMIT, Count, ESTIMATED_LIMIT, EXAMINED_LIMIT, Find, Position, Total, project};
 use crate::limits::ANSWER_BYTES;
 use crate::{Page, Record};
@@ -13,7 +14,7 @@ pub(crate) struct Gather<'a> {
     find: &'a Find,
     index: &'a str,
     page: Page,
-    examined: u64,
+    effort: Effort,
     bytes: usize,
     /// Where the record before the present one stands.
     last: Option<Vec<Value>>,
@@ -22,7 +23,8 @@ pub(crate) struct Gather<'a> {
 impl<'a> Gather<'a> {
     /// Begins a page of a question whose walk goes along an index of this name.
     pub(crate) fn new(find: &'a Find, index: &'a str) -> Self {
-        Self { find, index, page: Page::default(), examined: 0, bytes: 0, last: None }
+        let effort = Effort::of(EXAMINED_LIMIT, find.filter.as_ref());
+        Self { find, index, page: Page::default(), effort, bytes: 0, last: None }
     }
 
     /// Takes the next record of the walk, with its size as text and its place; breaks when the page is over.
@@ -35,12 +37,11 @@ impl<'a> Gather<'a> {
         self.bytes += size;
         let is_full = self.page.records.len() == self.find.limit as usize;
         let is_large = self.bytes > ANSWER_BYTES && !self.page.records.is_empty();
-        if is_full || is_large || self.examined == EXAMINED_LIMIT {
+        if is_full || is_large || !self.effort.spend(size) {
             let values = self.last.take();
             self.page.position = values.map(|values| Position { index: self.index.to_owned(), values });
             return ControlFlow::Break(());
         }
-        self.examined += 1;
         self.last = Some(place());
         if self.find.filter.as_ref().is_none_or(|filter| filter.matches(&record)) {
             if let Some(fields) = &self.find.fields {
@@ -63,8 +64,7 @@ impl<'a> Gather<'a> {
 /// A count in the making.
 pub(crate) struct Counting<'a> {
     find: &'a Find,
-    examined: u64,
-    most: u64,
+    effort: Effort,
     counted: u64,
     is_over: bool,
 }
@@ -79,16 +79,15 @@ impl<'a> Counting<'a> {
             Count::Estimated => ESTIMATED_LIMIT,
             Count::Exact => COUNTED_LIMIT,
         };
-        Some(Self { find, examined: 0, most, counted: 0, is_over: true })
+        Some(Self { find, effort: Effort::of(most, find.filter.as_ref()), counted: 0, is_over: true })
     }
 
-    /// Takes the next record of the walk from its beginning; breaks when enough was counted.
-    pub(crate) fn take(&mut self, record: &Record) -> ControlFlow<()> {
-        if self.examined == self.most {
+    /// Takes the next record of the walk from its beginning, with its size as text; breaks when enough was counted.
+    pub(crate) fn take(&mut self, record: &Record, size: usize) -> ControlFlow<()> {
+        if !self.effort.spend(size) {
             self.is_over = false;
             return ControlFlow::Break(());
         }
-        self.examined += 1;
         let matches = self.find.filter.as_ref().is_none_or(|filter| filter.matches(record));
         self.counted += u64::from(matches);
         ControlFlow::Continue(())

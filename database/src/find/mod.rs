@@ -3,10 +3,11 @@
 //! A collection declares indexes ([`Declaration`]); a [`Find`] is answered by walking one of them
 //! ([`plan`]). No other way is taken: a field that no index has is refused by name. An engine walks, and
 //! [`Filter::matches`] decides; so a filter means the same everywhere, and what one answer costs is bounded
-//! by [`EXAMINED_LIMIT`] records, however few of them match. A page that reaches it ends early, with the place
-//! where the next one goes on.
+//! by [`EXAMINED_LIMIT`] records, however few of them match, and by fewer if the filter compares much (`effort`). A page
+//! that reaches it ends early, with the place where the next one goes on.
 
 pub mod declaration;
+pub(crate) mod effort;
 pub(crate) mod estimate;
 pub mod field;
 pub mod filter;
@@ -23,7 +24,7 @@ pub use filter::{Comparison, Filter, State};
 
 use crate::{Error, limits};
 
-/// The most records that are looked at for one page.
+/// The most records that are looked at for one page; as of the limits below, fewer with a filter that compares much.
 pub const EXAMINED_LIMIT: u64 = 10_000;
 
 /// The most records that are looked at for `count=exact`; beyond it is an estimate.

@@ -50,7 +50,7 @@ async fn count(source: &Source<'_>, find: &Find) -> Result<Option<Total>, Error>
         let kept = sample::count(source.readers, source.namespace, source.collection).await?;
         return Ok(Some(Total::exactly(kept)));
     }
-    source.walk(None, PIECE, |record, _, _| counting.take(&record)).await?;
+    source.walk(None, PIECE, |record, size, _| counting.take(&record, size)).await?;
     match counting.finish() {
         Ok(total) => Ok(Some(total)),
         Err(counted) => sample::estimate(source.readers, source.namespace, find, counted).await.map(Some),

@@ -49,7 +49,7 @@ fn count(source: &Source<'_>, find: &Find) -> Result<Option<Total>, Error> {
         let kept = counts::find(source.connection, source.namespace, source.collection)?;
         return Ok(Some(Total::exactly(kept)));
     }
-    source.walk(&segments(source.walk, None)?, |_, record, _| counting.take(&record))?;
+    source.walk(&segments(source.walk, None)?, |_, record, size| counting.take(&record, size))?;
     match counting.finish() {
         Ok(total) => Ok(Some(total)),
         Err(counted) => sample::estimate(source.connection, source.namespace, find, counted).map(Some),

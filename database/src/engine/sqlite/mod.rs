@@ -206,7 +206,12 @@ impl Sqlite {
                 .await;
         };
         let declared = self.0.declarations.get(&namespace, &asked.collection);
-        self.0.readers.ask(move |connection| find::find(connection, &namespace, &asked, &declared)).await
+        let collection = asked.collection.clone();
+        let walk = {
+            let namespace = namespace.clone();
+            move |connection: &Connection| find::find(connection, &namespace, &asked, &declared)
+        };
+        self.0.readers.walk(&namespace, &collection, walk).await
     }
 
     pub(super) async fn declare(&self, namespace: &str, declaration: &Declaration) -> Result<(), Error> {

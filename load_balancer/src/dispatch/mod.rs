@@ -32,7 +32,7 @@ use self::race::Race;
 use crate::balancer::{Balancer, SendError};
 use crate::clock::now_ns;
 use crate::explain::Story;
-use crate::selection::Choice;
+use crate::selection::{Choice, Reason};
 use crate::view::View;
 
 /// How often a request that takes long looks whether its backend is still well and whether it may be hedged.
@@ -50,6 +50,8 @@ pub(crate) struct Way<'a, L> {
     since_ns: u64,
     /// It is late, once the first alarm has rung: that was set for when it would be.
     is_late: bool,
+    /// It is where it belongs, by its cookie or its key.
+    is_at_home: bool,
     /// What can be told of the way afterwards.
     pub(crate) story: Story,
 }
@@ -72,6 +74,7 @@ impl<'a, L: Lane> Way<'a, L> {
             tried: Vec::new(),
             since_ns: 0,
             is_late: false,
+            is_at_home: false,
             story: Story::default(),
         }
     }
@@ -148,6 +151,11 @@ impl<'a, L: Lane> Way<'a, L> {
         }
     }
 
+    /// Tells whether it is at the backend its client's cookie names, and that is well.
+    fn is_with_its_own(&self) -> bool {
+        self.is_at_home && self.asked.sticky.is_some_and(|index| !self.view.backend(index).is_lost())
+    }
+
     /// Tells whether an outcome is an answer that need not be asked for elsewhere.
     fn is_good(&self, outcome: &Outcome<L::Reply>) -> bool {
         let status = outcome.result.as_ref().map(|sent| self.lane.status(&sent.reply));
@@ -158,7 +166,8 @@ impl<'a, L: Lane> Way<'a, L> {
     fn may_go_on(&self, outcome: &Outcome<L::Reply>) -> bool {
         self.story.retries() < self.retries
             && match &outcome.result {
-                Ok(_) => self.lane.is_repeatable(),
+                // Another would answer without the client's session.
+                Ok(_) => self.lane.is_repeatable() && !self.is_with_its_own(),
                 Err(error) => self.lane.can_repeat(error),
             }
     }
@@ -172,8 +181,11 @@ impl<'a, L: Lane> Way<'a, L> {
         'a: 'r,
     {
         let now = now_ns();
-        let elsewhere = self.choose(&self.tried, now);
-        let Some(choice) = elsewhere.or_else(|| self.choose_again(failed, now)) else { return };
+        let elsewhere = || self.choose(&self.tried, now);
+        let again = || self.choose_again(failed, now);
+        let choice =
+            if self.is_with_its_own() { again().or_else(elsewhere) } else { elsewhere().or_else(again) };
+        let Some(choice) = choice else { return };
         if !self.spend_retry() {
             return;
         }
@@ -213,6 +225,7 @@ impl<'a, L: Lane> Way<'a, L> {
                 self.start(race, choice, now);
             }
         } else if self.story.hedges == 0
+            && !self.is_at_home
             && self.is_late(now)
             // The first attempt may do without it, so that it comes within the limit.
             && self.view.backend(choice.index).has_place()
@@ -288,7 +301,7 @@ impl<'a, L: Lane> Way<'a, L> {
     fn patience(&mut self) -> Option<Duration> {
         let could_help = self.retries > 0 && self.view.backends().len() > 1 && self.lane.is_repeatable();
         could_help.then(|| {
-            let late = self.balancer.hedge_delay();
+            let late = if self.is_at_home { None } else { self.balancer.hedge_delay() };
             // What is late after seconds looks sooner whether its backend is lost.
             self.is_late = late.is_some_and(|late| late <= PATIENCE);
             late.unwrap_or(PATIENCE).min(PATIENCE)
@@ -359,6 +372,7 @@ impl<'a, L: Lane> Way<'a, L> {
         self.story.attempts += 1;
         self.story.considered = choice.considered;
         self.story.reason = choice.reason.as_str();
+        self.is_at_home = matches!(choice.reason, Reason::Hashed | Reason::Sticky);
         Place::new(choice.index, in_flight, now)
     }
 

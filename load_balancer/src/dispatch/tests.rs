@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use process::Secret;
 use proxy::{ForwardError, Pool};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
@@ -12,7 +13,7 @@ use super::{Asked, Lane, Sent, Way, hedge};
 use crate::clock::now_ns;
 use crate::cluster::{Options, Upkeep};
 use crate::queue::Overloaded;
-use crate::selection::Load;
+use crate::selection::{Load, Policy};
 use crate::view::View;
 use crate::{Balancer, Cluster, Member, SendError, limit};
 
@@ -136,6 +137,16 @@ async fn send(balancer: &Balancer, is_repeatable: bool, script: &[Does]) -> Met 
 }
 
 async fn send_by(balancer: &Balancer, is_repeatable: bool, was_resent: bool, script: &[Does]) -> Met {
+    send_asking(balancer, Asked::default(), is_repeatable, was_resent, script).await
+}
+
+async fn send_asking(
+    balancer: &Balancer,
+    asked: Asked,
+    is_repeatable: bool,
+    was_resent: bool,
+    script: &[Does],
+) -> Met {
     let lane = Scripted {
         script: RefCell::new(script.iter().copied().collect()),
         ledger: RefCell::default(),
@@ -144,7 +155,7 @@ async fn send_by(balancer: &Balancer, is_repeatable: bool, was_resent: bool, scr
         was_resent,
     };
     let began = Instant::now();
-    let mut way = Way::new(balancer, balancer.view(), &lane, Asked::default(), 2);
+    let mut way = Way::new(balancer, balancer.view(), &lane, asked, 2);
     let result = way.go().await.map(|Sent { reply, .. }| reply);
     let hedges = way.story.hedges;
     let queued = Duration::from_nanos(way.story.queue_ns);
@@ -414,6 +425,59 @@ async fn a_request_that_waited_in_vain_tells_how_long() {
         let met = send(&balancer, true, &[]).await;
         assert!(matches!(met.result, Err(SendError::Overloaded(Overloaded::WaitedTooLong))));
         assert!(met.queued >= queue_wait, "{:?}", met.queued);
+    })
+    .await;
+}
+
+/// Runs with a policy that takes requests where they belong; `asked` of one belongs to the first backend.
+async fn on_thread_at_home(is_sticky: bool, run: impl AsyncFnOnce(Balancer, Asked)) {
+    let policy = if is_sticky { Policy::StickyCookie { cookie: "at".to_owned() } } else { Policy::IpHash };
+    let sticky_secret = is_sticky.then(|| Secret::new("a secret of the test"));
+    on_thread_with(3, Options { policy, sticky_secret, ..options() }, async |balancer| {
+        let key =
+            (0..u64::MAX).find(|key| balancer.view().table().is_none_or(|table| table.get(*key) == Some(0)));
+        let asked = Asked { key: key.filter(|_| !is_sticky), sticky: is_sticky.then_some(0) };
+        run(balancer, asked).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_where_it_belongs_is_not_hedged() {
+    for is_sticky in [true, false] {
+        on_thread_at_home(is_sticky, async |balancer, asked| {
+            give_answers(balancer.cluster(), 200);
+            let busy = async {
+                sleep(Duration::from_millis(20)).await;
+                std::thread::sleep(Duration::from_millis(20));
+            };
+            let script = [Does::Answer(900, 200), Does::Answer(1, 200)];
+            let sending = send_asking(&balancer, asked, true, false, &script);
+            let (met, ()) = tokio::join!(sending, busy);
+            assert_eq!((met.result.unwrap(), met.ledger, met.hedges), (200, vec![0], 0), "{is_sticky}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_with_a_cookie_hears_what_its_own_backend_says_and_another_s_once_that_is_out() {
+    on_thread_at_home(true, async |balancer, asked| {
+        let met = send_asking(&balancer, asked, true, false, &[Does::Answer(1, 503)]).await;
+        assert_eq!((met.result.unwrap(), met.ledger), (503, vec![0]));
+        let script = [Does::Break(1), Does::Answer(1, 200)];
+        let met = send_asking(&balancer, asked, true, false, &script).await;
+        assert_eq!((met.result.unwrap(), met.ledger), (200, vec![0, 0]), "asked once more");
+        let script = [Does::Refuse(0), Does::Answer(1, 200)];
+        let met = send_asking(&balancer, asked, true, false, &script).await;
+        assert_eq!((met.result.unwrap(), met.ledger[0]), (200, 0));
+        assert_ne!(met.ledger[1], 0, "elsewhere");
+    })
+    .await;
+    on_thread_at_home(false, async |balancer, asked| {
+        let script = [Does::Answer(1, 503), Does::Answer(1, 200)];
+        let met = send_asking(&balancer, asked, true, false, &script).await;
+        assert_eq!((met.result.unwrap(), met.ledger.len()), (200, 2), "a key has no session");
     })
     .await;
 }

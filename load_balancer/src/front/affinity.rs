@@ -9,27 +9,27 @@ use crate::selection::{Policy, Sticky, hash_key};
 /// held against all backends.
 const COOKIES_READ: usize = 8;
 
-/// Gives what a request asks of the choice; `address` finds who asked, `field` the first value of a field by its
+/// Gives what a request asks of the choice; `address` finds who asked, `fields` the values of a field by its
 /// lower-case name.
-pub(super) fn find<'r>(
-    policy: &Policy,
+pub(super) fn find<'r, F: Iterator<Item = &'r [u8]>>(
+    policy: &'r Policy,
     sticky: Option<&Sticky>,
     address: impl FnOnce() -> IpAddr,
-    field: impl Fn(&str) -> Option<&'r [u8]>,
+    fields: impl Fn(&'r str) -> F,
 ) -> Asked {
+    // HTTP/1.1 clients send one line of cookies, and are not held to it.
+    let cookies = |name: &'r str| fields("cookie").flat_map(move |line| find_cookies(line, name));
     let key = match policy {
         Policy::IpHash => Some(hash_address(address())),
-        Policy::HeaderHash { header } => field(header).map(hash_key),
-        Policy::CookieHash { cookie } => {
-            field("cookie").and_then(|all| find_cookies(all, cookie).next()).map(hash_key)
-        }
+        Policy::HeaderHash { header } => fields(header).next().map(hash_key),
+        Policy::CookieHash { cookie } => cookies(cookie).next().map(hash_key),
         _ => None,
     };
     let sticky = match (policy, sticky) {
-        (Policy::StickyCookie { cookie }, Some(cookies)) => {
+        (Policy::StickyCookie { cookie }, Some(known)) => {
             // One for a longer path stands first (RFC 6265 §5.4), and may be of somebody else.
-            let mut values = find_cookies(field("cookie").unwrap_or_default(), cookie).take(COOKIES_READ);
-            values.find_map(|value| cookies.verify(std::str::from_utf8(value).ok()?))
+            let mut values = cookies(cookie).take(COOKIES_READ);
+            values.find_map(|value| known.verify(std::str::from_utf8(value).ok()?))
         }
         _ => None,
     };
@@ -55,7 +55,7 @@ fn hash_address(address: IpAddr) -> u64 {
 }
 
 /// Finds the cookies of a name in a `Cookie` field (RFC 6265 §4.2.1), in their order.
-fn find_cookies<'r>(field: &'r [u8], name: &str) -> impl Iterator<Item = &'r [u8]> {
+fn find_cookies<'r>(field: &'r [u8], name: &'r str) -> impl Iterator<Item = &'r [u8]> {
     field.split(|byte| *byte == b';').filter_map(move |pair| {
         let pair = pair.trim_ascii();
         let at = pair.iter().position(|byte| *byte == b'=')?;
@@ -80,28 +80,34 @@ mod tests {
     fn of_several_sticky_cookies_the_first_that_is_ours_counts() {
         let policy = Policy::StickyCookie { cookie: "backend".to_owned() };
         let cookies = Sticky::new(b"secret", ["10.0.0.1:80", "10.0.0.2:80"]);
-        let sticky = |field: &str| {
-            let field = |name: &str| (name == "cookie").then_some(field.as_bytes());
-            find(&policy, Some(&cookies), || "192.0.2.1".parse().unwrap(), field).sticky
+        let sticky_in = |lines: &[&str]| {
+            let fields = |name: &str| {
+                let lines = if name == "cookie" { lines } else { &[] };
+                lines.iter().map(|line| line.as_bytes())
+            };
+            find(&policy, Some(&cookies), || "192.0.2.1".parse().unwrap(), fields).sticky
         };
+        let sticky = |line: &str| sticky_in(&[line]);
         let [one, other] = [0, 1].map(|index| format!("backend={}", cookies.encode(index).unwrap()));
         assert_eq!(sticky(&format!("backend=old; {other}; {one}")), Some(1));
         assert_eq!(sticky(&format!("backend=\u{e4}; {one}")), Some(0));
         assert_eq!(sticky("backend=old; backend="), None);
+        assert_eq!(sticky_in(&["a=1; backend=old", "b=2", &other, &one]), Some(1), "over several lines");
         let many = format!("{}{one}", "backend=old; ".repeat(COOKIES_READ));
         assert_eq!(sticky(&many), None, "a client cannot have any number of them looked at");
     }
 
     #[test]
     fn the_same_client_asks_for_the_same_backend() {
-        let none = |_: &str| None;
-        let key = |policy: &Policy, ip: &str| find(policy, None, || ip.parse().unwrap(), none).key;
+        let key = |policy: &Policy, ip: &str| {
+            find(policy, None, || ip.parse().unwrap(), |_| std::iter::empty()).key
+        };
         assert_eq!(key(&Policy::IpHash, "192.0.2.1"), key(&Policy::IpHash, "192.0.2.1"));
         assert_ne!(key(&Policy::IpHash, "192.0.2.1"), key(&Policy::IpHash, "192.0.2.2"));
         assert_eq!(key(&Policy::Latency, "192.0.2.1"), None);
         let by_header = Policy::HeaderHash { header: "x-user".to_owned() };
         assert_eq!(key(&by_header, "192.0.2.1"), None, "a request without the field goes anywhere");
-        let user = |name: &str| (name == "x-user").then_some(&b"u1"[..]);
+        let user = |name: &str| (name == "x-user").then_some(&b"u1"[..]).into_iter();
         let asked = find(&by_header, None, || "192.0.2.1".parse().unwrap(), user);
         assert_eq!(asked.key, Some(hash_key(b"u1")));
     }

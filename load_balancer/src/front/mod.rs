@@ -77,10 +77,11 @@ impl Front {
             told.story.write_explanation(policy, backend.map(Backend::name), &mut value);
             write(EXPLAIN, &value);
         }
+        // A client whose backend is well, and had no place or refused a connection, comes back to it.
         if let Some(backend) = backend
             && let Policy::StickyCookie { cookie } = &told.settings.policy
             && let Some((cookies, index)) = told.view.sticky().zip(told.view.find(backend))
-            && told.asked.sticky != Some(index)
+            && told.asked.sticky.is_none_or(|own| own != index && told.view.backend(own).is_lost())
             && let Some(named) = cookies.encode(index)
         {
             value.clear();

@@ -21,11 +21,11 @@ impl Handler for Front {
         let mut record = Record::begin(self, exchange);
         let (settings, exchange) = (&record.settings, &mut *record.exchange);
         let request = exchange.request();
-        let field = |name: &str| request.field(name.as_bytes());
         let view = self.balancer.view();
         let client = exchange.client();
-        let asked = affinity::find(&settings.policy, view.sticky(), || exchange.find_address(), field);
-        let is_explained = settings.explain.wants(|| field(EXPLAIN).is_some());
+        let fields = |name| request.values(name);
+        let asked = affinity::find(&settings.policy, view.sticky(), || exchange.find_address(), fields);
+        let is_explained = settings.explain.wants(|| request.field(EXPLAIN.as_bytes()).is_some());
         let lane = WireLane::new(exchange, &settings.timeouts);
         let mut way = Way::new(&self.balancer, Rc::clone(&view), &lane, asked, settings.retries);
         let sent = way.go().await;

@@ -105,6 +105,13 @@ impl Request {
         self.spans.find(self.head(), name)
     }
 
+    /// Gives the values of a field, line by line; the name in lower case.
+    pub fn values<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r [u8]> {
+        let lines = self.spans.iter();
+        let named = lines.filter(move |span| span.name(self.head()).eq_ignore_ascii_case(name.as_bytes()));
+        named.map(|span| span.value(self.head()))
+    }
+
     /// Gives the values of `X-Forwarded-For`, the last first.
     pub(in crate::wire) fn forwarded_for(&self) -> impl Iterator<Item = &[u8]> {
         let spans = self.spans.iter().rev().filter(|span| span.known == Known::ForwardedFor);

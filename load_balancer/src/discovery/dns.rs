@@ -42,23 +42,28 @@ pub(crate) async fn look(source: &Source, config: &Config) -> Option<Looked> {
         Ok(resolver) => Ok(Question { resolver }),
         Err(error) => Err(error.to_string()),
     };
+    let question = match question {
+        Ok(question) => question,
+        Err(reason) => return failed(source, reason),
+    };
     match source {
         Source::Fixed(_) => None,
-        Source::Name { host, .. } => Some(match question {
-            Ok(question) => {
-                let (answers, ttl) = question.host(host).await;
-                Looked { look: Look::Name(answers), ttl }
-            }
-            Err(reason) => {
-                let answers = (Answer::Failed(reason.clone()), Answer::Failed(reason));
-                Looked { look: Look::Name(answers), ttl: None }
-            }
-        }),
-        Source::Service { name } => Some(match question {
-            Ok(question) => question.service(name).await,
-            Err(reason) => Looked { look: Look::Service(Answer::Failed(reason), BTreeMap::new()), ttl: None },
-        }),
+        Source::Name { host, .. } => {
+            let (answers, ttl) = question.host(host).await;
+            Some(Looked { look: Look::Name(answers), ttl })
+        }
+        Source::Service { name } => Some(question.service(name).await),
     }
+}
+
+/// Gives what a look brings that comes to nothing.
+pub(super) fn failed(source: &Source, reason: String) -> Option<Looked> {
+    let look = match source {
+        Source::Fixed(_) => return None,
+        Source::Name { .. } => Look::Name((Answer::Failed(reason.clone()), Answer::Failed(reason))),
+        Source::Service { .. } => Look::Service(Answer::Failed(reason), BTreeMap::new()),
+    };
+    Some(Looked { look, ttl: None })
 }
 
 fn make_resolver(config: &Config) -> Result<TokioResolver, ResolveError> {

@@ -1,15 +1,15 @@
 //! The task that keeps a directory up to date: looks at DNS when it is time, and ends leases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use process::Shutdown;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::answer::{Event, Memory};
-use super::dns::{Looked, look};
+use super::dns::{self, Looked};
 use super::source::Source;
 use super::{Config, Directory};
 
@@ -33,8 +33,18 @@ struct Watch {
 
 /// Keeps a directory up to date until the shutdown.
 pub(super) async fn run(directory: Arc<Directory>, shutdown: &Shutdown) {
+    let look = |source: Source, config: Arc<Config>| async move { dns::look(&source, &config).await };
+    run_by(look, directory, shutdown).await;
+}
+
+/// As [`run`], by this way to look at an entry.
+async fn run_by<F>(look: impl Fn(Source, Arc<Config>) -> F, directory: Arc<Directory>, shutdown: &Shutdown)
+where
+    F: Future<Output = Option<Looked>> + Send + 'static,
+{
     let mut watches: BTreeMap<Source, Watch> = BTreeMap::new();
-    let mut looks: JoinSet<(Source, Option<Looked>)> = JoinSet::new();
+    let mut looks: JoinSet<Option<Looked>> = JoinSet::new();
+    let mut under_way: HashMap<task::Id, Source> = HashMap::new();
     loop {
         let (config, sources) = directory.questions();
         let now = Instant::now();
@@ -44,11 +54,8 @@ pub(super) async fn run(directory: Arc<Directory>, shutdown: &Shutdown) {
                 watches.entry(source.clone()).or_insert_with(|| Watch { due: Some(now), ..Watch::default() });
             if watch.due.is_some_and(|due| due <= now) {
                 watch.due = None;
-                let (source, config) = (source.clone(), Arc::clone(&config));
-                looks.spawn(async move {
-                    let looked = look(&source, &config).await;
-                    (source, looked)
-                });
+                let task = looks.spawn(look(source.clone(), Arc::clone(&config)));
+                under_way.insert(task.id(), source.clone());
             }
         }
         if watches.values().all(|watch| watch.has_answered) {
@@ -58,8 +65,17 @@ pub(super) async fn run(directory: Arc<Directory>, shutdown: &Shutdown) {
         tokio::select! {
             () = shutdown.requested() => break,
             () = directory.changed.notified() => {}
-            Some(done) = looks.join_next() => {
-                if let Ok((source, Some(looked))) = done
+            Some(done) = looks.join_next_with_id() => {
+                let id = done.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+                let Some(source) = under_way.remove(&id) else { continue };
+                let looked = match done {
+                    Ok((_, looked)) => looked,
+                    Err(error) => {
+                        tracing::error!(%source, %error, "a look at a name broke off, by a fault of this program");
+                        dns::failed(&source, "the look broke off".to_owned())
+                    }
+                };
+                if let Some(looked) = looked
                     && let Some(watch) = watches.get_mut(&source)
                 {
                     watch.take(&source, looked, &config, Instant::now());
@@ -141,7 +157,44 @@ fn tell(source: &Source, event: &Event, backends: usize, config: &Config) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::super::answer::{Answer, Look};
+    use super::super::saved::Saved;
     use super::*;
+    use crate::cluster::Options;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_whose_look_breaks_off_is_looked_at_again() {
+        let backends = vec!["dns://gateways.internal:80".into()];
+        let config = crate::Config { backends, ..crate::Config::default() };
+        let make = |members| crate::Cluster::new("test", members, Options::default());
+        let directory = Directory::new(&config, Saved::default(), Instant::now(), make);
+        let times = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&times);
+        let look = move |_, _| {
+            let times = Arc::clone(&counted);
+            async move {
+                assert!(times.fetch_add(1, SeqCst) > 1, "the first two break off");
+                let v4 = Answer::Records(vec![IpAddr::from(Ipv4Addr::LOCALHOST)]);
+                Some(Looked { look: Look::Name((v4, Answer::Empty)), ttl: Some(Duration::from_secs(9)) })
+            }
+        };
+        let shutdown = Shutdown::new(Duration::ZERO);
+        let found = async {
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            shutdown.request();
+        };
+        tokio::join!(run_by(look, Arc::clone(&directory), &shutdown), found);
+        let members = directory.cluster().members();
+        let names: Vec<_> = members.backends.iter().map(|backend| backend.name()).collect();
+        assert_eq!(
+            (names, times.load(SeqCst)),
+            (vec!["127.0.0.1:80"], 3),
+            "a failure waits, and twice as long"
+        );
+    }
 
     #[test]
     fn a_time_to_live_is_kept_within_bounds() {

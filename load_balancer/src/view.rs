@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxy::{Pool, Upstream, wire};
+use proxy::{ForwardError, Pool, Upstream, wire};
 
 use crate::cluster::{Members, Options};
 use crate::selection::{Maglev, Memory, Sticky};
@@ -107,19 +107,19 @@ impl View {
         self.members.table.as_ref()
     }
 
-    /// Gives the thread's connections to a backend in the message lane; `None` while its name has no address.
-    pub(crate) fn message_upstream(&self, index: usize) -> Option<Rc<Upstream>> {
+    /// Gives the thread's connections to a backend in the message lane; fails while its name has no address.
+    pub(crate) fn message_upstream(&self, index: usize) -> Result<Rc<Upstream>, ForwardError> {
         self.door(index, |door| door.message.clone())
     }
 
-    /// Gives the thread's connections to a backend in the wire lane; `None` while its name has no address.
-    pub(crate) fn wire_upstream(&self, index: usize) -> Option<Rc<wire::Upstream>> {
+    /// Gives the thread's connections to a backend in the wire lane; fails while its name has no address.
+    pub(crate) fn wire_upstream(&self, index: usize) -> Result<Rc<wire::Upstream>, ForwardError> {
         self.door(index, |door| door.wire.clone())
     }
 
-    fn door<T>(&self, index: usize, give: impl FnOnce(&Door) -> Option<T>) -> Option<T> {
-        let backend = self.members.backends.get(index)?;
-        let mut door = self.doors.get(index)?.borrow_mut();
+    fn door<T>(&self, index: usize, give: impl FnOnce(&Door) -> Option<T>) -> Result<T, ForwardError> {
+        let backend = self.backend(index);
+        let mut door = self.doors[index].borrow_mut();
         let generation = backend.generation();
         if door.generation != generation {
             let address = backend.address();
@@ -130,6 +130,23 @@ impl View {
                 wire: target.as_ref().map(|target| self.wire.upstream(target)),
             };
         }
-        give(&door)
+        give(&door).ok_or_else(|| ForwardError::NoAddress { name: backend.name().to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_whose_name_has_no_address_is_named_by_that() {
+        let cluster =
+            Cluster::new("test", [crate::Member::new("no port, so no address")], Options::default());
+        let view = View::of(&cluster, &Pool::default(), &wire::Pool::default());
+        let errors = [view.message_upstream(0).unwrap_err(), view.wire_upstream(0).unwrap_err()];
+        for error in errors {
+            assert_eq!(error.to_string(), "no port, so no address: the name has no address");
+            assert!(error.is_unsent(), "another backend may have the request");
+        }
     }
 }

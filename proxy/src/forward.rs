@@ -50,6 +50,12 @@ pub enum ForwardError {
         /// Why.
         reason: io::Error,
     },
+    /// The backend's name has no address; nothing was sent.
+    #[error("{name}: the name has no address")]
+    NoAddress {
+        /// The name.
+        name: String,
+    },
     /// This process has no means for another connection, such as a descriptor; nothing was sent, and nothing is
     /// known of the backend.
     #[error("{backend}: not tried: {reason}")]
@@ -132,7 +138,10 @@ impl ForwardError {
 
     /// Tells whether the request was certainly not acted on, so that any method may be repeated.
     pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::Exhausted { .. } | Self::Refused { .. })
+        matches!(
+            self,
+            Self::Connect { .. } | Self::NoAddress { .. } | Self::Exhausted { .. } | Self::Refused { .. }
+        )
     }
 
     /// Tells whether an idempotent request may be repeated elsewhere.
@@ -143,7 +152,9 @@ impl ForwardError {
     /// Gives the problem it is answered with, which does not tell where the backend is.
     pub fn problem(&self) -> Problem {
         match self {
-            Self::Connect { .. } => Problem::new(kinds::BAD_GATEWAY).detail("the backend cannot be reached"),
+            Self::Connect { .. } | Self::NoAddress { .. } => {
+                Problem::new(kinds::BAD_GATEWAY).detail("the backend cannot be reached")
+            }
             Self::Exhausted { .. } => Problem::new(kinds::OVERLOADED).retry_after(RETRY_AFTER),
             Self::Refused { .. } => {
                 Problem::new(kinds::BAD_GATEWAY).detail("the backend refused to begin the request")

@@ -103,7 +103,10 @@ pub(super) async fn attempt<L: Lane>(lane: &L, view: &View, place: Place) -> Out
             }
             in_flight.note_response(lane.status(reply), lane.latency_ns(took_ns), now);
         }
-        Err(ForwardError::Connect { .. }) => in_flight.note_connect_failure(now),
+        // Without an address it is as little there as where nobody listens; probes say the same of both.
+        Err(ForwardError::Connect { .. } | ForwardError::NoAddress { .. }) => {
+            in_flight.note_connect_failure(now)
+        }
         Err(error) if error.tells_of_backend() => in_flight.note_error(now),
         Err(_) => {}
     }

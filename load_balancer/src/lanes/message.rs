@@ -44,16 +44,13 @@ impl Lane for MessageLane<'_> {
     type Reply = Response<Body>;
 
     async fn attempt(&self, view: &View, index: usize) -> Result<Self::Reply, ForwardError> {
-        let unreachable = |reason: std::io::ErrorKind| ForwardError::Connect {
-            backend: std::net::SocketAddr::from(([0, 0, 0, 0], 0)),
-            reason: reason.into(),
-        };
-        let Some(upstream) = view.message_upstream(index) else {
-            return Err(unreachable(std::io::ErrorKind::AddrNotAvailable));
-        };
+        let upstream = view.message_upstream(index)?;
         let taken = self.request.take().or_else(|| self.copy.as_ref().and_then(Copy::request));
         // Whoever tries again asks first whether that is possible.
-        let Some(request) = taken else { return Err(unreachable(std::io::ErrorKind::InvalidInput)) };
+        let Some(request) = taken else {
+            let reason = std::io::Error::other("the request has been sent elsewhere");
+            return Err(ForwardError::Broken { backend: upstream.address(), reason });
+        };
         let sent = upstream.forward(request, self.timeouts).await;
         sent.map_err(|Failure { error, request }| {
             if let Some(unsent) = request {

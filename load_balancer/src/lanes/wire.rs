@@ -1,7 +1,5 @@
 //! The wire lane: the balancer's own requests, in bytes.
 
-use std::net::SocketAddr;
-
 use proxy::wire::{Answer, Exchange};
 use proxy::{ForwardError, Timeouts};
 
@@ -32,13 +30,7 @@ impl Lane for WireLane<'_, '_> {
     type Reply = Answer;
 
     async fn attempt(&self, view: &View, index: usize) -> Result<Answer, ForwardError> {
-        let Some(upstream) = view.wire_upstream(index) else {
-            let backend = SocketAddr::from(([0, 0, 0, 0], 0));
-            return Err(ForwardError::Connect {
-                backend,
-                reason: std::io::ErrorKind::AddrNotAvailable.into(),
-            });
-        };
+        let upstream = view.wire_upstream(index)?;
         self.exchange.attempt(&upstream, self.timeouts).await
     }
 

@@ -98,6 +98,7 @@ impl Front {
     fn note(&self, error: &ForwardError) {
         let kind = match error {
             ForwardError::Connect { .. } => "connect",
+            ForwardError::NoAddress { .. } => "no address",
             ForwardError::Exhausted { .. } => "exhausted",
             ForwardError::Broken { .. } => "broken",
             ForwardError::Refused { .. } => "refused",

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{StringValueParser, TypedValueParser as _};
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use process::Secret;
 
 /// An HTTP backend in one binary: load balancer, API gateways, microservices, cache, database, workers.
 #[derive(Debug, Parser)]
@@ -166,11 +168,12 @@ pub(crate) enum DatabaseAction {
     /// at the start is copied)
     Copy {
         /// sqlite, sqlite:DIR, postgres://…, or file:PATH of a file that holds one of these
-        #[arg(value_parser = database::Url::read)]
-        from: database::Url,
+        // Read later, for what cannot be read is repeated here, with its password.
+        #[arg(value_parser = StringValueParser::new().map(Secret::new))]
+        from: Secret,
         /// The same for the destination
-        #[arg(value_parser = database::Url::read)]
-        to: database::Url,
+        #[arg(value_parser = StringValueParser::new().map(Secret::new))]
+        to: Secret,
         /// The folder that `sqlite` stands for [default: data]
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,

@@ -76,6 +76,10 @@ fn name(host: &Host) -> String {
     }
 }
 
+/// What is said of a PostgreSQL URL that the driver does not take; its own words may repeat the password.
+const UNREADABLE: &str = "the PostgreSQL URL cannot be read: write postgres://USER:PASSWORD@HOST:PORT/NAME, with `%XX` for what is special \
+    in a password, and after `?` parameters the driver knows (sslmode is disable, prefer, require or verify-full)";
+
 impl FromStr for Url {
     type Err = &'static str;
 
@@ -84,9 +88,8 @@ impl FromStr for Url {
             None if text == "sqlite" => Ok(Self::Sqlite),
             Some(("sqlite", folder)) if !folder.is_empty() => Ok(Self::SqliteIn(folder.into())),
             Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
-                // The parser's own error would repeat the URL and so its password.
                 let parsed = tokio_postgres::Config::from_str(&without_roots(text).0);
-                let parsed = parsed.map_err(|_| "the PostgreSQL URL cannot be read")?;
+                let parsed = parsed.map_err(|_| UNREADABLE)?;
                 if parsed.get_hosts().is_empty() && parsed.get_hostaddrs().is_empty() {
                     return Err("the PostgreSQL URL names no host");
                 }
@@ -97,15 +100,36 @@ impl FromStr for Url {
     }
 }
 
+/// What a PostgreSQL URL is made of, divided as the driver does: a password may have a `?` in it.
+struct Parts<'u> {
+    scheme: &'u str,
+    /// The user, and after a colon the password.
+    login: Option<&'u str>,
+    /// Servers and the database.
+    place: &'u str,
+    parameters: Option<&'u str>,
+}
+
+impl<'u> Parts<'u> {
+    fn of(url: &'u str) -> Self {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
+        let (login, rest) = rest.split_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
+        let (place, parameters) =
+            rest.split_once('?').map_or((rest, None), |(place, parameters)| (place, Some(parameters)));
+        Self { scheme, login, place, parameters }
+    }
+}
+
 /// Takes the parameter `sslrootcert=FILE` out of a URL, which the driver does not know, and calls
 /// `verify-full`, which is what we do, by the driver's name.
 pub(crate) fn without_roots(url: &str) -> (String, Option<String>) {
-    let Some((place, parameters)) = url.split_once('?') else { return (url.to_owned(), None) };
+    let Some(parameters) = Parts::of(url).parameters else { return (url.to_owned(), None) };
     let roots = parameters.split('&').find_map(|parameter| parameter.strip_prefix("sslrootcert="));
     let kept = parameters.split('&').filter(|parameter| !parameter.starts_with("sslrootcert="));
     let kept = kept.map(|parameter| parameter.replace("sslmode=verify-full", "sslmode=require"));
     let kept: Vec<String> = kept.collect();
-    (format!("{place}?{}", kept.join("&")), roots.map(|roots| roots.replace("%2F", "/")))
+    let before = &url[..url.len() - parameters.len() - 1];
+    (format!("{before}?{}", kept.join("&")), roots.map(|roots| roots.replace("%2F", "/")))
 }
 
 /// Writes the URL without its password; parameters are left out, since a password may hide there too.
@@ -116,14 +140,10 @@ impl fmt::Display for Url {
             Self::SqliteIn(folder) => return write!(f, "sqlite:{}", folder.display()),
             Self::Postgres(url) => url.expose(),
         };
-        let url = url.split_once('?').map_or(url, |(url, _)| url);
-        let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
-        match rest.rsplit_once('@') {
-            None => write!(f, "{scheme}://{rest}"),
-            Some((login, place)) => {
-                let user = login.split_once(':').map_or(login, |(user, _)| user);
-                write!(f, "{scheme}://{user}@{place}")
-            }
+        let Parts { scheme, login, place, .. } = Parts::of(url);
+        match login.map(|login| login.split_once(':').map_or(login, |(user, _)| user)) {
+            None => write!(f, "{scheme}://{place}"),
+            Some(user) => write!(f, "{scheme}://{user}@{place}"),
         }
     }
 }
@@ -158,6 +178,7 @@ mod tests {
             ("postgresql://ann:p%40hunter2@db/shop?password=hunter2", "postgresql://ann@db/shop"),
             ("postgres://db/shop?user=ann&password=hunter2", "postgres://db/shop"),
             ("postgres://ann:hunter2@/shop?host=/run/postgresql", "postgres://ann@/shop"),
+            ("postgres://ann:hunter2?x@db/shop?sslmode=require", "postgres://ann@db/shop"),
         ];
         for (text, shown) in cases {
             let url: Url = text.parse().unwrap();

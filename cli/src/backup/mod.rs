@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use database::backup::{self, BackupError, DrillReport, Report};
-use database::{Remote, copy};
+use database::{Remote, Url, copy};
 
 use self::kept::Kept;
 use crate::args::{BackupAction, DatabaseAction};
@@ -57,6 +57,10 @@ pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::R
             terminal::say(format_args!("wrote {} anew: {from} became {to}", done.file.display()));
         }
         DatabaseAction::Copy { from, to, .. } => {
+            let [from, to] = [(from, "source"), (to, "destination")].map(|(url, which)| {
+                Url::read(url.expose()).map_err(|error| anyhow::anyhow!("the {which} of the copy: {error}"))
+            });
+            let (from, to) = (&from?, &to?);
             let done = run::block_on(async { Ok(copy::copy(from, to, data).await?) })?;
             terminal::say(format_args!(
                 "copied {from} to {to}: {} records, {} changes up to {}, {} jobs, {} kept answers; both hold \

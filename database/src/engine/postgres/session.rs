@@ -34,8 +34,11 @@ const SCHEMA: &str = "sixfold";
 /// What holds for every connection.
 const SETTINGS: &str = include_str!("sql/session.sql");
 
-/// Which server we write to, and which of its histories; another one after a restore, or when a standby took over.
+/// Which server we write to, which of its histories, and which of its databases and tables; another one after a restore,
+/// when a standby took over, or when what is there came from a dump.
 const HISTORY: &str = "SELECT system_identifier::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) \
+    || coalesce('/' || (SELECT oid FROM pg_database WHERE datname = current_database())::text \
+        || '.' || to_regclass('counter')::oid::text, '') \
     FROM pg_control_system()";
 
 /// Which server a standby is a copy of. It does not tell its history; what it holds does (`replicas`).

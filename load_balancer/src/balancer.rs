@@ -162,8 +162,6 @@ impl Balancer {
             sticky: asked.sticky,
             table: view.table(),
             balance_factor: view.balance_factor(),
-            // The cluster says of each backend whether it gets requests, in a panic too.
-            panic: false,
             is_repeatable,
         };
         choose_backend(&snapshot, now_ns, &mut *self.rng.borrow_mut())

@@ -250,7 +250,6 @@ fn choose(
         sticky: None,
         table: setting.policy.hashes().then_some(table),
         balance_factor: setting.balance_factor,
-        panic: false,
         is_repeatable: true,
     };
     choose_backend(&snapshot, now, choosing).map(|choice| choice.index)

@@ -131,7 +131,7 @@ impl Backend {
             weight,
             rank,
             slow_start: round(if weight > 0.0 { (signals.share(now) / weight).min(1.0) } else { 1.0 }),
-            ewma_ms: round(signals.latency_ns(now) / 1e6),
+            ewma_ms: round(signals.latency_ns() / 1e6),
             p50_ms: milliseconds(0),
             p90_ms: milliseconds(1),
             p99_ms: milliseconds(2),

@@ -158,7 +158,7 @@ fn a_backend_that_comes_back_is_judged_afresh() {
     probe(&cluster, 0, Finding::Good, SECOND + 1);
     assert_eq!(one.state(), State::Up);
     assert!(!one.signals().is_known());
-    assert_eq!((one.signals().latency_ns(SECOND + 1), one.signals().penalty_ns(SECOND + 1)), (0.0, 0.0));
+    assert_eq!((one.signals().latency_ns(), one.signals().penalty_ns(SECOND + 1)), (0.0, 0.0));
     one.begin(SECOND + 2).note_connect_failure(SECOND + 2);
     assert_eq!(one.signals().penalty_ns(SECOND + 2), 0.0, "a refusal costs a request next to nothing");
     assert_eq!(one.state(), State::Up, "and the ones before the probe do not count");

@@ -49,7 +49,7 @@ pub(crate) fn choose<B: Candidate>(
     let mut fastest = (f64::INFINITY, 0.0, 0.0);
     for (slot, index) in candidates.as_slice().iter().enumerate() {
         let signals = signals(*index);
-        let (median, penalty) = (signals.latency_ns(now_ns), signals.penalty_ns(now_ns));
+        let (median, penalty) = (signals.latency_ns(), signals.penalty_ns(now_ns));
         (medians[slot], penalties[slot]) = (median, penalty);
         // One that fails fast is not the measure of the others.
         if median > 0.0 && median + penalty < fastest.0 {

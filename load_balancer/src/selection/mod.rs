@@ -76,8 +76,6 @@ pub struct Snapshot<'a, B> {
     /// How much more than its part of all requests in flight a backend may have before its keys go elsewhere, as a
     /// factor above 1; `None` lets them stay.
     pub balance_factor: Option<f64>,
-    /// Ignores that backends are unavailable, because most are.
-    pub panic: bool,
     /// Whether the request can be sent elsewhere if no answer comes; one that cannot is not the one that finds out
     /// whether a backend that fell silent is back.
     pub is_repeatable: bool,
@@ -95,7 +93,6 @@ impl<'a, B> Snapshot<'a, B> {
             sticky: None,
             table: None,
             balance_factor: None,
-            panic: false,
             is_repeatable: true,
         }
     }
@@ -154,7 +151,8 @@ impl Reason {
 
 impl<B: Candidate> Snapshot<'_, B> {
     fn is_eligible(&self, index: usize) -> bool {
-        let is_usable = |signals: &Signals| self.panic || signals.is_available() && signals.weight() > 0.0;
+        // In a panic the cluster makes backends available that are out.
+        let is_usable = |signals: &Signals| signals.is_available() && signals.weight() > 0.0;
         self.backends.get(index).is_some_and(|one| is_usable(one.signals()))
             && !self.excluded.contains(&index)
     }

@@ -145,7 +145,7 @@ impl Signals {
     /// for it. It would have taken longer, and ends no silence.
     pub fn note_given_up(&self, elapsed_ns: u64, in_flight_at_begin: u32, now_ns: u64) {
         self.given_up_ns.store(now_ns, Relaxed);
-        if elapsed_ns as f64 > self.latency_ns(now_ns) {
+        if elapsed_ns as f64 > self.latency_ns() {
             self.learn(elapsed_ns, in_flight_at_begin, now_ns);
         }
     }
@@ -254,7 +254,7 @@ impl Signals {
     }
 
     /// Gives the estimated latency in nanoseconds, the median of recent answers; zero when nothing is known.
-    pub fn latency_ns(&self, _now_ns: u64) -> f64 {
+    pub fn latency_ns(&self) -> f64 {
         f64::from(f32::from_bits(self.typical_ns.load(Relaxed)))
     }
 

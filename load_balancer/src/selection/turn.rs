@@ -69,10 +69,10 @@ pub(crate) fn of_small_share<B: Candidate>(
         left < 0.0
     })?;
     let one = signals(drawn);
-    let fastest = candidates.as_slice().iter().map(|index| signals(index).latency_ns(now_ns));
+    let fastest = candidates.as_slice().iter().map(|index| signals(index).latency_ns());
     let fastest_ns = fastest.filter(|latency_ns| *latency_ns > 0.0).fold(f64::INFINITY, f64::min);
     let slow_from_ns = (SLOW_FACTOR * fastest_ns).max(fastest_ns + SLOW_FLOOR_NS);
-    let is_slow = one.is_known() && one.latency_ns(now_ns) > slow_from_ns;
+    let is_slow = one.is_known() && one.latency_ns() > slow_from_ns;
     let is_fit = one.share(now_ns) < greatest
         && one.in_flight() == 0
         && one.penalty_ns(now_ns) < FORGIVEN_NS

@@ -178,14 +178,3 @@ fn a_sticky_client_goes_back_unless_its_backend_is_out() {
     backends[1].set_available(false);
     assert_ne!(choose().index, 1);
 }
-
-#[test]
-fn panic_chooses_among_those_that_are_out() {
-    let backends = [Signals::new(1)];
-    backends[0].set_available(false);
-    let (policy, memory) = (Policy::Latency, Memory::default());
-    let mut rng = SmallRng::seed_from_u64(5);
-    let calm = Snapshot::plain(&backends, &policy, &memory);
-    assert_eq!(choose_backend(&calm, 1, &mut rng), None);
-    assert!(choose_backend(&Snapshot { panic: true, ..calm }, 1, &mut rng).is_some());
-}

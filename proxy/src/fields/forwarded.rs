@@ -100,11 +100,10 @@ pub(super) fn write(
     if !extends || !present.any(Present::FORWARDED_PROTO) {
         fields.insert(FORWARDED_PROTO, HeaderValue::from_static(client.scheme()));
     }
-    // A trusted proxy that tells who asked, but not for which host, may have had a request without one:
-    // the host it wrote is then this server's own address.
-    let is_host_told =
-        extends && (present.any(Present::FORWARDED_HOST) || present.any(Present::FORWARDED_FOR));
-    if !is_host_told && let Some(host) = fields.get(header::HOST).cloned() {
+    let (has_for, has_host) = (present.any(Present::FORWARDED_FOR), present.any(Present::FORWARDED_HOST));
+    if !(extends && is_host_told(has_for, has_host))
+        && let Some(host) = fields.get(header::HOST).cloned()
+    {
         fields.insert(FORWARDED_HOST, host);
     }
     if !extends && present.any(Present::FORWARDED) {
@@ -116,6 +115,14 @@ pub(super) fn write(
     }
     let via = if version == http::Version::HTTP_2 { VIA_HTTP_2 } else { VIA_HTTP_11 };
     fields.append(header::VIA, via);
+}
+
+/// Tells whether a trusted proxy that told so much has told the host, so that `X-Forwarded-Host` is not ours to write.
+///
+/// One that tells who asked, but not for which host, may have had a request without one: the host it wrote is then
+/// this server's own address.
+pub(crate) fn is_host_told(has_for: bool, has_host: bool) -> bool {
+    has_host || has_for
 }
 
 #[cfg(test)]

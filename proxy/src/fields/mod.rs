@@ -8,7 +8,12 @@ mod request;
 mod response;
 mod target;
 
+/// The number of fields a request may have, as HAProxy (`tune.http.maxhdr` 101), Apache (100) and Envoy (100) take; in
+/// the wire lane a default.
+pub(crate) const MOST_FIELDS: usize = 100;
+
 pub use address::find_address;
+pub(crate) use forwarded::is_host_told;
 pub use forwarded::{FORWARDED_FOR, InvalidNetwork, TrustedProxies};
 pub use request::{Refusal, prepare_request};
 pub use response::prepare_response;

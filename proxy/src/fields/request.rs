@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use process::Problem;
 use process::problem::kinds;
 
+use super::MOST_FIELDS;
 use super::forwarded::{self, TrustedProxies};
 use super::hop_by_hop;
 use super::present::Present;
@@ -15,9 +16,6 @@ use super::target;
 use crate::host::is_host;
 use crate::imitation::imitates;
 use crate::{Body, Client, via};
-
-/// The number of fields in a request, as on the wire lane: what HAProxy, Apache and Envoy take.
-const MAX_FIELDS: usize = 100;
 
 /// Why a request is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +32,7 @@ pub enum Refusal {
     /// A transfer coding other than `chunked` (RFC 9112 §6.1).
     #[error("only the transfer coding chunked is supported")]
     TransferCoding,
-    /// More fields than `MAX_FIELDS`; a few bytes each on the wire, they cost more in every map behind.
+    /// More fields than [`MOST_FIELDS`]; a few bytes each on the wire, they cost more in every map behind.
     #[error("the request has too many header fields")]
     TooManyFields,
     /// The method `CONNECT`, for which this is not a proxy.
@@ -104,7 +102,7 @@ pub fn prepare_request(
     } else if removed.upgrade {
         fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    if fields.len() > MAX_FIELDS {
+    if fields.len() > MOST_FIELDS {
         return Err(Refusal::TooManyFields);
     }
     if removed.trailers {

@@ -13,7 +13,7 @@ use rand::rngs::SmallRng;
 
 use super::body::relay::poll_flush;
 use super::buffer::Buffer;
-use super::exchange::{self, Exchange, Then};
+use super::exchange::{self, Exchange, ProblemForm, Then};
 use super::head::added::AddedFields;
 use super::head::refusal::Refusal;
 use super::head::request_head::{self, Request};
@@ -221,9 +221,7 @@ async fn refuse(downstream: &RefCell<Downstream>, watched: &Watched, problem: &P
         &response,
         &trace,
         &AddedFields::default(),
-        false,
-        false,
-        false,
+        ProblemForm::default(),
     );
     let written = poll_fn(|cx| {
         if watched.order(cx.waker()) == Order::Close {

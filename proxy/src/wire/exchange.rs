@@ -13,7 +13,6 @@ use super::downstream::{self, Downstream};
 use super::head::added::AddedFields;
 use super::head::request_head::{BodyKind, Request};
 use super::head::rewrite;
-use super::respond;
 use super::side::Side;
 use super::{Buffer, Rules};
 use crate::fields::find_address;
@@ -159,7 +158,8 @@ impl<'c> Exchange<'c> {
         {
             let mut client = client.borrow_mut();
             let is_http_10 = self.request.is_http_10();
-            put_problem(&mut client.output, &response, &self.trace, added, keeps_alive, is_http_10, is_head);
+            let form = ProblemForm { keeps_alive, is_http_10, is_head };
+            put_problem(&mut client.output, &response, &self.trace, added, form);
         }
         self.then = if keeps_alive { Then::Keep } else { Then::Linger };
         if !self.drain(client).await {
@@ -215,8 +215,16 @@ pub(crate) fn last_answer(problem: &Problem) -> Vec<u8> {
     let trace = downstream::new_trace();
     let response = trace::within_now(trace, || problem.to_response());
     let mut output = Buffer::default();
-    put_problem(&mut output, &response, &trace, &AddedFields::default(), false, false, false);
+    put_problem(&mut output, &response, &trace, &AddedFields::default(), ProblemForm::default());
     output.filled().to_vec()
+}
+
+/// How a problem is written, by what was asked and what becomes of the connection; by default as the last answer on it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ProblemForm {
+    pub(super) keeps_alive: bool,
+    pub(super) is_http_10: bool,
+    pub(super) is_head: bool,
 }
 
 /// Writes a problem as a response.
@@ -225,9 +233,7 @@ pub(super) fn put_problem(
     response: &http::Response<bytes::Bytes>,
     trace: &TraceContext,
     added: &AddedFields,
-    keeps_alive: bool,
-    is_http_10: bool,
-    is_head: bool,
+    form: ProblemForm,
 ) {
     let status = response.status();
     let reason = status.canonical_reason().unwrap_or_default();
@@ -239,9 +245,8 @@ pub(super) fn put_problem(
     output.put_all(&[b"content-length: ", length.as_bytes(), b"\r\n"]);
     rewrite::put_request_id(output, trace);
     output.put(added.lines());
-    output.put(respond::connection_line(keeps_alive, is_http_10));
-    output.put(b"\r\n");
-    if !is_head {
+    output.put(rewrite::head_end(form.keeps_alive, form.is_http_10));
+    if !form.is_head {
         output.put(response.body());
     }
 }

@@ -39,7 +39,7 @@ use process::TraceContext;
 use process::problem::Problem;
 
 use crate::Client;
-use crate::fields::TrustedProxies;
+use crate::fields::{MOST_FIELDS, TrustedProxies};
 
 use buffer::Buffer;
 
@@ -114,8 +114,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             head_size: 64 << 10,
-            // What HAProxy (`tune.http.maxhdr` 101), Apache (100) and Envoy (100) take.
-            fields: 100,
+            fields: MOST_FIELDS,
             // RFC 9112 §3 wants at least 8,000.
             target_size: 16 << 10,
             body_idle: Duration::from_secs(60),

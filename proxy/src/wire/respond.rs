@@ -202,12 +202,3 @@ impl Response {
         self.end.map_or(deadline, |end| end.min(deadline))
     }
 }
-
-/// Gives the line that says what becomes of the client's connection.
-pub(super) fn connection_line(keeps_alive: bool, is_http_10: bool) -> &'static [u8] {
-    match (keeps_alive, is_http_10) {
-        (false, _) => b"Connection: close\r\n",
-        (true, true) => b"Connection: keep-alive\r\n",
-        (true, false) => b"",
-    }
-}

@@ -5,6 +5,7 @@ use process::TraceContext;
 use super::fields::Known;
 use super::request_head::Request;
 use crate::Client;
+use crate::fields::is_host_told;
 use crate::wire::Rules;
 
 /// What a trusted proxy has told already, found out as the fields go by; nobody else is believed.
@@ -60,9 +61,7 @@ impl Account {
         if !self.has_proto {
             put("X-Forwarded-Proto", &[client.scheme().as_bytes()]);
         }
-        // A trusted proxy that tells who asked, but not for which host, may have had a request without one: the
-        // host it wrote is then this server's own address.
-        if !self.has_host && !self.has_for && !host.is_empty() {
+        if !is_host_told(self.has_for, self.has_host) && !host.is_empty() {
             put("X-Forwarded-Host", &[host]);
         }
         if rules.writes_forwarded {

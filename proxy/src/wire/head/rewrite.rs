@@ -128,12 +128,20 @@ pub(in crate::wire) fn put_response(
         put_request_id(output, changes.trace);
     }
     output.put(changes.added.lines());
-    output.put(match (is_upgrade, changes.keeps_alive, request.is_http_10()) {
-        (true, ..) => b"Connection: upgrade\r\n\r\n",
-        (false, false, _) => b"Connection: close\r\n\r\n",
-        (false, true, true) => b"Connection: keep-alive\r\n\r\n",
-        (false, true, false) => b"\r\n",
+    output.put(if is_upgrade {
+        b"Connection: upgrade\r\n\r\n"
+    } else {
+        head_end(changes.keeps_alive, request.is_http_10())
     });
+}
+
+/// Gives the end of a response's head, with what becomes of the client's connection.
+pub(in crate::wire) fn head_end(keeps_alive: bool, is_http_10: bool) -> &'static [u8] {
+    match (keeps_alive, is_http_10) {
+        (false, _) => b"Connection: close\r\n\r\n",
+        (true, true) => b"Connection: keep-alive\r\n\r\n",
+        (true, false) => b"\r\n",
+    }
 }
 
 /// Writes an interim response's head for a client.

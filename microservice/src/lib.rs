@@ -20,6 +20,7 @@ mod fault;
 mod follower;
 mod json_patch;
 mod openapi;
+mod preparation;
 mod purge;
 mod query;
 mod reseal;

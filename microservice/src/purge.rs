@@ -60,24 +60,32 @@ impl Purge {
             return;
         }
         loop {
-            if let Err(error) = self.round().await {
-                tracing::debug!(%error, namespace = self.namespace, "what is over is purged in the next round");
-            }
+            self.round().await;
             tokio::time::sleep(INTERVAL).await;
         }
     }
 
-    async fn round(&self) -> Result<(), Error> {
+    /// Purges each collection as far as it goes: one whose index is still being made keeps none of the others.
+    async fn round(&self) {
         for (collection, kept) in &self.deleted {
-            while self.purge(collection, *kept).await? == BATCH as usize {
-                tokio::time::sleep(PAUSE).await;
-            }
+            note(collection, self.purge_all(collection, *kept).await);
         }
         for collection in &self.histories {
-            for _ in 0..TRIMS {
-                self.transact(vec![Operation::Trim { collection: collection.clone() }]).await?;
-                tokio::time::sleep(PAUSE).await;
-            }
+            note(collection, self.trim(collection).await);
+        }
+    }
+
+    async fn purge_all(&self, collection: &str, kept: Duration) -> Result<(), Error> {
+        while self.purge(collection, kept).await? == BATCH as usize {
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn trim(&self, collection: &str) -> Result<(), Error> {
+        for _ in 0..TRIMS {
+            self.transact(vec![Operation::Trim { collection: collection.to_owned() }]).await?;
+            tokio::time::sleep(PAUSE).await;
         }
         Ok(())
     }
@@ -124,5 +132,11 @@ impl Purge {
     async fn transact(&self, operations: Vec<Operation>) -> Result<(), Error> {
         let transaction = Transaction { namespace: self.namespace.clone(), operations };
         self.database.transact(transaction).await.map(drop)
+    }
+}
+
+fn note(collection: &str, done: Result<(), Error>) {
+    if let Err(error) = done {
+        tracing::debug!(%error, collection, "what is over is purged in the next round");
     }
 }

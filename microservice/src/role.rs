@@ -28,6 +28,7 @@ use crate::declare;
 use crate::doubt::Doubt;
 use crate::follower::{Follower, OwnWrites};
 use crate::openapi;
+use crate::preparation::Preparation;
 use crate::purge::Purge;
 use crate::reseal::Reseal;
 use crate::rules::Rules;
@@ -81,11 +82,21 @@ pub fn bind(
             .filter(|sensitive| !sensitive.is_empty())
             .collect(),
     };
+    let cursor_keys = Arc::new(Keys::new(name, database.clone()));
     let purge = Purge::new(name, service, database.clone());
     let resources = match &accounts {
         Some(accounts) => accounts::routes(Arc::clone(accounts)),
-        None => collection_routes(name, service, &database, &cache, &known, Feeds::new(ending), keys)
-            .map_err(|reason| RoleError::start(&role, reason))?,
+        None => collection_routes(
+            name,
+            service,
+            &database,
+            &cache,
+            &known,
+            Feeds::new(ending),
+            keys,
+            Arc::clone(&cursor_keys),
+        )
+        .map_err(|reason| RoleError::start(&role, reason))?,
     };
     let declarations = declare::declarations(service).map_err(|reason| RoleError::start(&role, reason))?;
     let follower = Follower {
@@ -106,17 +117,14 @@ pub fn bind(
     let address = listener.local_addr().map_err(|error| RoleError::start(&role, error))?;
     let health = Health::new(&role);
     let router = router(resources, &health, token);
-    let background = Background {
+    let preparation = Preparation {
         namespace: name.to_owned(),
         database,
-        accounts,
         declarations,
-        first_admin,
-        reseal,
-        purge,
-        follower,
-        health: health.clone(),
+        cursor_keys: accounts.is_none().then_some(cursor_keys),
+        accounts,
     };
+    let background = Background { preparation, first_admin, reseal, purge, follower, health: health.clone() };
     let run = async move |shutdown: Shutdown| {
         let ending = async {
             shutdown.requested().await;
@@ -166,6 +174,7 @@ struct Known {
     doubt: Arc<Doubt>,
 }
 
+#[allow(clippy::too_many_arguments, reason = "what collections share")]
 fn collection_routes(
     namespace: &str,
     service: &Service,
@@ -174,10 +183,10 @@ fn collection_routes(
     known: &Known,
     feeds: Feeds,
     sealing: Option<Arc<sensitive::Keys>>,
+    keys: Arc<Keys>,
 ) -> Result<Router, String> {
     let feeds = Arc::new(feeds);
     let in_flight = Arc::new(InFlight::default());
-    let keys = Arc::new(Keys::new(namespace, database.clone()));
     let mut router = Router::new();
     let mut schemas = BTreeMap::new();
     let mut collections = batch::Collections::new();

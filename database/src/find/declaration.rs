@@ -134,6 +134,15 @@ impl Declaration {
         self.history_age_ms.map(|age| i64::try_from(age.saturating_mul(1000)).unwrap_or(i64::MAX))
     }
 
+    /// Says which of its unique indexes the records contradict; nothing when there are none.
+    pub(crate) fn contradicted<'a>(&self, by: impl IntoIterator<Item = &'a Index>) -> Option<Error> {
+        let reason = |index: &Index| {
+            format!("records of {} have the same {} already", self.collection, index.fields().join(", "))
+        };
+        let reasons: Vec<String> = by.into_iter().map(reason).collect();
+        (!reasons.is_empty()).then(|| Error::Invalid { reason: reasons.join("; ") })
+    }
+
     /// Checks that it is of a bounded size and makes sense.
     pub(crate) fn check(&self) -> Result<(), Error> {
         limits::check_name("collection", &self.collection)?;

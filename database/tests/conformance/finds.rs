@@ -12,6 +12,7 @@ crate::on_every_handle! {
     pages_of_a_find_neither_skip_nor_repeat_while_others_write
     two_records_never_share_a_unique_field
     a_declaration_holds_for_what_is_there_already
+    what_records_contradict_keeps_nothing_else_of_a_declaration
     what_no_index_has_is_refused_by_name
     a_find_that_matches_little_ends_early_and_goes_on
     matches_are_counted_and_answers_cut_down
@@ -247,6 +248,38 @@ async fn a_declaration_holds_for_what_is_there_already(database: &Database) {
     ] {
         assert!(matches!(try_declare(database, indexes, false).await, Err(Error::Invalid { .. })));
     }
+}
+
+async fn what_records_contradict_keeps_nothing_else_of_a_declaration(database: &Database) {
+    fill(database, &[("a", json!({"m": 1, "k": 1, "n": 2})), ("b", json!({"m": 1, "k": 1, "n": 1}))]).await;
+    let declaration = Declaration {
+        collection: "things".into(),
+        indexes: vec![
+            unique("m", Kind::Number),
+            index(vec![column("n", Kind::Number)]),
+            unique("k", Kind::Number),
+            unique("n", Kind::Number),
+        ],
+        history: 3,
+        ..Declaration::default()
+    };
+    for _ in 0..2 {
+        let refused = database.declare("shop", &declaration).await;
+        let reason = "records of things have the same m already; records of things have the same k already";
+        assert_eq!(refused, Err(Error::Invalid { reason: reason.into() }));
+    }
+    assert_eq!(found(database, Find { order: order("n"), ..Find::all("things", 10) }).await, ["b", "a"]);
+    let second = put("c", json!({"n": 1}), Precondition::None);
+    let taken = Err(Error::NotUnique { operation: 0, fields: vec!["n".into()] });
+    assert_eq!(transact(database, vec![second]).await, taken);
+    write(database, put("a", json!({"m": 2, "k": 2, "n": 3}), Precondition::None)).await;
+    let query = Query::History { collection: "things".into(), id: "a".into(), before: None, limit: 10 };
+    assert_eq!(database.query("shop", &query).await.unwrap().earlier.len(), 1, "its settings hold");
+    // And once the records allow it, all of it is there.
+    database.declare("shop", &declaration).await.unwrap();
+    let second = put("c", json!({"m": 2}), Precondition::None);
+    let taken = Err(Error::NotUnique { operation: 0, fields: vec!["m".into()] });
+    assert_eq!(transact(database, vec![second]).await, taken);
 }
 
 async fn what_no_index_has_is_refused_by_name(database: &Database) {

@@ -171,6 +171,11 @@ impl House {
         self.tasks.spawn(async move { role.run(shutdown).await.unwrap() });
     }
 
+    /// Gives where its database lies, on PostgreSQL.
+    pub(crate) fn postgres_url(&self) -> String {
+        self.scratch.as_ref().unwrap().url()
+    }
+
     /// Runs SQL past the database role, for what it would not write itself.
     pub(crate) async fn run_sql(&self, sql: &str) {
         match &self.scratch {

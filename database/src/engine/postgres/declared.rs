@@ -145,25 +145,27 @@ impl Declared {
     }
 }
 
-/// Makes what is declared and not there, on a connection of its own without deadlines.
+/// Makes what is declared and not there, on a connection of its own without deadlines; gives what is declared now, and what
+/// was not made because the records contradict it, which is no reason to leave the rest.
 pub(super) async fn declare(
     server: &Server,
     namespace: &str,
     declaration: &Declaration,
-) -> Result<Declared, Error> {
+) -> Result<(Declared, Option<Error>), Error> {
     let session = server.connect(&[], None).await.map_err(|fault| fault.answer())?;
     session.run("SET statement_timeout = 0; SET lock_timeout = 0").await.map_err(answer)?;
-    while !session.query_one(LOCK, &[]).await.map_err(answer)?.get::<_, bool>(0) {
-        tokio::time::sleep(LOCK_PAUSE).await;
-    }
-    // The lock goes with the connection.
+    // How much is kept must not wait for indexes, which may take others hours.
     let collection = &declaration.collection;
-    let load = async || read(&session.query(LOAD, &[&namespace, collection]).await.map_err(answer)?);
-    let there = load().await?;
     let history = i32::try_from(declaration.history).unwrap_or(i32::MAX);
     let settings: [&(dyn ToSql + Sync); 5] =
         [&namespace, collection, &declaration.scan, &history, &declaration.history_age()];
     session.execute(NOTE_COLLECTION, &settings).await.map_err(answer)?;
+    while !session.query_one(LOCK, &[]).await.map_err(answer)?.get::<_, bool>(0) {
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    // The lock goes with the connection.
+    let load = async || read(&session.query(LOAD, &[&namespace, collection]).await.map_err(answer)?);
+    let there = load().await?;
     for (name, number) in there.numbers.iter().chain(&there.unready) {
         let is_dropped = declaration.dropped.iter().any(|dropped| dropped.name() == *name);
         // One that is not ready was left by a process that died over it.
@@ -171,20 +173,24 @@ pub(super) async fn declare(
             drop_index(&session, *number).await?;
         }
     }
+    let mut contradicted = Vec::new();
     for index in &declaration.indexes {
-        if !there.numbers.contains_key(&index.name()) {
-            make_index(&session, namespace, collection, index).await?;
+        if !there.numbers.contains_key(&index.name())
+            && !make_index(&session, namespace, collection, index).await?
+        {
+            contradicted.push(index);
         }
     }
-    load().await
+    Ok((load().await?, declaration.contradicted(contradicted)))
 }
 
+/// Makes an index; tells whether the records allow it.
 async fn make_index(
     session: &Session,
     namespace: &str,
     collection: &str,
     index: &Index,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let definition =
         serde_json::to_string(index).map_err(|error| Error::Invalid { reason: error.to_string() })?;
     let name = index.name();
@@ -192,17 +198,14 @@ async fn make_index(
     let number: i64 = noted.map_err(answer)?.get(0);
     if let Err(error) = session.run(&create(number, namespace, collection, index)).await {
         drop_index(session, number).await?;
-        return Err(match error.code() {
-            Some(&SqlState::UNIQUE_VIOLATION) => {
-                let fields = index.fields().join(", ");
-                Error::Invalid { reason: format!("records of {collection} have the same {fields} already") }
-            }
-            _ => answer(error),
-        });
+        return match error.code() {
+            Some(&SqlState::UNIQUE_VIOLATION) => Ok(false),
+            _ => Err(answer(error)),
+        };
     }
     session.execute(INDEX_IS_READY, &[&number]).await.map_err(answer)?;
     tracing::info!(namespace, collection, index = index.name(), "an index was made");
-    Ok(())
+    Ok(true)
 }
 
 async fn drop_index(session: &Session, number: i64) -> Result<(), Error> {

@@ -174,9 +174,10 @@ impl Postgres {
             return Ok(());
         }
         self.check_backup()?;
-        let declared = declared::declare(&self.0.parts.server, namespace, declaration).await?;
+        let (declared, contradicted) =
+            declared::declare(&self.0.parts.server, namespace, declaration).await?;
         self.0.parts.declarations.note(namespace, &declaration.collection, declared);
-        Ok(())
+        contradicted.map_or(Ok(()), Err)
     }
 
     pub(super) async fn changes(

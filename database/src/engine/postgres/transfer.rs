@@ -112,6 +112,7 @@ pub(crate) async fn receive_all(url: &Secret, place: &str, inbox: &mut Inbox) ->
     session.run("COMMIT").await.map_err(failed)?;
     for (namespace, declaration) in declarations {
         let declared = declared::declare(&server, &namespace, &declaration).await;
+        let declared = declared.and_then(|(_, contradicted)| contradicted.map_or(Ok(()), Err));
         let collection = declaration.collection;
         declared.map_err(|error| CopyError::Index { collection, error })?;
     }

@@ -144,13 +144,14 @@ fn read(connection: &Connection, namespace: &str, collection: &str) -> rusqlite:
     Ok(declared)
 }
 
-/// Makes what is declared and not there, or begins to, within the writer's present savepoint.
+/// Makes what is declared and not there, or begins to, within the writer's present savepoint; gives the unique indexes that
+/// were not made because the records contradict them, which is no reason to leave the rest.
 pub(super) fn declare(
     connection: &Connection,
     namespace: &str,
     declaration: &Declaration,
     making: Making,
-) -> Result<(), Error> {
+) -> Result<Vec<Index>, Error> {
     let collection = &declaration.collection;
     let settings =
         params![namespace, collection, declaration.scan, declaration.history, declaration.history_age()];
@@ -168,6 +169,7 @@ pub(super) fn declare(
             Some((existing, _)) => index_table::abandon(connection, existing)?,
         }
     }
+    let mut contradicted = Vec::new();
     for index in &declaration.indexes {
         if find(connection, number, index)?.is_some() {
             continue;
@@ -183,20 +185,17 @@ pub(super) fn declare(
             tracing::info!(namespace, collection, index = index.name(), "an index is being made");
             continue;
         }
-        let done = connection.execute_batch(&create(made, namespace, collection, index));
-        done.map_err(|error| match error.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation) => already_same(collection, index),
-            _ => error.into(),
-        })?;
-        tracing::info!(namespace, collection, index = index.name(), "an index was made");
+        match connection.execute_batch(&create(made, namespace, collection, index)) {
+            Ok(()) => tracing::info!(namespace, collection, index = index.name(), "an index was made"),
+            // SQLite has undone the statement, and that alone.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                connection.prepare_cached(FORGET_INDEX)?.execute([made])?;
+                contradicted.push(index.clone());
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(())
-}
-
-/// Says that records contradict a unique index.
-fn already_same(collection: &str, index: &Index) -> Error {
-    let fields = index.fields().join(", ");
-    Error::Invalid { reason: format!("records of {collection} have the same {fields} already") }
+    Ok(contradicted)
 }
 
 fn find(connection: &Connection, collection: i64, index: &Index) -> rusqlite::Result<Option<(i64, Form)>> {
@@ -232,12 +231,12 @@ impl Declared {
     /// Tells whether all that a declaration asks for is there: not yet, or, with an error, not any more, because the
     /// records contradict it.
     pub(super) fn has_all(&self, declaration: &Declaration) -> Result<bool, Error> {
-        let gone = declaration.indexes.iter().find(|index| {
+        let gone = declaration.indexes.iter().filter(|index| {
             let is_there = self.indexes.iter().chain(&self.filling).any(|there| there == *index);
             !is_there
         });
-        match gone {
-            Some(index) => Err(already_same(&declaration.collection, index)),
+        match declaration.contradicted(gone) {
+            Some(error) => Err(error),
             None => Ok(!declaration.indexes.iter().any(|index| self.filling.contains(index))),
         }
     }

@@ -180,8 +180,9 @@ fn perform(moment: &mut Moment<'_>, work: &Work) -> Result<Done, Error> {
         Work::Transact(transaction) => records::transact(moment, transaction).map(Done::Committed),
         Work::Command(command) => job_moves::perform(moment, command).map(Done::Jobs),
         Work::Declare(namespace, declaration) => {
+            // Who declared looks for what is missing, once the rest is durable.
             declared::declare(moment.connection, namespace, declaration, Making::Online)
-                .map(|()| Done::Declared)
+                .map(|_contradicted| Done::Declared)
         }
         Work::Probe => schema::write_again(moment.connection).map(|()| Done::Probed),
         Work::Tend(chore) => chores::tend(moment, *chore).map(Done::Tended),

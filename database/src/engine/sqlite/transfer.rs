@@ -124,7 +124,8 @@ pub(crate) fn receive_all(folder: &Path, inbox: &mut Inbox) -> Result<Summary, C
     inbox.release();
     counts::count_all(connection).map_err(Error::from)?;
     for (namespace, declaration) in declarations {
-        declared::declare(connection, &namespace, &declaration, Making::AtOnce)?;
+        let contradicted = declared::declare(connection, &namespace, &declaration, Making::AtOnce)?;
+        declaration.contradicted(&contradicted).map_or(Ok(()), Err)?;
     }
     connection.execute_batch("COMMIT").map_err(Error::from)?;
     Ok(sent)

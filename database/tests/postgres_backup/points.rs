@@ -3,23 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use database::Config;
 use database::backup::Mode;
 use database::backup::postgres::{Lsn, Target};
+use database::{Config, Engine};
 use jiff::Timestamp;
 use rand::Rng;
+use system_tests::postgres::{Server, folder_in_memory};
 
-use crate::harness::{Bench, all_received, put, recovery};
+use crate::harness::{Bench, all_received, put, recovery, status, until};
 
 /// The states a server went through: a time, a place and the transaction after which it held each.
 type History = Vec<(Timestamp, Lsn, u64, BTreeMap<String, u64>)>;
 
-async fn write(
-    bench: &Bench,
-    engine: &database::Engine,
-    model: &mut BTreeMap<String, u64>,
-    history: &mut History,
-) {
+async fn write(bench: &Bench, engine: &Engine, model: &mut BTreeMap<String, u64>, history: &mut History) {
     for _ in 0..20 {
         let (id, value) = (rand::rng().random_range(0..30), rand::rng().random_range(0..1000));
         put(engine, id, value).await.unwrap();
@@ -116,4 +112,34 @@ async fn a_moment_that_the_log_does_not_cover_is_refused_with_the_last_one_that_
     for target in [Target::Time(late), Target::Lsn(beyond)] {
         assert_eq!(refusal(&config, target).await.0, end);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_restored_to_a_moment_is_backed_up_and_restored_to_later_ones() {
+    let bench = Bench::new();
+    let engine = bench.open(&bench.config(Mode::Async)).await;
+    put(&engine, 1, 1).await.unwrap();
+    all_received(&bench, &engine).await;
+    let moment = Timestamp::now();
+    put(&engine, 2, 2).await.unwrap();
+    all_received(&bench, &engine).await;
+    engine.close();
+    let folder = folder_in_memory();
+    let to = folder.path().join("restored");
+    bench.recovery().restore(Target::Time(moment), &to, |_| (), &|_| ()).await.unwrap();
+    let server = Server::start_restored(bench.destination.path(), |data| {
+        assert!(std::process::Command::new("mv").arg(&to).arg(data).status().unwrap().success());
+    });
+    let config = Config { url: server.url().parse().unwrap(), ..bench.config(Mode::Async) };
+    let engine = bench.open(&config).await;
+    put(&engine, 3, 3).await.unwrap();
+    let place: Lsn = server.ask("SELECT pg_current_wal_flush_lsn()").parse().unwrap();
+    put(&engine, 4, 4).await.unwrap();
+    let end: Lsn = server.ask("SELECT pg_current_wal_flush_lsn()").parse().unwrap();
+    until("what was written", || status(&engine).received >= end).await;
+    engine.close();
+    // Its base has the moment in its settings at which its own recovery stopped.
+    let held = |ids: &[u64]| ids.iter().map(|id| (format!("{id:05}"), *id)).collect::<BTreeMap<_, _>>();
+    assert_eq!(bench.restored(Target::Latest).await, held(&[1, 3, 4]));
+    assert_eq!(bench.restored(Target::Lsn(place)).await, held(&[1, 3]));
 }

@@ -23,6 +23,11 @@ const CONFIGURATION: &str =
 const WHO_MAY: &str = "# The server's own file lay outside of its data folder and is not in the backup.\n\
     local all all peer\nhost all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 scram-sha-256\n";
 
+/// What a base may bring along in its settings, where its server was itself restored to a moment: each would stop this
+/// recovery too. They come before what is asked for, since PostgreSQL refuses one target while another is set.
+const NO_TARGET: &str = "recovery_target = ''\nrecovery_target_lsn = ''\nrecovery_target_name = ''\n\
+    recovery_target_time = ''\nrecovery_target_xid = ''\nrecovery_target_inclusive = on\n";
+
 /// What was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
@@ -130,7 +135,7 @@ impl Restore<'_> {
         let file = folder.join("postgresql.auto.conf");
         let wal = self.wal.unwrap_or(&wal);
         let mut text = format!(
-            "\n# Written by sixfold database restore.\nrestore_command = {}\n",
+            "\n# Written by sixfold database restore.\n{NO_TARGET}restore_command = {}\n",
             literal(&fetch(wal)?)
         );
         stop.push(("recovery_target_timeline", "latest".to_owned()));

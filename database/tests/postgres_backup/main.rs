@@ -5,6 +5,7 @@
 
 mod anew;
 mod damages;
+mod descents;
 mod harness;
 mod keeping;
 mod points;

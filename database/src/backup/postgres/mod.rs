@@ -1,6 +1,7 @@
 //! Backup and recovery of a PostgreSQL server, by its own tools.
 //!
-//! pg_receivewal streams the server's log to the destination, by a slot of ours ([`receive`], [`resume`], [`stall`]); pg_basebackup makes the
+//! pg_receivewal streams the server's log to the destination, by a slot of ours ([`receive`], [`stall`]), and goes on with what lies there
+//! ([`resume`]) if the server's log does ([`descent`]); pg_basebackup makes the
 //! bases ([`base`]); both are children of ours ([`program`]), found where they are installed ([`tools`]). What the server
 //! says of itself decides whether we may, whether somebody else does it already, and whether its commits wait for us
 //! ([`judge`]). What lies at the destination ([`layout`]) is read once and decided about from memory ([`inventory`]): whether the log
@@ -18,6 +19,7 @@ mod base;
 mod board;
 mod calls;
 mod chain;
+mod descent;
 mod drill;
 mod files;
 mod inspect;

@@ -1,9 +1,9 @@
 //! Keeps pg_receivewal running, and looks every second how far it is.
 //!
-//! It streams by a slot of ours, by which the server keeps what was not received. The slot is also what proves that
-//! nothing was missed: while it is there the newest generation at the destination goes on, over our restarts and the
-//! server's. Where it is gone (a restored server, a promoted standby, an administrator who made room) another
-//! generation begins, with a base of its own.
+//! It streams by a slot of ours, by which the server keeps what was not received. While that is there, and the server is
+//! still in the history of what was received, the newest generation at the destination goes on, over our restarts and the
+//! server's ([`super::resume`]). Otherwise (a restored server, a standby that took over and lacks something, an
+//! administrator who made room) another generation begins, with a base of its own.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,8 +53,9 @@ const PROVEN: Duration = Duration::from_millis(300);
 const END_PAUSE: Duration = Duration::from_millis(50);
 const END_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What pg_receivewal says when the server has not what comes next any more.
-const REMOVED: &str = "has already been removed";
+/// What the server says when it has not what comes next: any more, in its history, or yet.
+const BROKEN: [&str; 3] =
+    ["has already been removed", "is not in this server's history", "is ahead of the WAL flush position"];
 
 /// What receiving needs.
 #[derive(Debug)]
@@ -150,7 +151,7 @@ impl Receiver {
             let tools = Tools::new(self.config.postgres.tools.as_deref(), facts.major());
             // Before the slot is made: without its reader a slot only fills the server's disk.
             tools.find(Tool::ReceiveWal)?;
-            let generation = self.generation(&session, &facts, *is_broken).await?;
+            let generation = self.generation(&session, &facts, &tools, *is_broken).await?;
             Ok((session, tools, generation))
         };
         let prepared = self.stop.run_until_cancelled(preparing).await;
@@ -175,7 +176,7 @@ impl Receiver {
                 }
                 ended = program.end() => {
                     let reason = ended.reason();
-                    *is_broken = reason.contains(REMOVED);
+                    *is_broken = ended.said.iter().any(|line| BROKEN.iter().any(|words| line.contains(words)));
                     return Err(format!("pg_receivewal ended: {reason}").into());
                 }
                 () = tokio::time::sleep(if is_shipping { LOOK } else { LOOK_SOON }) => {}

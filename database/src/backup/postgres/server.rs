@@ -1,9 +1,17 @@
 //! What the backup asks the server, over connections like those of the engine.
 
-use jiff::Timestamp;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use jiff::Timestamp;
+use rustix::process::Signal;
+
+use super::descent::History;
 use super::judge::Facts;
+use super::login::Login;
 use super::lsn::Lsn;
+use super::program::{Program, Stream};
+use super::tools::{Tool, Tools};
 use crate::engine::postgres::session::{Server, Session};
 
 /// See [`Facts`]; `archive_library` is hidden from users without `pg_read_all_settings`.
@@ -30,6 +38,9 @@ const CREATE: &str = "SELECT FROM pg_create_physical_replication_slot($1::text::
 const DROP: &str = "SELECT pg_drop_replication_slot($1::text::name)";
 
 const NOW: &str = "SELECT clock_timestamp(), pg_snapshot_xmax(pg_current_snapshot())::text";
+
+/// How long the server may take to tell a timeline's history.
+const HISTORY_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The slot by which the server keeps what was not received.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +106,48 @@ pub(super) async fn look(session: &Session, slot: &str) -> Result<Look, String> 
     let is_lost = status.as_deref() == Some("lost") || received.is_none();
     let received = received.map_or(Ok(Lsn::default()), |text| text.parse())?;
     Ok(Look { at, flushed, inserted, slot: Some(Slot { is_active, received, is_lost }) })
+}
+
+/// Gives the timeline the server wrote in when the connection was opened.
+pub(super) fn timeline(session: &Session) -> Result<u32, String> {
+    let timeline =
+        session.history.split_once('/').and_then(|(_, digits)| u32::from_str_radix(digits, 16).ok());
+    timeline.ok_or_else(|| format!("`{}` tells no timeline", session.history))
+}
+
+/// Asks for a timeline's history. Only a connection for replication tells it without more rights than a backup needs, and
+/// psql can open one.
+pub(super) async fn history(tools: &Tools, login: &Login, timeline: u32) -> Result<History, String> {
+    if timeline == 1 {
+        return Ok(History::default());
+    }
+    let mut command = tools.command(Tool::Ask)?;
+    command.args(["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align"]);
+    command.args(["--dbname", "replication=true", "--command", &format!("TIMELINE_HISTORY {timeline}")]);
+    login.apply(&mut command, "sixfold_history");
+    let told = Arc::new(Mutex::new(String::new()));
+    let lines = Arc::clone(&told);
+    let note = move |stream: Stream, line: &str| {
+        if stream == Stream::Output {
+            // The file's name comes before its text.
+            let line = line.split_once(".history|").map_or(line, |(_, text)| text);
+            let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.push_str(line);
+            lines.push('\n');
+        }
+    };
+    let started = Program::start(command, None, Signal::TERM, note);
+    let mut program = started.map_err(|error| format!("psql cannot be started: {error}"))?;
+    let ended = tokio::time::timeout(HISTORY_DEADLINE, program.end()).await;
+    let failed =
+        |reason: String| format!("the history of the server's timeline {timeline} is not told: {reason}");
+    match ended {
+        Ok(ended) if ended.is_success() => {
+            Ok(History::read(&told.lock().unwrap_or_else(PoisonError::into_inner)))
+        }
+        Ok(ended) => Err(failed(ended.reason())),
+        Err(_) => Err(failed(format!("it takes longer than {HISTORY_DEADLINE:?}"))),
+    }
 }
 
 /// Makes the slot; the server keeps its log from now on.

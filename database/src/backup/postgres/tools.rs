@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 pub(super) enum Tool {
     /// Receives the log.
     ReceiveWal,
+    /// Asks the server, also over a connection for replication.
+    Ask,
     /// Makes a base.
     BaseBackup,
     /// Checks a base.
@@ -24,6 +26,7 @@ impl Tool {
     const fn name(self) -> &'static str {
         match self {
             Self::ReceiveWal => "pg_receivewal",
+            Self::Ask => "psql",
             Self::BaseBackup => "pg_basebackup",
             Self::VerifyBackup => "pg_verifybackup",
             Self::WalDump => "pg_waldump",
@@ -35,7 +38,9 @@ impl Tool {
     /// The package that has it, on Debian and its kin.
     fn package(self, major: u32) -> String {
         match self {
-            Self::ReceiveWal | Self::BaseBackup | Self::VerifyBackup => format!("postgresql-client-{major}"),
+            Self::ReceiveWal | Self::Ask | Self::BaseBackup | Self::VerifyBackup => {
+                format!("postgresql-client-{major}")
+            }
             Self::WalDump | Self::Server | Self::Control => format!("postgresql-{major}"),
         }
     }

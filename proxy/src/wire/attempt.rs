@@ -56,7 +56,7 @@ impl Exchange<'_> {
         timeouts: &Timeouts,
     ) -> Result<Answer, ForwardError> {
         let backend = upstream.address();
-        if self.upload_begun.get() {
+        if self.upload_begun.get() && !self.rewind_upload() {
             let reason = io::Error::other("the request's body has been sent elsewhere");
             return Err(ForwardError::Broken { backend, reason });
         }

@@ -174,8 +174,8 @@ impl<'a> Awaited<'a> {
                 Poll::Ready(Err(Fault::Malformed(fault))) => {
                     return Err(ForwardError::malformed(backend, &fault));
                 }
-                // Whoever would be sent it next would not get what was read of its body.
-                Poll::Ready(Err(Fault::Unprocessed(reason))) if exchange.upload_begun.get() => {
+                // Whoever would be sent it next would not get all that was read of its body.
+                Poll::Ready(Err(Fault::Unprocessed(reason))) if exchange.has_lost_upload() => {
                     return Err(ForwardError::Broken { backend, reason });
                 }
                 Poll::Ready(Err(Fault::Unprocessed(reason))) => {

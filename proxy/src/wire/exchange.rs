@@ -184,6 +184,21 @@ impl<'c> Exchange<'c> {
         .await
     }
 
+    /// Tells whether part of a streamed body was read, and cannot be read once more.
+    pub(super) fn has_lost_upload(&self) -> bool {
+        self.upload_begun.get() && !self.side.can_rewind()
+    }
+
+    /// Goes back to the beginning of a streamed body; false if that is not there any more.
+    pub(super) fn rewind_upload(&self) -> bool {
+        let is_rewound = self.side.rewind();
+        if is_rewound {
+            self.upload_begun.set(false);
+            self.received.set(self.request.in_hand().len() as u64);
+        }
+        is_rewound
+    }
+
     /// Notes how an upload went on since it had read `before` bytes.
     pub(super) fn note_upload(&self, upload: &Upload, before: u64) {
         let Some(progress) = &self.upload else { return };

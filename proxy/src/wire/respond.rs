@@ -59,6 +59,7 @@ impl Exchange<'_> {
     ) -> Ending {
         let Answer { carrier, upstream, mut head, upload, end } = answer;
         self.status = head.status;
+        self.side.forget();
         // A backend that has answered and closes reads no more; and a client that waited for 100 and did not
         // get it sends nothing.
         let is_waiting = self.request.options.expects && upload.read() == 0;

@@ -11,7 +11,7 @@ use super::body::relay::{Broken, End};
 use super::body::upload::Upload;
 use super::carrier::Carrier;
 use super::downstream::Downstream;
-use super::head::request_head::Request;
+use super::head::request_head::{BodyKind, Request};
 use super::head::response_head::ResponseHead;
 use super::head::rewrite;
 use super::http2::ClientStream;
@@ -60,10 +60,37 @@ impl Side<'_> {
                         upload.poll_link(cx, request, from, link)
                     }
                     Carrier::Call(call) => {
-                        upload.poll_call(cx, request, Origin::Frames(stream.body.frames()), call)
+                        let frames = stream.body.frames();
+                        if request.body() == BodyKind::Streamed {
+                            frames.keep();
+                        }
+                        upload.poll_call(cx, request, Origin::Frames(frames), call)
                     }
                 }
             }
+        }
+    }
+
+    /// Tells whether what was read of a streamed body can be read once more: over HTTP/2, of a small one.
+    pub(super) fn can_rewind(self) -> bool {
+        match self {
+            Self::Connection(_) => false,
+            Self::Stream(stream) => stream.borrow().body.can_rewind(),
+        }
+    }
+
+    /// Goes back to the beginning of a streamed body; false if that is not there any more.
+    pub(super) fn rewind(self) -> bool {
+        match self {
+            Self::Connection(_) => false,
+            Self::Stream(stream) => stream.borrow_mut().body.rewind(),
+        }
+    }
+
+    /// Keeps nothing of a body for a repeat any more.
+    pub(super) fn forget(self) {
+        if let Self::Stream(stream) = self {
+            stream.borrow_mut().body.forget();
         }
     }
 

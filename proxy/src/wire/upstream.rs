@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use super::buffer::{self, Buffer};
-use super::multiplex::{self, Connections, Lease};
+use super::multiplex::{self, Connections, Lease, NoPlace};
 use crate::connect::{Connector, Target};
 use crate::pool::PoolOptions;
 use crate::proxy_protocol::Addresses;
@@ -158,11 +158,15 @@ impl Upstream {
     /// Gives a place on a connection of HTTP/2, opening one if there is none.
     pub(super) async fn lease(&self, timeouts: &Timeouts, client: &Client) -> Result<Lease, ForwardError> {
         let leased = if self.target.proxy_header {
-            multiplex::open_alone(self.open(timeouts, Some(client.addresses()))).await
+            multiplex::open_alone(self.open(timeouts, Some(client.addresses()))).await.map_err(NoPlace::from)
         } else {
-            self.shared.lease(|| self.open(timeouts, None)).await
+            self.shared.lease(timeouts.connect, || self.open(timeouts, None)).await
         };
-        leased.map_err(|reason| ForwardError::unconnected(self.address(), reason))
+        let backend = self.address();
+        leased.map_err(|none| match none {
+            NoPlace::Unconnected(reason) => ForwardError::unconnected(backend, reason),
+            NoPlace::Refused(reason) => ForwardError::Refused { backend, reason },
+        })
     }
 
     async fn open(&self, timeouts: &Timeouts, client: Option<Addresses>) -> io::Result<Stream> {

@@ -4,7 +4,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use h2::{RecvStream, SendStream};
+use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::chunked::{Malformed, Step};
@@ -12,6 +12,7 @@ use super::relay::{Broken, End, Side, Source};
 use super::trailers;
 use crate::wire::buffer::SIZE;
 use crate::wire::head::fields;
+use crate::wire::http2::Frames;
 
 /// Where a body comes from.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(in crate::wire) enum Origin<'a> {
     /// A connection of HTTP/1.
     Bytes(End<'a>),
     /// Another stream of HTTP/2, whose frames are passed on as they are.
-    Frames(&'a mut RecvStream),
+    Frames(&'a mut Frames),
 }
 
 /// A body's way into a stream; what is a [`Relay`](super::relay::Relay) where bytes are written.
@@ -162,13 +163,11 @@ impl Inflow {
     }
 
     /// Reads the next frame.
-    fn poll_frames(&mut self, cx: &mut Context<'_>, from: &mut RecvStream) -> Poll<Result<(), Broken>> {
+    fn poll_frames(&mut self, cx: &mut Context<'_>, from: &mut Frames) -> Poll<Result<(), Broken>> {
         let broken = |error: h2::Error| Broken::Source(io::Error::other(error));
         match ready!(from.poll_data(cx)) {
             Some(data) => {
                 let data = data.map_err(broken)?;
-                // No more is read before this one has gone on.
-                from.flow_control().release_capacity(data.len()).map_err(broken)?;
                 self.read += data.len() as u64;
                 self.data = data;
                 if from.is_end_stream() {

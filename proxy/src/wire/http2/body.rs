@@ -8,13 +8,14 @@ use bytes::{Buf, Bytes};
 use h2::RecvStream;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::frames::Frames;
 use crate::wire::body::chunked;
 use crate::wire::buffer::Buffer;
 
 /// A stream's body, of a request or a response. Without a length it comes in chunks, with its trailers behind them.
 #[derive(Debug)]
 pub(in crate::wire) struct Body {
-    stream: RecvStream,
+    frames: Frames,
     /// A frame's data, as far as it is still to be read.
     data: Bytes,
     /// What frames a chunk, and what comes last.
@@ -25,20 +26,34 @@ pub(in crate::wire) struct Body {
 
 impl Body {
     pub(in crate::wire) fn new(stream: RecvStream, is_chunked: bool) -> Self {
-        Self { stream, data: Bytes::new(), framed: Buffer::default(), is_chunked, has_ended: false }
+        let frames = Frames::new(stream);
+        Self { frames, data: Bytes::new(), framed: Buffer::default(), is_chunked, has_ended: false }
     }
 
     /// Gives the frames themselves, of a body none of which was read as bytes.
-    pub(in crate::wire) fn frames(&mut self) -> &mut RecvStream {
-        &mut self.stream
+    pub(in crate::wire) fn frames(&mut self) -> &mut Frames {
+        &mut self.frames
+    }
+
+    /// Keeps nothing any more.
+    pub(in crate::wire) fn forget(&mut self) {
+        self.frames.forget();
+    }
+
+    /// Tells whether it can be read from its beginning.
+    pub(in crate::wire) fn can_rewind(&self) -> bool {
+        self.frames.can_rewind()
+    }
+
+    /// Goes back to the beginning; false if that is not there any more.
+    pub(in crate::wire) fn rewind(&mut self) -> bool {
+        self.frames.rewind()
     }
 
     /// Waits for the next data, or the end; `framed` and `data` are empty before.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match ready!(self.stream.poll_data(cx)) {
+        match ready!(self.frames.poll_data(cx)) {
             Some(Ok(data)) => {
-                // It is asked for only when there is room for it, so as much again may be sent.
-                self.stream.flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
                 if self.is_chunked && !data.is_empty() {
                     chunked::put_chunk(&mut self.framed, &data);
                 } else {
@@ -47,7 +62,7 @@ impl Body {
             }
             Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
             None if self.is_chunked => {
-                let trailers = ready!(self.stream.poll_trailers(cx)).map_err(io::Error::other)?;
+                let trailers = ready!(self.frames.poll_trailers(cx)).map_err(io::Error::other)?;
                 self.framed.put(b"0\r\n");
                 for (name, value) in trailers.iter().flatten() {
                     self.framed.put_all(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);

@@ -6,6 +6,7 @@
 
 mod body;
 mod connection;
+mod frames;
 mod request;
 mod response;
 mod stream;
@@ -13,6 +14,7 @@ mod stream;
 pub(super) use body::Body;
 pub(crate) use connection::Settings;
 pub(super) use connection::serve;
+pub(super) use frames::Frames;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use request::read;
 pub(super) use response::message;

@@ -13,6 +13,7 @@ use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::io::InspectReader;
 
@@ -35,15 +36,22 @@ const CONNECTION_WINDOW: u32 = 2 << 20;
 /// What one stream may keep of an upload for a backend that grants room and then does not read; as towards clients.
 const SEND_BUFFER: usize = 64 << 10;
 
-/// Requests at a time until the backend has said what it allows: the least that RFC 9113 §6.5.2 advises.
-const FIRST_STREAMS: usize = 100;
+/// Requests at a time until the backend has said what it allows: it refuses those above (RFC 9113 §5.1.2).
+const FIRST_STREAMS: usize = 1;
+
+/// Stands in h2 for what the backend has not said; none can say so much (RFC 9113 §6.5.1).
+const UNTOLD: usize = usize::MAX - 1;
 
 /// A connection and who uses it.
 #[derive(Debug)]
 pub(super) struct Shared {
     sender: RefCell<SendRequest<Bytes>>,
-    /// What the backend allows at a time (RFC 9113 §6.5.2), as far as it has said.
-    pub(super) limit: Cell<usize>,
+    /// What the backend allows at a time (RFC 9113 §6.5.2), once it has said.
+    limit: Cell<Option<usize>>,
+    /// It has allowed some once; one that allows none later is about to be ended.
+    has_allowed: Cell<bool>,
+    /// Wakes those who wait until it has, when it has, and when it will not.
+    told: Notify,
     pub(super) requests: Cell<usize>,
     pub(super) since: Cell<Instant>,
     has_ended: Cell<bool>,
@@ -57,7 +65,7 @@ pub(super) async fn open(stream: impl Future<Output = io::Result<Stream>>) -> io
     let notes = Rc::clone(&was_heard);
     let heard = InspectReader::new(stream.await?, move |_| notes.set(true));
     let (sender, mut connection) = Builder::new()
-        .initial_max_send_streams(FIRST_STREAMS)
+        .initial_max_send_streams(UNTOLD)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_LIST)
@@ -68,7 +76,9 @@ pub(super) async fn open(stream: impl Future<Output = io::Result<Stream>>) -> io
         .map_err(io::Error::other)?;
     let shared = Rc::new(Shared {
         sender: RefCell::new(sender),
-        limit: Cell::new(connection.max_concurrent_send_streams()),
+        limit: Cell::new(None),
+        has_allowed: Cell::new(false),
+        told: Notify::new(),
         requests: Cell::new(0),
         since: Cell::new(Instant::now()),
         has_ended: Cell::new(false),
@@ -98,7 +108,7 @@ async fn drive(
         }
         let polled = connection.as_mut().poll(cx);
         if let Some(shared) = known.upgrade() {
-            shared.limit.set(connection.max_concurrent_send_streams());
+            shared.note_limit(connection.max_concurrent_send_streams());
         }
         polled
     });
@@ -107,6 +117,7 @@ async fn drive(
     }
     if let Some(shared) = known.upgrade() {
         shared.has_ended.set(true);
+        shared.told.notify_waiters();
     }
 }
 
@@ -122,8 +133,49 @@ impl Shared {
         sender.send_request(request, is_all)
     }
 
-    /// Tells whether it takes no more requests.
-    pub(super) fn is_closed(&self) -> bool {
+    fn note_limit(&self, limit: usize) {
+        self.has_allowed.set(self.has_allowed.get() || (limit != UNTOLD && limit > 0));
+        if limit != UNTOLD && self.limit.replace(Some(limit)).is_none() {
+            self.told.notify_waiters();
+        }
+    }
+
+    /// Tells whether it may take one more request.
+    pub(super) fn has_room(&self) -> bool {
+        self.requests.get() < self.limit.get().unwrap_or(FIRST_STREAMS)
+    }
+
+    /// Tells whether the backend has not said yet what it allows.
+    pub(super) fn is_untold(&self) -> bool {
+        self.limit.get().is_none()
+    }
+
+    /// Tells whether the backend has never allowed a request (RFC 9113 §6.5.2).
+    pub(super) fn allows_none(&self) -> bool {
+        self.limit.get() == Some(0) && !self.has_allowed.get()
+    }
+
+    /// Waits until that changes, or a place becomes free meanwhile, or it ends.
+    pub(super) async fn change(&self) {
+        self.told.notified().await;
+    }
+
+    /// Notes that a request has ended.
+    pub(super) fn note_end(&self) {
+        self.requests.set(self.requests.get() - 1);
+        self.since.set(Instant::now());
+        if self.is_untold() {
+            self.told.notify_waiters();
+        }
+    }
+
+    /// Tells whether it takes more requests, now or later, or still has some.
+    pub(super) fn is_of_use(&self) -> bool {
+        let is_idle = self.limit.get() == Some(0) && self.requests.get() == 0;
+        !is_idle && !self.is_closed()
+    }
+
+    fn is_closed(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         self.has_ended.get() || matches!(self.sender.borrow_mut().poll_ready(&mut cx), Poll::Ready(Err(_)))
     }

@@ -1,7 +1,9 @@
 //! HTTP/2 connections to one backend, each shared by as many requests as the backend allows.
 //!
 //! A request goes to the fullest connection that has room, so that those no longer needed run empty; without
-//! room another is opened, once for all who wait. A connection the backend ends (`GOAWAY`) takes no more
+//! room another is opened, once for all who wait. Who opens it sends at once; the others wait until the backend has
+//! said how many it allows. One that allows none is closed, and while a request is still on it, no other is opened,
+//! unless it did allow some. A connection the backend ends (`GOAWAY`) takes no more
 //! requests; what it had not begun may be sent again ([`connection::is_unprocessed`]).
 
 use std::cell::RefCell;
@@ -14,7 +16,7 @@ use h2::SendStream;
 use h2::client::ResponseFuture;
 use http::Request;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::connection::{self, Shared};
 use crate::Stream;
@@ -60,6 +62,31 @@ impl From<Failed> for io::Error {
     }
 }
 
+/// Why there is no place for a request; nothing was sent.
+#[derive(Debug)]
+pub(in crate::wire) enum NoPlace {
+    /// No connection could be opened.
+    Unconnected(io::Error),
+    /// The backend allows no requests.
+    Refused(io::Error),
+}
+
+impl From<io::Error> for NoPlace {
+    fn from(reason: io::Error) -> Self {
+        Self::Unconnected(reason)
+    }
+}
+
+/// What there is among the open connections.
+enum Found {
+    Place(Lease),
+    /// It may have more, which is not known yet.
+    Untold(Rc<Shared>),
+    /// The backend allows none.
+    NoneAllowed,
+    Nothing,
+}
+
 /// The right to one request on a connection, given back when dropped.
 #[derive(Debug)]
 pub(in crate::wire) struct Lease(Rc<Shared>);
@@ -87,27 +114,42 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.requests.set(self.0.requests.get() - 1);
-        self.0.since.set(Instant::now());
+        self.0.note_end();
     }
 }
 
 impl Connections {
-    /// Gives a place on a connection, of those open or a new one.
-    pub(in crate::wire) async fn lease<F>(&self, mut connect: impl FnMut() -> F) -> io::Result<Lease>
+    /// Gives a place on a connection, of those open or a new one; what a backend allows is waited for as long as
+    /// `patience`.
+    pub(in crate::wire) async fn lease<F>(
+        &self,
+        patience: Duration,
+        mut connect: impl FnMut() -> F,
+    ) -> Result<Lease, NoPlace>
     where
         F: Future<Output = io::Result<Stream>>,
     {
         loop {
-            if let Some(lease) = self.lease_open() {
-                return Ok(lease);
+            match self.find() {
+                Found::Place(lease) => return Ok(lease),
+                Found::Untold(shared) => {
+                    let told = timeout(patience, shared.change()).await;
+                    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no SETTINGS of HTTP/2 came");
+                    told.map_err(late)?;
+                    continue;
+                }
+                Found::NoneAllowed => {
+                    let reason = "it allows no streams (SETTINGS_MAX_CONCURRENT_STREAMS)";
+                    return Err(NoPlace::Refused(io::Error::other(reason)));
+                }
+                Found::Nothing => {}
             }
             let awaited = self.opening.borrow().clone();
             if let Some(opening) = awaited {
                 opening.done.notified().await;
                 let failed = opening.failed.borrow().clone();
                 if let Some(failed) = failed {
-                    return Err(failed.into());
+                    return Err(io::Error::from(failed).into());
                 }
                 continue;
             }
@@ -120,24 +162,31 @@ impl Connections {
                 }
                 Err(error) => {
                     turn.0.failed.replace(Some(Failed::from(&error)));
-                    return Err(error);
+                    return Err(error.into());
                 }
             }
         }
     }
 
-    fn lease_open(&self) -> Option<Lease> {
+    fn find(&self) -> Found {
         let mut open = self.open.borrow_mut();
-        open.retain(|shared| !shared.is_closed());
-        let with_room = open.iter().filter(|shared| shared.requests.get() < shared.limit.get());
-        with_room.max_by_key(|shared| shared.requests.get()).map(Lease::of)
+        open.retain(|shared| shared.is_of_use());
+        let with_room = open.iter().filter(|shared| shared.has_room());
+        if let Some(shared) = with_room.max_by_key(|shared| shared.requests.get()) {
+            return Found::Place(Lease::of(shared));
+        }
+        match open.iter().find(|shared| shared.is_untold()) {
+            Some(shared) => Found::Untold(Rc::clone(shared)),
+            None if open.iter().any(|shared| shared.allows_none()) => Found::NoneAllowed,
+            None => Found::Nothing,
+        }
     }
 
     /// Closes connections that were without requests for too long.
     pub(in crate::wire) fn close_idle(&self, now: Instant) {
         self.open.borrow_mut().retain(|shared| {
             let is_used = shared.requests.get() > 0 || now - shared.since.get() < IDLE_TIMEOUT;
-            is_used && !shared.is_closed()
+            is_used && shared.is_of_use()
         });
     }
 

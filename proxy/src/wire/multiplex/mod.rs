@@ -13,5 +13,5 @@ mod request;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use call::read_head;
 pub(super) use call::{Call, Fault, reset_reason};
-pub(super) use connections::{Connections, Lease, open_alone};
+pub(super) use connections::{Connections, Lease, NoPlace, open_alone};
 pub(super) use request::message;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,13 +52,26 @@ impl Ended {
         self.status.is_some_and(|status| status.success())
     }
 
-    /// Says why it failed, in its own words.
+    /// Says why it failed, in its own words. The first error is the cause, and those after it follow from it; a server,
+    /// which has the word FATAL only, says that also to clients who come too early, and ends with the cause.
     pub(super) fn reason(&self) -> String {
-        let told = self.said.iter().rfind(|line| line.contains("error:") || line.contains("FATAL"));
-        match (told.or(self.said.last()), self.status) {
-            (Some(line), _) => line.clone(),
-            (None, Some(status)) => status.to_string(),
-            (None, None) => "it cannot be waited for".to_owned(),
+        let first = self.said.iter().position(|line| line.contains("error:"));
+        let told = first.or_else(|| self.said.iter().rposition(|line| line.contains("FATAL")));
+        let how = match self.status {
+            Some(status) => status.to_string(),
+            None => "it cannot be waited for".to_owned(),
+        };
+        let is_killed = self.status.is_some_and(|status| status.signal().is_some());
+        match (told, self.said.last()) {
+            (Some(told), _) => {
+                let mut reason = self.said[told].clone();
+                if let Some(detail) = self.said.get(told + 1).and_then(|line| read_detail(line)) {
+                    reason.push_str(&format!(" ({detail})"));
+                }
+                if is_killed { format!("{reason}; {how}") } else { reason }
+            }
+            (None, Some(last)) => format!("{how}; it said last: {last}"),
+            (None, None) => how,
         }
     }
 }
@@ -146,6 +159,12 @@ impl Drop for Program {
         // A server has children of its own, which it ends when it is asked and not when it is killed.
         self.signal(if self.stop == Signal::QUIT { Signal::QUIT } else { Signal::KILL });
     }
+}
+
+/// Reads what explains the line before: of a server's, as it is handed on, or of the program's own.
+fn read_detail(line: &str) -> Option<&str> {
+    let (_, detail) = line.split_once("DETAIL:").or_else(|| line.split_once(" detail:"))?;
+    Some(detail.trim())
 }
 
 /// Has the child end with the thread that starts it, where the system can do that.
@@ -238,6 +257,34 @@ mod tests {
         let output: Vec<_> =
             lock(&lines).iter().filter(|(stream, _)| *stream == Stream::Output).cloned().collect();
         assert_eq!(output.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>(), ["1/2", "2/2"]);
+    }
+
+    #[tokio::test]
+    async fn why_a_program_ended_is_its_first_error_with_its_detail_or_the_signal() {
+        let reason = async |script: &str| {
+            let mut program = Program::start(shell(script), None, Signal::TERM, |_, _| ()).unwrap();
+            program.end().await.reason()
+        };
+        let disconnected = "echo 'x: starting log streaming at 0/B000000 (timeline 2)' >&2
+            echo 'x: error: ERROR:  requested 0/B000000 is not in this server'\\''s history' >&2
+            echo 'DETAIL:  It forked at 0/A000000.' >&2; echo 'x: error: disconnected' >&2; exit 1";
+        assert_eq!(
+            reason(disconnected).await,
+            "x: error: ERROR:  requested 0/B000000 is not in this server's history (It forked at 0/A000000.)"
+        );
+        let own = "echo 'x: error: no' >&2; echo 'x: detail: Of its own.' >&2; exit 1";
+        assert_eq!(reason(own).await, "x: error: no (Of its own.)");
+        let killed = "echo 'x: waiting for checkpoint' >&2; kill -9 $$";
+        assert_eq!(reason(killed).await, "signal: 9 (SIGKILL); it said last: x: waiting for checkpoint");
+        assert_eq!(reason("kill -9 $$").await, "signal: 9 (SIGKILL)");
+        assert_eq!(reason("echo 'x: well' >&2; exit 3").await, "exit status: 3; it said last: x: well");
+        // A server: whoever came while it recovered was refused.
+        let server = "echo 'FATAL:  the database system is starting up' >&2
+            echo 'FATAL:  recovery ended before configured recovery target was reached' >&2; echo 'LOG:  down' >&2; exit 1";
+        assert_eq!(
+            reason(server).await,
+            "FATAL:  recovery ended before configured recovery target was reached"
+        );
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use crate::{Backend, Cluster, Policy};
 pub(crate) struct View {
     members: Arc<Members>,
     options: Arc<Options>,
-    doors: Box<[RefCell<Door>]>,
+    links: Box<[RefCell<Links>]>,
     memory: Memory,
     sticky: Option<Sticky>,
     pool: Pool,
@@ -27,7 +27,7 @@ pub(crate) struct View {
 
 /// Connections to a backend, and which of its addresses they go to.
 #[derive(Debug, Default)]
-struct Door {
+struct Links {
     generation: u64,
     message: Option<Rc<Upstream>>,
     wire: Option<Rc<wire::Upstream>>,
@@ -37,7 +37,7 @@ impl View {
     /// Takes the present members of a cluster.
     pub(crate) fn of(cluster: &Cluster, pool: &Pool, wire: &wire::Pool) -> Self {
         let (members, options) = (cluster.members(), cluster.options());
-        let doors = members.backends.iter().map(|_| RefCell::default()).collect();
+        let links = members.backends.iter().map(|_| RefCell::default()).collect();
         let names = || members.backends.iter().map(|backend| backend.name());
         let sticky = match (&options.policy, &options.sticky_secret) {
             (Policy::StickyCookie { .. }, Some(secret)) => {
@@ -46,7 +46,7 @@ impl View {
             _ => None,
         };
         let (pool, wire) = (pool.clone(), wire.clone());
-        Self { members, options, doors, memory: Memory::default(), sticky, pool, wire }
+        Self { members, options, links, memory: Memory::default(), sticky, pool, wire }
     }
 
     /// Tells whether the cluster has changed since.
@@ -109,28 +109,28 @@ impl View {
 
     /// Gives the thread's connections to a backend in the message lane; fails while its name has no address.
     pub(crate) fn message_upstream(&self, index: usize) -> Result<Rc<Upstream>, ForwardError> {
-        self.door(index, |door| door.message.clone())
+        self.links(index, |links| links.message.clone())
     }
 
     /// Gives the thread's connections to a backend in the wire lane; fails while its name has no address.
     pub(crate) fn wire_upstream(&self, index: usize) -> Result<Rc<wire::Upstream>, ForwardError> {
-        self.door(index, |door| door.wire.clone())
+        self.links(index, |links| links.wire.clone())
     }
 
-    fn door<T>(&self, index: usize, give: impl FnOnce(&Door) -> Option<T>) -> Result<T, ForwardError> {
+    fn links<T>(&self, index: usize, give: impl FnOnce(&Links) -> Option<T>) -> Result<T, ForwardError> {
         let backend = self.backend(index);
-        let mut door = self.doors[index].borrow_mut();
+        let mut links = self.links[index].borrow_mut();
         let generation = backend.generation();
-        if door.generation != generation {
+        if links.generation != generation {
             let address = backend.address();
             let target = address.and_then(|address| self.options.link.target(backend.name(), address));
-            *door = Door {
+            *links = Links {
                 generation,
                 message: target.as_ref().map(|target| self.pool.upstream_to(target.clone())),
                 wire: target.as_ref().map(|target| self.wire.upstream(target)),
             };
         }
-        give(&door).ok_or_else(|| ForwardError::NoAddress { name: backend.name().to_owned() })
+        give(&links).ok_or_else(|| ForwardError::NoAddress { name: backend.name().to_owned() })
     }
 }
 

@@ -13,7 +13,7 @@ use process::weighted::WEIGHT;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{BackendView, Desk, check_weight, fault, read_body, read_name, refuse_body, unknown};
+use super::{AdminState, BackendView, check_weight, fault, read_body, read_name, refuse_body, unknown};
 use crate::discovery::registry::Registered;
 use crate::discovery::{Leaving, Refused};
 
@@ -37,7 +37,7 @@ impl Default for Registration {
 
 /// Registers a backend (201) or renews its lease (200); the same request may come any number of times.
 pub(super) async fn register(
-    State(desk): State<Desk>,
+    State(state): State<AdminState>,
     Path(name): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<BackendView>), Problem> {
@@ -47,11 +47,11 @@ pub(super) async fn register(
     check_weight(weight)?;
     let registered = {
         let name = name.clone();
-        desk.change(move |directory| directory.register(&name, weight, lease, Instant::now())).await?
+        state.change(move |directory| directory.register(&name, weight, lease, Instant::now())).await?
     };
     let status = match registered {
         Ok(Registered::New) => {
-            let (cluster, backend) = (desk.0.directory.cluster().name(), name.as_str());
+            let (cluster, backend) = (state.0.directory.cluster().name(), name.as_str());
             tracing::info!(cluster, backend, weight, "a backend registered");
             StatusCode::CREATED
         }
@@ -68,19 +68,22 @@ pub(super) async fn register(
             return Err(fault("/lease", format!("a lease lies between {shortest} and {longest}")));
         }
     };
-    desk.view(&name).map(|view| (status, Json(view))).ok_or_else(|| unknown(&name))
+    state.view(&name).map(|view| (status, Json(view))).ok_or_else(|| unknown(&name))
 }
 
 /// Ends a registration: when it is answered, no new request is sent there.
-pub(super) async fn leave(State(desk): State<Desk>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+pub(super) async fn leave(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
     let name = read_name(&name)?;
     let left = {
         let name = name.clone();
-        desk.change(move |directory| directory.leave(&name)).await?
+        state.change(move |directory| directory.leave(&name)).await?
     };
     match left {
         Leaving::Done => {
-            let (cluster, backend) = (desk.0.directory.cluster().name(), name.as_str());
+            let (cluster, backend) = (state.0.directory.cluster().name(), name.as_str());
             tracing::info!(cluster, backend, "a backend left");
             Ok(StatusCode::NO_CONTENT)
         }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::BackendReport;
-use crate::discovery::{Directory, Membership, Override, Standing, read_address};
+use crate::discovery::{Directory, MemberStanding, Membership, Override, read_address};
 
 /// The largest body that is read, in bytes; what may be said fits into a tenth.
 const BODY_LIMIT: usize = 4096;
@@ -83,7 +83,7 @@ impl From<Override> for Set {
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
-struct Desk(Membership);
+struct AdminState(Membership);
 
 /// Makes the routes for one cluster.
 pub(crate) fn routes(members: &Membership) -> Router {
@@ -92,19 +92,22 @@ pub(crate) fn routes(members: &Membership) -> Router {
         .route("/v1/backends", get(list))
         .route("/v1/backends/{backend}", one)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .with_state(Desk(members.clone()))
+        .with_state(AdminState(members.clone()))
 }
 
-async fn list(State(desk): State<Desk>) -> Json<Backends> {
-    Json(Backends { backends: desk.views(), names: desk.0.directory.names() })
+async fn list(State(state): State<AdminState>) -> Json<Backends> {
+    Json(Backends { backends: state.views(), names: state.0.directory.names() })
 }
 
-async fn show(State(desk): State<Desk>, Path(name): Path<String>) -> Result<Json<BackendView>, Problem> {
+async fn show(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+) -> Result<Json<BackendView>, Problem> {
     let name = read_name(&name)?;
-    desk.view(&name).map(Json).ok_or_else(|| unknown(&name))
+    state.view(&name).map(Json).ok_or_else(|| unknown(&name))
 }
 
-impl Desk {
+impl AdminState {
     fn views(&self) -> Vec<BackendView> {
         let standings = self.0.directory.standings(Instant::now());
         let reports = self.0.directory.cluster().report();
@@ -130,7 +133,7 @@ fn is_false(claim: &bool) -> bool {
     !claim
 }
 
-fn view(report: BackendReport, standings: &[Standing]) -> BackendView {
+fn view(report: BackendReport, standings: &[MemberStanding]) -> BackendView {
     let standing = standings.iter().find(|standing| *standing.entry.member.name == *report.address);
     let lease_left = standing.and_then(|standing| standing.lease_left);
     BackendView {

@@ -9,7 +9,7 @@ use process::Problem;
 use process::problem::kinds;
 use serde::{Deserialize, Deserializer};
 
-use super::{BackendView, Desk, check_weight, read_body, read_name, refuse_body, unknown};
+use super::{AdminState, BackendView, check_weight, read_body, read_name, refuse_body, unknown};
 
 /// The media types a patch may have: a merge patch (RFC 7396), which is also what plain JSON is taken for.
 const MEDIA_TYPES: [&str; 2] = ["application/merge-patch+json", "application/json"];
@@ -31,7 +31,7 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<O
 
 /// Sets weight and drain; with `load_balancer.state` it is durable when it is answered.
 pub(super) async fn patch(
-    State(desk): State<Desk>,
+    State(state): State<AdminState>,
     Path(name): Path<String>,
     fields: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -47,18 +47,18 @@ pub(super) async fn patch(
             set.weight = weight.unwrap_or(set.weight);
             set.drain = drain.unwrap_or(set.drain);
         };
-        desk.change(move |directory| directory.set(&name, set)).await?
+        state.change(move |directory| directory.set(&name, set)).await?
     };
     let revision = revision.ok_or_else(|| unknown(&name))?;
-    let (cluster, backend) = (desk.0.directory.cluster().name(), name.as_str());
+    let (cluster, backend) = (state.0.directory.cluster().name(), name.as_str());
     let (weight, drain) = (tell(weight), tell(drain));
     tracing::info!(cluster, backend, weight, drain, "a backend was set by hand");
-    if !desk.0.keeper.until_saved(revision).await {
+    if !state.0.keeper.until_saved(revision).await {
         let detail =
             "it holds now, but it could not be written to load_balancer.state and ends with this process";
         return Err(Problem::new(kinds::INTERNAL).detail(detail));
     }
-    desk.view(&name).map(Json).ok_or_else(|| unknown(&name))
+    state.view(&name).map(Json).ok_or_else(|| unknown(&name))
 }
 
 /// Tells a member for the log: what it was set to, `null`, or nothing where it was not there.

@@ -48,7 +48,7 @@ pub struct Cluster {
     options: ArcSwap<Options>,
     members: ArcSwap<Members>,
     generation: AtomicU64,
-    desk: Mutex<Desk>,
+    roster: Mutex<Roster>,
     /// Requests in flight and waiting.
     total: AtomicU32,
     counters: Counters,
@@ -71,7 +71,7 @@ pub struct Cluster {
 
 /// What changes under the lock.
 #[derive(Debug, Default)]
-struct Desk {
+struct Roster {
     given: Vec<Member>,
     /// Members no longer, but still working on requests.
     leaving: Vec<Arc<Backend>>,
@@ -94,7 +94,7 @@ impl Cluster {
             options: ArcSwap::from_pointee(options),
             members: ArcSwap::from_pointee(none),
             generation: AtomicU64::new(0),
-            desk: Mutex::default(),
+            roster: Mutex::default(),
             total: AtomicU32::new(0),
             counters: Counters::default(),
             is_panicking: AtomicBool::new(false),
@@ -151,21 +151,21 @@ impl Cluster {
 
     /// Chooses and guards differently from now on; what is known of backends stays.
     pub fn replace_options(&self, options: Options) {
-        let mut desk = self.desk();
+        let mut roster = self.roster();
         self.options.store(Arc::new(options));
-        self.publish(&mut desk, &[], now_ns());
+        self.publish(&mut roster, &[], now_ns());
     }
 
     /// Tells what is known about each backend, and about those that still end what they work on.
     pub fn report(&self) -> Vec<BackendReport> {
-        let leaving: Vec<_> = self.desk().leaving.clone();
+        let leaving: Vec<_> = self.roster().leaving.clone();
         let members = self.members.load();
         members.backends.iter().chain(&leaving).map(|backend| backend.report()).collect()
     }
 
     /// Takes in that a name has another address.
     pub(crate) fn note_resolved(&self) {
-        self.settle(&self.desk(), now_ns());
+        self.settle(&self.roster(), now_ns());
     }
 
     fn admit_members(&self, members: Vec<Member>, are_first: bool, now_ns: u64) {
@@ -185,23 +185,23 @@ impl Cluster {
             Arc::new(backend)
         });
         let new: Vec<Arc<Backend>> = new.collect();
-        let mut desk = self.desk();
-        if given != desk.given || are_first {
-            desk.given = given;
-            self.publish(&mut desk, &new, now_ns);
+        let mut roster = self.roster();
+        if given != roster.given || are_first {
+            roster.given = given;
+            self.publish(&mut roster, &new, now_ns);
         }
     }
 
     /// Makes members of what was given and ordered, and tells everybody.
-    fn publish(&self, desk: &mut Desk, new: &[Arc<Backend>], now_ns: u64) {
+    fn publish(&self, roster: &mut Roster, new: &[Arc<Backend>], now_ns: u64) {
         let options = self.options.load();
         let old = self.members.load();
-        let had = desk.leaving.iter().chain(&old.backends);
+        let had = roster.leaving.iter().chain(&old.backends);
         // The old one of a name comes last, and stays.
         let mut known: HashMap<&str, &Arc<Backend>> =
             new.iter().chain(had).map(|backend| (backend.name(), backend)).collect();
-        let mut backends = Vec::with_capacity(desk.given.len());
-        for member in &desk.given {
+        let mut backends = Vec::with_capacity(roster.given.len());
+        for member in &roster.given {
             let Some(backend) = known.remove(member.name.as_str()) else { continue };
             let mut condition = backend.condition();
             condition.weight = member.sound_weight();
@@ -223,14 +223,14 @@ impl Cluster {
             .hashes()
             .then(|| Maglev::new(backends.iter().map(|backend| (backend.name(), is_wanted(backend)))));
         let (backends, generation) = (backends.into_boxed_slice(), old.generation + 1);
-        desk.leaving = leaving;
+        roster.leaving = leaving;
         self.members.store(Arc::new(Members { generation, backends, table }));
         self.generation.store(generation, Release);
-        self.settle(desk, now_ns);
+        self.settle(roster, now_ns);
         self.changed.notify_one();
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Cluster, Desk};
+use super::{Cluster, Roster};
 use crate::Backend;
 use crate::backend::condition::Condition;
 use crate::backend::rates::Class;
@@ -46,7 +46,7 @@ impl Cluster {
         if !config.enabled || !is_due || state == State::Ejected {
             return;
         }
-        let desk = self.desk();
+        let roster = self.roster();
         let members = self.members.load();
         let Some(index) = members.backends.iter().position(|one| std::ptr::eq(&**one, backend)) else {
             return;
@@ -55,7 +55,7 @@ impl Cluster {
         let all: Vec<Observation> = members.backends.iter().map(|one| one.observe(seconds, now_ns)).collect();
         let verdict = ejection::judge_one(&all, index, config, now_ns);
         if self.apply_verdict(backend, &mut backend.condition(), verdict, now_ns) {
-            self.settle(&desk, now_ns);
+            self.settle(&roster, now_ns);
         }
     }
 
@@ -98,7 +98,7 @@ impl Cluster {
     /// Puts a backend out that refuses connections. It counts neither against the share that may be out nor
     /// as the last one: there is nobody to send anything to.
     pub(crate) fn note_dead(&self, backend: &Backend, now_ns: u64) {
-        let desk = self.desk();
+        let roster = self.roster();
         let mut condition = backend.condition();
         let is_out = matches!(condition.record.phase, Phase::Out { .. });
         if !condition.is_dead {
@@ -111,7 +111,7 @@ impl Cluster {
                 self.apply_verdict(backend, &mut condition, verdict, now_ns);
             }
             drop(condition);
-            self.settle(&desk, now_ns);
+            self.settle(&roster, now_ns);
             backend.nudge.notify_one();
         }
     }
@@ -123,18 +123,18 @@ impl Cluster {
 
     /// Takes a suspicion back: something was answered.
     fn clear(&self, backend: &Backend, now_ns: u64) {
-        let desk = self.desk();
+        let roster = self.roster();
         let mut condition = backend.condition();
         if condition.is_suspect {
             condition.is_suspect = false;
             drop(condition);
-            self.settle(&desk, now_ns);
+            self.settle(&roster, now_ns);
         }
     }
 
     /// Takes in what a probe found, and what follows from it and those before: unknown, up or down.
     pub(crate) fn note_probe(&self, backend: &Backend, finding: Finding, health: State, now_ns: u64) {
-        let desk = self.desk();
+        let roster = self.roster();
         let mut condition = backend.condition();
         let was_suspect = condition.is_suspect;
         let before = std::mem::replace(&mut condition.health, health);
@@ -175,7 +175,7 @@ impl Cluster {
             }
         }
         drop(condition);
-        self.settle(&desk, now_ns);
+        self.settle(&roster, now_ns);
     }
 
     /// Tells whether any backend can be used.
@@ -189,7 +189,7 @@ impl Cluster {
     }
 
     /// Draws the sum for every backend: whether it gets requests, its weight, its limit, its state.
-    pub(super) fn settle(&self, desk: &Desk, now_ns: u64) {
+    pub(super) fn settle(&self, roster: &Roster, now_ns: u64) {
         let options = self.options.load();
         let members = self.members.load();
         let is_well = |backend: &Backend, condition: &Condition| {
@@ -213,7 +213,7 @@ impl Cluster {
         }
         let is_panicking = (normal as f64) < options.panic_threshold * wanted as f64;
         let mut available = 0;
-        for backend in members.backends.iter().chain(&desk.leaving) {
+        for backend in members.backends.iter().chain(&roster.leaving) {
             let mut condition = backend.condition();
             let is_usable_in_panic = is_panicking && condition.is_wanted() && !condition.is_dead;
             let is_available =

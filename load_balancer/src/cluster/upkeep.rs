@@ -48,7 +48,7 @@ pub(crate) struct Upkeep {
 impl Cluster {
     /// Looks after everything once; gives when it should be looked again.
     pub(crate) fn look_after(&self, upkeep: &mut Upkeep, now_ns: u64) -> Duration {
-        let mut desk = self.desk();
+        let mut roster = self.roster();
         let options = self.options.load();
         let members = self.members.load();
         // When this thread was held up, so were the others, and silence proves nothing.
@@ -78,11 +78,11 @@ impl Cluster {
         {
             has_changed |= self.apply_verdict(backend, &mut backend.condition(), verdict, now_ns);
         }
-        let leaving = desk.leaving.len();
-        desk.leaving.retain(|backend| backend.in_flight() > 0);
-        has_changed |= desk.leaving.len() != leaving;
+        let leaving = roster.leaving.len();
+        roster.leaving.retain(|backend| backend.in_flight() > 0);
+        has_changed |= roster.leaving.len() != leaving;
         if has_changed {
-            self.settle(&desk, now_ns);
+            self.settle(&roster, now_ns);
         } else {
             // A place that became free just as somebody joined the queue may have gone unnoticed.
             self.tell_waiting();

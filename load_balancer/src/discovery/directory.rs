@@ -67,7 +67,7 @@ pub(crate) enum Leaving {
 
 /// What a backend is by its sources, beside what the cluster knows of it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Standing {
+pub(crate) struct MemberStanding {
     pub(crate) entry: Entry,
     pub(crate) set: Override,
     pub(crate) lease_left: Option<Duration>,
@@ -241,9 +241,9 @@ impl Directory {
     }
 
     /// Tells how each member stands by its sources, in their order.
-    pub(crate) fn standings(&self, now: Instant) -> Vec<Standing> {
+    pub(crate) fn standings(&self, now: Instant) -> Vec<MemberStanding> {
         let book = lock(&self.book);
-        let standing = |entry: &Entry| Standing {
+        let standing = |entry: &Entry| MemberStanding {
             entry: entry.clone(),
             set: book.overrides.get(&*entry.member.name).copied().unwrap_or_default(),
             lease_left: book

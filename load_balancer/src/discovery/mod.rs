@@ -12,7 +12,7 @@ mod directory;
 mod dns;
 mod membership;
 mod merge;
-pub mod registry;
+pub(crate) mod registry;
 mod saved;
 mod source;
 mod watch;
@@ -23,7 +23,7 @@ use process::{ConfigError, Weighted};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use address::read as read_address;
-pub(crate) use directory::{Directory, Leaving, Refused, Standing};
+pub(crate) use directory::{Directory, Leaving, MemberStanding, Refused};
 pub(crate) use membership::Membership;
 pub(crate) use merge::Override;
 use source::{Listed, Source};

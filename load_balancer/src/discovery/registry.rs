@@ -60,7 +60,7 @@ pub(crate) struct Lease {
 
 /// Where a backend that registered once stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Standing {
+enum Registration {
     Leased(Lease),
     Left,
 }
@@ -84,7 +84,7 @@ pub(crate) struct Full;
 /// Every registration of one cluster, by name in one spelling.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Registry {
-    backends: BTreeMap<String, Standing>,
+    backends: BTreeMap<String, Registration>,
 }
 
 impl Registry {
@@ -100,18 +100,18 @@ impl Registry {
         let lease = Lease { weight, length, until: now + length };
         let is_full = self.backends.len() >= limit;
         match self.backends.get_mut(name) {
-            Some(Standing::Leased(held)) => {
+            Some(Registration::Leased(held)) => {
                 let changed = held.weight != weight || held.length != length;
                 *held = lease;
                 Ok(Registered::Renewed { changed })
             }
-            Some(standing) => {
-                *standing = Standing::Leased(lease);
+            Some(registration) => {
+                *registration = Registration::Leased(lease);
                 Ok(Registered::New)
             }
             None if is_full => Err(Full),
             None => {
-                self.backends.insert(name.to_owned(), Standing::Leased(lease));
+                self.backends.insert(name.to_owned(), Registration::Leased(lease));
                 Ok(Registered::New)
             }
         }
@@ -121,24 +121,24 @@ impl Registry {
     /// not bring it back. False when it was not registered.
     pub(crate) fn leave(&mut self, name: &str, is_known: bool) -> bool {
         match self.backends.get_mut(name) {
-            Some(standing @ Standing::Leased(_)) if is_known => {
-                *standing = Standing::Left;
+            Some(registration @ Registration::Leased(_)) if is_known => {
+                *registration = Registration::Left;
                 true
             }
-            Some(Standing::Leased(_)) => self.backends.remove(name).is_some(),
-            Some(Standing::Left) | None => false,
+            Some(Registration::Leased(_)) => self.backends.remove(name).is_some(),
+            Some(Registration::Left) | None => false,
         }
     }
 
     /// Notes again that a backend left before a restart.
     pub(crate) fn restore_left(&mut self, name: String) {
-        self.backends.insert(name, Standing::Left);
+        self.backends.insert(name, Registration::Left);
     }
 
     /// Takes out whose lease has run out and gives their names.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<String> {
-        let is_over = |standing: &mut Standing| matches!(standing, Standing::Leased(l) if l.until <= now);
-        self.backends.extract_if(.., |_, standing| is_over(standing)).map(|(name, _)| name).collect()
+        let is_over = |registration: &mut Registration| matches!(registration, Registration::Leased(l) if l.until <= now);
+        self.backends.extract_if(.., |_, registration| is_over(registration)).map(|(name, _)| name).collect()
     }
 
     /// Gives when the next lease runs out.
@@ -149,23 +149,24 @@ impl Registry {
     /// Forgets who left and is named by no other source any more; tells whether there was one.
     pub(crate) fn forget_left(&mut self, is_known: impl Fn(&str) -> bool) -> bool {
         let before = self.backends.len();
-        self.backends.retain(|name, standing| matches!(standing, Standing::Leased(_)) || is_known(name));
+        self.backends
+            .retain(|name, registration| matches!(registration, Registration::Leased(_)) || is_known(name));
         self.backends.len() != before
     }
 
     /// Gives the leases that hold, by name.
     pub(crate) fn leases(&self) -> impl Iterator<Item = (&str, &Lease)> {
-        self.backends.iter().filter_map(|(name, standing)| match standing {
-            Standing::Leased(lease) => Some((name.as_str(), lease)),
-            Standing::Left => None,
+        self.backends.iter().filter_map(|(name, registration)| match registration {
+            Registration::Leased(lease) => Some((name.as_str(), lease)),
+            Registration::Left => None,
         })
     }
 
     /// Gives the lease of a backend, if it has one.
     pub(crate) fn lease(&self, name: &str) -> Option<&Lease> {
         match self.backends.get(name) {
-            Some(Standing::Leased(lease)) => Some(lease),
-            Some(Standing::Left) | None => None,
+            Some(Registration::Leased(lease)) => Some(lease),
+            Some(Registration::Left) | None => None,
         }
     }
 
@@ -176,7 +177,7 @@ impl Registry {
 
     /// Tells whether a backend left and has not come back.
     pub(crate) fn has_left(&self, name: &str) -> bool {
-        matches!(self.backends.get(name), Some(Standing::Left))
+        matches!(self.backends.get(name), Some(Registration::Left))
     }
 }
 

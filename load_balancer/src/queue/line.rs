@@ -29,7 +29,7 @@ struct Wait {
 
 /// Where one stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Turn {
     /// Nobody has told it of a place.
     Waits { until: Instant },
     /// There may be a place for it.
@@ -73,9 +73,9 @@ impl Line {
     }
 
     /// Tells where one stands.
-    pub(super) fn standing(&self, number: u64) -> Standing {
+    pub(super) fn turn_of(&self, number: u64) -> Turn {
         // Who is in neither list has left, and waits for nothing.
-        self.waiting.get(&number).map_or(Standing::Told, |wait| Standing::Waits { until: wait.until })
+        self.waiting.get(&number).map_or(Turn::Told, |wait| Turn::Waits { until: wait.until })
     }
 
     /// Lets one go; tells whether it was told of a place.

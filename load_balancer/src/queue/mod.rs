@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use line::{Line, Standing};
+use line::{Line, Turn};
 
 /// Where requests of a cluster wait, whatever thread they are on.
 #[derive(Debug, Default)]
@@ -172,7 +172,7 @@ impl Ticket {
             self.stage = Stage::Waits;
             inner.line.wait_again(self.number);
         }
-        let Standing::Waits { until } = inner.line.standing(self.number) else {
+        let Turn::Waits { until } = inner.line.turn_of(self.number) else {
             self.stage = Stage::Looks;
             return Poll::Ready(Ok(()));
         };

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 use tokio::task::LocalSet;
 
-use super::line::{Line, Standing};
+use super::line::{Line, Turn};
 use super::*;
 
 /// One who waits, in the model.
@@ -99,8 +99,8 @@ proptest! {
             prop_assert_eq!(line.told(), all.iter().filter(|one| one.is_told).count());
             for one in &all {
                 let expected =
-                    if one.is_told { Standing::Told } else { Standing::Waits { until: at(one.until) } };
-                prop_assert_eq!(line.standing(one.number), expected);
+                    if one.is_told { Turn::Told } else { Turn::Waits { until: at(one.until) } };
+                prop_assert_eq!(line.turn_of(one.number), expected);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use super::chunked::Malformed;
 use super::inflow::{Inflow, Origin};
-use super::relay::{self, Broken, End, Relay, Sink};
+use super::relay::{Broken, End, Relay, Sink, WaitsFor};
 use crate::wire::carrier::Carrier;
 use crate::wire::downstream::Downstream;
 use crate::wire::http2::ClientStream;
@@ -52,7 +52,7 @@ impl Download {
             Self::Connection(relay) => relay.waits_for,
             Self::Stream(inflow) => inflow.waits_for,
         };
-        waits_for == relay::Side::Source
+        waits_for == WaitsFor::Source
     }
 
     /// Gives how many bytes moved on either side.

@@ -8,7 +8,7 @@ use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::chunked::{Malformed, Step};
-use super::relay::{Broken, End, Side, Source};
+use super::relay::{Broken, End, Source, WaitsFor};
 use super::trailers;
 use crate::wire::buffer::SIZE;
 use crate::wire::head::fields;
@@ -32,7 +32,7 @@ pub(in crate::wire) struct Inflow {
     trailers: HeaderMap,
     is_done: bool,
     /// What it waits for; of meaning while it is pending.
-    pub(in crate::wire) waits_for: Side,
+    pub(in crate::wire) waits_for: WaitsFor,
     /// Bytes read from a connection, or of frames.
     pub(in crate::wire) read: u64,
     /// Bytes of the body given to h2.
@@ -47,7 +47,7 @@ impl Inflow {
             source,
             data: Bytes::new(),
             trailers: HeaderMap::new(),
-            waits_for: Side::Sink,
+            waits_for: WaitsFor::Sink,
             read: 0,
             written: 0,
         }
@@ -67,13 +67,13 @@ impl Inflow {
     ) -> Poll<Result<(), Broken>> {
         while !self.is_done {
             if self.data.is_empty() && !self.source.has_ended() {
-                self.waits_for = Side::Source;
+                self.waits_for = WaitsFor::Source;
                 match from {
                     Origin::Bytes(end) => ready!(self.poll_bytes(cx, end))?,
                     Origin::Frames(stream) => ready!(self.poll_frames(cx, stream))?,
                 }
             } else {
-                self.waits_for = Side::Sink;
+                self.waits_for = WaitsFor::Sink;
                 ready!(self.poll_write(cx, send))?;
             }
         }
@@ -86,7 +86,7 @@ impl Inflow {
         cx: &mut Context<'_>,
         send: &mut SendStream<Bytes>,
     ) -> Poll<Result<(), Broken>> {
-        self.waits_for = Side::Sink;
+        self.waits_for = WaitsFor::Sink;
         while !self.data.is_empty() {
             ready!(self.poll_write(cx, send))?;
         }

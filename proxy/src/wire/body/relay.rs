@@ -170,16 +170,16 @@ pub(in crate::wire) struct Relay {
     pub(in crate::wire) source: Source,
     pub(in crate::wire) sink: Sink,
     /// What it waits for; of meaning while it is pending.
-    pub(in crate::wire) waits_for: Side,
+    pub(in crate::wire) waits_for: WaitsFor,
     /// Bytes read from the source's connection.
     pub(in crate::wire) read: u64,
     /// Bytes written to the sink's connection.
     pub(in crate::wire) written: u64,
 }
 
-/// One of a relay's two connections.
+/// The one of a relay's two connections that it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::wire) enum Side {
+pub(in crate::wire) enum WaitsFor {
     /// The one it reads.
     Source,
     /// The one it writes.
@@ -199,7 +199,7 @@ pub(in crate::wire) enum Broken {
 
 impl Relay {
     pub(in crate::wire) fn new(source: Source, sink: Sink) -> Self {
-        Self { source, sink, waits_for: Side::Sink, read: 0, written: 0 }
+        Self { source, sink, waits_for: WaitsFor::Sink, read: 0, written: 0 }
     }
 
     /// Moves what can be moved; ready when all of the body is written.
@@ -210,7 +210,7 @@ impl Relay {
         to: End<'_>,
     ) -> Poll<Result<(), Broken>> {
         loop {
-            self.waits_for = Side::Sink;
+            self.waits_for = WaitsFor::Sink;
             if !to.buffer.is_empty()
                 && let Some(most) = self.direct_length(from.buffer.len()).filter(|most| *most > 0)
             {
@@ -260,7 +260,7 @@ impl Relay {
             {
                 return Poll::Ready(Err(Broken::Sink(error)));
             }
-            self.waits_for = Side::Source;
+            self.waits_for = WaitsFor::Source;
             if !from.buffer.make_room(SIZE) {
                 // Only an unfinished trailer line stays in a buffer.
                 return Poll::Ready(Err(Broken::Malformed));

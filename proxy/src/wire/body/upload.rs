@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncRead;
 
 use super::inflow::{Inflow, Origin};
-use super::relay::{Broken, End, Relay, Side, Sink, Source, poll_flush};
+use super::relay::{Broken, End, Relay, Sink, Source, WaitsFor, poll_flush};
 use crate::wire::head::request_head::{BodyKind, Request};
 use crate::wire::multiplex::Call;
 use crate::wire::upstream::Link;
@@ -71,7 +71,7 @@ impl Upload {
             Way::Bytes(relay) => relay.waits_for,
             Way::Frames(inflow) => inflow.waits_for,
         };
-        self.is_going() && waits_for == Side::Source
+        self.is_going() && waits_for == WaitsFor::Source
     }
 
     /// Gives how many bytes were read from the client, besides what was in hand.
@@ -153,7 +153,7 @@ fn poll_bytes<S: AsyncRead + Unpin>(
                 *cursor = in_hand.len();
             }
         }
-        relay.waits_for = Side::Sink;
+        relay.waits_for = WaitsFor::Sink;
         let drained = link.output.poll_drain(&mut link.stream, cx, &mut relay.written);
         ready!(drained).map_err(Broken::Sink)?;
         if *cursor == in_hand.len() {
@@ -189,7 +189,7 @@ fn poll_frames(
         }
     }
     let polled = inflow.poll(cx, &mut from, &mut call.send);
-    if polled.is_pending() && inflow.waits_for == Side::Source && call.send.poll_reset(cx).is_ready() {
+    if polled.is_pending() && inflow.waits_for == WaitsFor::Source && call.send.poll_reset(cx).is_ready() {
         // It wants no more, and nothing that is sent would find that out.
         return Poll::Ready(Err(Broken::Sink(io::ErrorKind::ConnectionReset.into())));
     }

@@ -33,7 +33,7 @@ impl Explain {
 
 /// One request's way through a cluster.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Story {
+pub(crate) struct Story {
     /// Backends the last choice looked at.
     pub considered: u32,
     /// Why it fell as it did.
@@ -50,7 +50,7 @@ pub struct Story {
 
 impl Story {
     /// Gives how often the request was sent again because an attempt failed.
-    pub fn retries(&self) -> u32 {
+    pub(crate) fn retries(&self) -> u32 {
         self.attempts.saturating_sub(1 + self.hedges)
     }
 

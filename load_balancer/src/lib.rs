@@ -8,23 +8,23 @@
 
 pub mod access_log;
 pub mod admin;
-pub mod backend;
+mod backend;
 pub mod balancer;
 mod clock;
 pub mod cluster;
 pub mod config;
 pub mod discovery;
 mod dispatch;
-pub mod ejection;
+mod ejection;
 mod estimate;
-pub mod explain;
+mod explain;
 mod figures;
 mod front;
 pub mod health;
 mod lanes;
-pub mod limit;
+mod limit;
 pub mod load;
-pub mod queue;
+mod queue;
 mod reload;
 pub mod role;
 pub mod selection;

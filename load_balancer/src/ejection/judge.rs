@@ -17,7 +17,7 @@ const TRIAL_SLOW: u32 = 2;
 
 /// What was observed of one backend.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Observation {
+pub(crate) struct Observation {
     /// What is remembered of its ejections.
     pub record: Record,
     /// Whether nothing but its phase keeps requests from it: it is up and not drained.
@@ -47,7 +47,7 @@ impl Observation {
 
 /// What becomes of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Nothing changes.
     Stay,
     /// It is put out.
@@ -69,7 +69,7 @@ pub enum Verdict {
 ///
 /// At most `max_share` of them are out at a time, and never the last that could be used; when more deserve it,
 /// those that fail go before those that are slow.
-pub fn judge(all: &[Observation], config: &Config, now_ns: u64) -> Vec<Verdict> {
+pub(crate) fn judge(all: &[Observation], config: &Config, now_ns: u64) -> Vec<Verdict> {
     let (mut census, crowd) = (Census::take(all), Crowd::of(all));
     let mut verdicts: Vec<Verdict> = all.iter().map(|one| judge_return(one, config, now_ns)).collect();
     let mut accused: Vec<(usize, Reason, f64)> = Vec::new();
@@ -91,7 +91,7 @@ pub fn judge(all: &[Observation], config: &Config, now_ns: u64) -> Vec<Verdict> 
 }
 
 /// Judges one backend among all, at once after a failure or an answer on trial; costs a look at each.
-pub fn judge_one(all: &[Observation], index: usize, config: &Config, now_ns: u64) -> Verdict {
+pub(crate) fn judge_one(all: &[Observation], index: usize, config: &Config, now_ns: u64) -> Verdict {
     let one = &all[index];
     if let Some((reason, _)) = accuse(one, &Crowd::of(all).without(one), config)
         && Census::take(all).may_eject(one, config)
@@ -166,7 +166,7 @@ fn accuse(one: &Observation, others: &Others, config: &Config) -> Option<(Reason
 ///
 /// Behind a gateway one broken service fails a share of the requests of every gateway alike, and five of them
 /// in a row are then nothing special.
-pub fn required_run(least: u32, others_failure_rate: f64) -> u32 {
+pub(crate) fn required_run(least: u32, others_failure_rate: f64) -> u32 {
     if others_failure_rate >= 1.0 {
         return u32::MAX;
     }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use process::ConfigError;
 use serde::{Deserialize, Serialize};
 
-pub use judge::{Observation, Verdict, judge, judge_one, required_run};
+pub(crate) use judge::{Observation, Verdict, judge, judge_one};
 
 /// The section `[load_balancer.ejection]`: when requests put a backend out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ impl Config {
 /// Why a backend was put out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub(crate) enum Reason {
     /// Connections are refused or cannot be opened.
     Connect,
     /// Failures in a row.
@@ -131,7 +131,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of [`Self::index`].
-    pub const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::Connect, Self::ConsecutiveFailures, Self::FailureRate, Self::Stalled, Self::Latency];
 
     /// Gives its place in [`Self::ALL`].
@@ -140,7 +140,7 @@ impl Reason {
     }
 
     /// Gives the word for figures and logs.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "connect",
             Self::ConsecutiveFailures => "consecutive_failures",
@@ -159,7 +159,7 @@ impl fmt::Display for Reason {
 
 /// Where a backend stands with requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// It gets its share.
     #[default]
     In,
@@ -179,7 +179,7 @@ pub enum Phase {
 
 /// What is remembered of a backend's ejections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Record {
+pub(crate) struct Record {
     /// Where it stands.
     pub phase: Phase,
     /// How often it was put out, less what good behaviour has made forgotten.
@@ -190,7 +190,7 @@ pub struct Record {
 
 impl Record {
     /// Applies a verdict; tells whether the phase changed.
-    pub fn apply(&mut self, verdict: Verdict, now_ns: u64) -> bool {
+    pub(crate) fn apply(&mut self, verdict: Verdict, now_ns: u64) -> bool {
         let before = self.phase;
         match verdict {
             Verdict::Stay => return false,

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::judge::required_run;
 use super::*;
 
 const SECOND: u64 = 1_000_000_000;

@@ -108,7 +108,7 @@ impl Config {
 
 /// What one window showed of a backend.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Window {
+pub(crate) struct Window {
     /// Answers in it.
     pub answers: u64,
     /// The sum of their latencies in nanoseconds.
@@ -123,7 +123,7 @@ pub struct Window {
 
 /// A backend's limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Gradient {
+pub(crate) struct Gradient {
     limit: f64,
     /// The long-run latency in nanoseconds; zero until one is known.
     long_ns: f64,
@@ -140,17 +140,17 @@ struct Growth {
 
 impl Gradient {
     /// Starts with the initial limit.
-    pub fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self { limit: f64::from(config.initial), long_ns: 0.0, growth: None }
     }
 
     /// Gives the limit; there is none when it is switched off.
-    pub fn limit(&self, config: &Config) -> u32 {
+    pub(crate) fn limit(&self, config: &Config) -> u32 {
         if config.adaptive { (self.limit.round() as u32).clamp(config.min, config.max) } else { u32::MAX }
     }
 
     /// Takes a window in; tells whether it had enough answers, and the next one should begin.
-    pub fn update(&mut self, window: &Window, config: &Config) -> bool {
+    pub(crate) fn update(&mut self, window: &Window, config: &Config) -> bool {
         if window.answers < LEAST_ANSWERS {
             return false;
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rand::rngs::StdRng;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -40,7 +41,14 @@ pub(super) const STATEMENTS: &[&str] =
 /// How many expired leases one commit takes back; the rest follow in the next.
 const EXPIRY_BATCH: i64 = 256;
 
-/// How often leases that another process gave are looked at; ours are known.
+/// What is written, in a transaction of its own, to see whether writes go again. It holds nothing while it waits for the
+/// counter, so nobody waits in a circle.
+const PROBE: &str = "UPDATE counter SET sequence = sequence";
+
+/// How long that may wait for the counter, which a transaction on records holds for a moment.
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often leases that another process gave are looked at, ours are known; and, after a failure, whether writes go again.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Moves jobs.
@@ -48,13 +56,25 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Jobs {
     backoff: Backoff,
     rng: StdRng,
+    /// Whether the last write succeeded, of either lane.
+    writable: watch::Receiver<bool>,
     due: Instant,
 }
 
 impl Jobs {
     /// Makes the lane's state; the first look is due at once.
-    pub(super) fn new(backoff: Backoff, rng: StdRng) -> Self {
-        Self { backoff, rng, due: Instant::now() }
+    pub(super) fn new(backoff: Backoff, rng: StdRng, writable: watch::Receiver<bool>) -> Self {
+        Self { backoff, rng, writable, due: Instant::now() }
+    }
+
+    /// Sees whether writes go again if the last did not, while nobody asks; tells whether it wrote.
+    async fn probe(&self, session: &Session, work: &[JobCommand]) -> Result<bool, Fault> {
+        if !work.is_empty() || *self.writable.borrow() {
+            return Ok(false);
+        }
+        let probing = session.run(PROBE);
+        tokio::time::timeout(PROBE_PATIENCE, probing).await.map_err(|_| Fault::TimedOut)??;
+        Ok(true)
     }
 }
 
@@ -81,6 +101,7 @@ impl Batch for Jobs {
     ) -> Result<Written<Vec<Job>>, Failed<Vec<Job>>> {
         // Whatever comes of it, the next look is not at once.
         self.due = Instant::now() + LOOK;
+        let has_probed = self.probe(session, work).await?;
         let names: BTreeSet<&str> = work.iter().filter_map(named).collect();
         let names: Vec<&str> = names.into_iter().collect();
         let demand = Demand::of(work);
@@ -114,7 +135,8 @@ impl Batch for Jobs {
         moves.offer(&claimable)?;
         let results = work.iter().map(|command| moves.perform(command)).collect();
         let (moved, effects) = moves.finish();
-        let written = Written { results, topics: effects.topics };
+        let has_written = has_probed || !moved.ids.is_empty();
+        let written = Written { results, topics: effects.topics, has_written };
 
         let update: [&(dyn ToSql + Sync); 10] = [
             &now,

@@ -50,6 +50,8 @@ pub(super) struct Written<D> {
     pub(super) results: Vec<Result<D, Error>>,
     /// Whom to wake.
     pub(super) topics: BTreeSet<Topic>,
+    /// Whether anything was written: a batch that only read or refused says nothing about whether writes go.
+    pub(super) has_written: bool,
 }
 
 /// Why a batch has no result.
@@ -112,7 +114,7 @@ pub(super) struct Lane<B: Batch> {
     /// The most callers of a batch.
     pub(super) most: usize,
     pub(super) signal: Arc<Signal>,
-    /// Whether the last commit succeeded.
+    /// Whether the last commit of something written succeeded; of both lanes.
     pub(super) writable: watch::Sender<bool>,
     pub(super) failures: FailureLog,
 }
@@ -177,7 +179,9 @@ impl<B: Batch> Lane<B> {
         let (verdict, answer) = loop {
             let (verdict, answer) = match self.attempt(work, deadline).await {
                 Ok(written) => {
-                    self.note_writable(true);
+                    if written.has_written {
+                        self.note_writable(true);
+                    }
                     self.signal.wake(written.topics);
                     return written.results;
                 }

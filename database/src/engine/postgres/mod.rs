@@ -252,7 +252,7 @@ impl Postgres {
         self.0.no_waiting.cancel();
     }
 
-    /// Tells whether the server took the last transaction, and when that changes.
+    /// Tells whether the server took the last write, and when that changes.
     pub(super) fn writable(&self) -> watch::Receiver<bool> {
         self.0.parts.writable.clone()
     }
@@ -313,3 +313,5 @@ fn name(command: &JobCommand) -> &'static str {
 
 #[cfg(test)]
 mod plan_tests;
+#[cfg(test)]
+mod writable_tests;

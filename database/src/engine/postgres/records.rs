@@ -168,7 +168,7 @@ impl Batch for Records {
         let now = time::from_stored(time::to_stored(now));
         let mut draft = Draft::new(now, number(sequence), found, answers, histories);
         let results = work.iter().map(|transaction| draft.perform(transaction)).collect();
-        let written = Written { results, topics: topics(&draft) };
+        let written = Written { results, topics: topics(&draft), has_written: false };
         let is_careful = self.is_careful(&wanted.keys);
         let rows = if is_careful { Write::each(&draft) } else { Write::together(&draft) };
         let versions = versions::statements(&draft);
@@ -201,7 +201,7 @@ async fn write(
     versions: &[Statement<'_>],
     rows: &[Write<'_>],
     transaction: String,
-    written: Written<Committed>,
+    mut written: Written<Committed>,
     deadline: Instant,
 ) -> Result<Written<Committed>, Failed<Committed>> {
     let (now, now_stored, sequence) = (draft.now, time::to_stored(draft.now), stored(draft.sequence));
@@ -248,7 +248,7 @@ async fn write(
         writes.add(KEEP, &kept);
     }
     let is_quiet = draft.changes.is_empty() && draft.jobs.is_empty() && answers.keys.is_empty();
-    let has_written = !is_quiet || !versions.is_empty();
-    let (written, _) = writes.commit(has_written.then_some(transaction), written, deadline).await?;
+    written.has_written = !is_quiet || !versions.is_empty();
+    let (written, _) = writes.commit(written.has_written.then_some(transaction), written, deadline).await?;
     Ok(written)
 }

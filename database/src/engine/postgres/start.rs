@@ -100,7 +100,7 @@ pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Run
         failures: FailureLog::default(),
     };
     let jobs = Lane {
-        batch: Jobs::new(backoff, StdRng::from_os_rng()),
+        batch: Jobs::new(backoff, StdRng::from_os_rng(), writable.subscribe()),
         link: Arc::new(Link::writing(server.clone(), jobs::STATEMENTS)),
         inbox: command_inbox,
         most: config.batch,

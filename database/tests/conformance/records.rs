@@ -8,6 +8,7 @@ use crate::harness::{delete, enqueue, get, object, of_queue, patch, put, require
 crate::on_every_handle! {
     a_record_is_read_as_it_was_written
     a_precondition_that_does_not_hold_tells_the_present_version
+    a_move_is_refused_for_its_source_before_its_target
     a_transaction_happens_whole_or_not_at_all
     what_is_required_of_a_record_holds_or_nothing_happens
     a_patch_merges_and_needs_a_record
@@ -48,6 +49,21 @@ async fn a_precondition_that_does_not_hold_tells_the_present_version(database: &
     assert_eq!(transact(database, both).await, refused(1, Some(version)));
     let missing = transact(database, vec![delete("b", Precondition::None)]).await.unwrap_err();
     assert!(matches!(missing, Error::NotFound { .. }), "{missing:?}");
+}
+
+async fn a_move_is_refused_for_its_source_before_its_target(database: &Database) {
+    let relocate = |id: &str, precondition, target| {
+        let (collection, to) = ("things".into(), "attic".into());
+        vec![Operation::Move { collection, id: id.into(), to, precondition, target }]
+    };
+    let version = write(database, put("a", json!({}), Precondition::None)).await.version;
+    let absent = transact(database, relocate("b", Precondition::None, Precondition::Present)).await;
+    assert!(matches!(absent, Err(Error::NotFound { .. })), "{absent:?}");
+    let both = relocate("a", Precondition::Version(version + 1), Precondition::Present);
+    let refused = |current| Err(Error::PreconditionFailed { operation: 0, current });
+    assert_eq!(transact(database, both).await, refused(Some(version)));
+    let target = relocate("a", Precondition::Present, Precondition::Present);
+    assert_eq!(transact(database, target).await, refused(None));
 }
 
 async fn a_transaction_happens_whole_or_not_at_all(database: &Database) {

@@ -201,9 +201,10 @@ impl<'a> Draft<'a> {
                     Outcome::Deleted { version }
                 }
                 Operation::Move { collection, id, to, precondition, target } => {
+                    let from = place(collection, id);
+                    self.find(from, *precondition, operation)?.ok_or_else(|| missing(from))?;
                     self.find(place(to, id), *target, operation)?;
-                    self.find(place(collection, id), *precondition, operation)?;
-                    self.relocate(operation, place(collection, id), to)?
+                    self.relocate(operation, from, to)?
                 }
                 Operation::Rewrite { collection, id, version, data } => {
                     self.rewrite(place(collection, id), *version, data)?

@@ -139,6 +139,23 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// Gives the name it is counted under.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Put { .. } => "put",
+            Self::Patch { .. } => "patch",
+            Self::Delete { .. } => "delete",
+            Self::Move { .. } => "move",
+            Self::Rewrite { .. } => "rewrite",
+            Self::Require { .. } => "require",
+            Self::Trim { .. } => "trim",
+            Self::Once { .. } => "once",
+            Self::Enqueue { .. } => "enqueue",
+        }
+    }
+}
+
 /// What must hold for an operation's record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,4 +1,4 @@
-//! What the SQLite engine does to its files.
+//! What the SQLite engine does to its files, refuses and counts.
 
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
@@ -76,4 +76,29 @@ async fn a_closed_engine_has_done_what_it_answered_and_refuses_the_rest() {
     assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
     let reopened = Database::Local(Engine::open(&Config::default(), data.path()).unwrap());
     assert_eq!(reopened.changes(None, 0, 10, std::time::Duration::ZERO).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_is_counted_once_also_when_its_batch_is_done_again_without_a_refused_caller() {
+    let data = tempfile::tempdir().unwrap();
+    let database = Database::Local(Engine::open(&Config::default(), data.path()).unwrap());
+    let mut transaction = put("a", 1);
+    let (collection, id) = ("things".to_owned(), "a".to_owned());
+    let precondition = Precondition::Absent;
+    let patch = Map::from_iter([("n".to_owned(), json!(1))]);
+    let changed = Operation::Patch {
+        collection: collection.clone(),
+        id: id.clone(),
+        patch,
+        precondition: Precondition::None,
+    };
+    // Refused after something was written.
+    transaction.operations.extend([changed, Operation::Delete { collection, id, precondition }]);
+    let refused = database.transact(transaction).await;
+    assert!(matches!(refused, Err(Error::PreconditionFailed { operation: 2, .. })), "{refused:?}");
+    let figures = String::from_utf8(process::metrics::render()).unwrap();
+    for operation in ["patch", "delete"] {
+        let counted = format!("sixfold_database_operations_total{{operation=\"{operation}\"}} 1\n");
+        assert!(figures.contains(&counted), "{operation}");
+    }
 }

@@ -17,7 +17,8 @@ pub use self::sqlite::Sqlite;
 use crate::backup::{self, BackupError, Continuous};
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::{
-    Change, Committed, Config, Declaration, Error, Job, JobCommand, Page, Query, Transaction, Url, limits,
+    Change, Committed, Config, Declaration, Error, Job, JobCommand, Page, Query, Transaction, Url, figures,
+    limits,
 };
 
 /// A database engine in this process; clones share it.
@@ -43,6 +44,7 @@ impl Engine {
     /// See [`crate::Database::transact`].
     pub async fn transact(&self, transaction: Transaction) -> Result<Committed, Error> {
         limits::check_transaction(&transaction)?;
+        transaction.operations.iter().for_each(|operation| figures::count(operation.name()));
         match self {
             Self::Sqlite(sqlite) => sqlite.transact(transaction).await,
             Self::Postgres(postgres) => postgres.transact(transaction).await,
@@ -62,6 +64,7 @@ impl Engine {
         max_stale: Duration,
     ) -> Result<Page, Error> {
         limits::check_query(namespace, query)?;
+        figures::count("query");
         match self {
             Self::Sqlite(sqlite) => sqlite.query(namespace, query).await,
             // Boxed: it may ask a replica first, and would make every future larger that asks anything.
@@ -97,6 +100,7 @@ impl Engine {
     /// See [`crate::Database::command`].
     pub async fn command(&self, command: &JobCommand) -> Result<Vec<Job>, Error> {
         limits::check_command(command)?;
+        figures::count(command.name());
         match self {
             Self::Sqlite(sqlite) => sqlite.command(command).await,
             Self::Postgres(postgres) => postgres.command(command).await,

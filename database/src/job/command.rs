@@ -66,6 +66,18 @@ pub enum JobCommand {
 }
 
 impl JobCommand {
+    /// Gives the name it is counted under.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Claim { .. } => "claim",
+            Self::Extend { .. } => "extend",
+            Self::Succeed { .. } => "succeed",
+            Self::Fail { .. } => "fail",
+            Self::Cancel { .. } => "cancel",
+            Self::Retry { .. } => "retry",
+        }
+    }
+
     /// How long it may be kept waiting for a job.
     pub(crate) fn wait(&self) -> Duration {
         match self {

@@ -53,8 +53,7 @@ use crate::backup::postgres::Receiving;
 use crate::engine::OpenError;
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::{
-    Change, Committed, Config, Declaration, Error, Job, JobCommand, Operation, Page, Query, Transaction,
-    figures,
+    Change, Committed, Config, Declaration, Error, Job, JobCommand, Page, Query, Transaction, figures,
 };
 
 /// How soon a claim looks again for a job that is due and that another process may just be taking.
@@ -130,17 +129,6 @@ impl Postgres {
     }
 
     pub(super) async fn transact(&self, transaction: Transaction) -> Result<Committed, Error> {
-        for operation in &transaction.operations {
-            figures::count(match operation {
-                Operation::Put { .. } => "put",
-                Operation::Patch { .. } => "patch",
-                Operation::Delete { .. } => "delete",
-                Operation::Enqueue { .. } => "enqueue",
-                Operation::Move { .. } => "move",
-                Operation::Rewrite { .. } => "rewrite",
-                Operation::Require { .. } | Operation::Trim { .. } | Operation::Once { .. } => continue,
-            });
-        }
         self.check_backup()?;
         enter(&self.0.parts.transactions, transaction).await
     }
@@ -161,7 +149,6 @@ impl Postgres {
         query: &Query,
         max_stale: Duration,
     ) -> Result<Page, Error> {
-        figures::count("query");
         if let Some(page) = self.0.parts.replicas.query(namespace, query, max_stale).await {
             return Ok(page);
         }
@@ -198,7 +185,6 @@ impl Postgres {
 
     pub(super) async fn command(&self, command: &JobCommand) -> Result<Vec<Job>, Error> {
         let JobCommand::Claim { queues, wait_ms, .. } = command else {
-            figures::count(name(command));
             self.check_backup()?;
             return enter(&self.0.parts.commands, command.clone()).await;
         };
@@ -207,7 +193,6 @@ impl Postgres {
         loop {
             let due = self.0.parts.readers.next_due(queues).await?;
             if due.is_some_and(|due| due.is_zero()) {
-                figures::count("claim");
                 self.check_backup()?;
                 let claimed = enter(&self.0.parts.commands, command.clone()).await?;
                 // Another worker may have been quicker.
@@ -298,17 +283,6 @@ async fn enter<W, D>(lane: &mpsc::Sender<Task<W, D>>, work: W) -> Result<D, Erro
         TrySendError::Closed(_) => Error::Unavailable { reason: "it is stopped".into() },
     })?;
     answered.await.unwrap_or_else(|_| Err(Error::Unknown { reason: "the engine ended".into() }))
-}
-
-fn name(command: &JobCommand) -> &'static str {
-    match command {
-        JobCommand::Claim { .. } => "claim",
-        JobCommand::Extend { .. } => "extend",
-        JobCommand::Succeed { .. } => "succeed",
-        JobCommand::Fail { .. } => "fail",
-        JobCommand::Cancel { .. } => "cancel",
-        JobCommand::Retry { .. } => "retry",
-    }
 }
 
 #[cfg(test)]

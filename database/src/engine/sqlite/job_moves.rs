@@ -10,7 +10,7 @@ use super::group::Moment;
 use super::job_rows;
 use crate::job::lease;
 use crate::limits::ANSWER_BYTES;
-use crate::{Error, Job, JobCommand, figures, time};
+use crate::{Error, Job, JobCommand, time};
 
 pub(super) const CLAIMABLE: &str = "SELECT run_at, id, length(payload) FROM jobs \
     WHERE state = 'waiting' AND queue = ?1 AND run_at <= ?2 ORDER BY run_at, number LIMIT ?3";
@@ -29,32 +29,20 @@ pub(super) fn perform(moment: &mut Moment<'_>, command: &JobCommand) -> Result<V
     let now = moment.now;
     match command {
         JobCommand::Claim { queues, limit, lease_ms, .. } => {
-            figures::count("claim");
             claim(moment, queues, *limit, Duration::from_millis(*lease_ms))
         }
         JobCommand::Extend { id, lease_token, lease_ms, progress } => {
-            figures::count("extend");
             let lease = Duration::from_millis(*lease_ms);
             change(moment, id, |job, _| lease::extend(job, *lease_token, lease, *progress, now))
         }
         JobCommand::Succeed { id, lease_token, result } => {
-            figures::count("succeed");
             change(moment, id, |job, _| lease::succeed(job, *lease_token, result, now))
         }
-        JobCommand::Fail { id, lease_token, error, retry } => {
-            figures::count("fail");
-            change(moment, id, |job, moment| {
-                lease::fail(job, *lease_token, error, *retry, &moment.backoff, now, moment.rng)
-            })
-        }
-        JobCommand::Cancel { id } => {
-            figures::count("cancel");
-            change(moment, id, |job, _| lease::cancel(job, now))
-        }
-        JobCommand::Retry { id } => {
-            figures::count("retry");
-            change(moment, id, |job, _| lease::retry(job, now))
-        }
+        JobCommand::Fail { id, lease_token, error, retry } => change(moment, id, |job, moment| {
+            lease::fail(job, *lease_token, error, *retry, &moment.backoff, now, moment.rng)
+        }),
+        JobCommand::Cancel { id } => change(moment, id, |job, _| lease::cancel(job, now)),
+        JobCommand::Retry { id } => change(moment, id, |job, _| lease::retry(job, now)),
     }
 }
 

@@ -196,7 +196,6 @@ impl Sqlite {
     }
 
     pub(super) async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
-        figures::count("query");
         let (namespace, query) = (namespace.to_owned(), query.clone());
         let Query::Find(asked) = query else {
             return self

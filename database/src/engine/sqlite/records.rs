@@ -12,7 +12,7 @@ use crate::change::ChangeKind;
 use crate::engine::numbers::{number, stored};
 use crate::limits::{self, ANSWER_BYTES};
 use crate::{
-    Committed, Error, NewJob, Operation, Outcome, Page, Precondition, Query, Record, Transaction, figures,
+    Committed, Error, NewJob, Operation, Outcome, Page, Precondition, Query, Record, Transaction,
     merge_patch, time,
 };
 
@@ -40,7 +40,6 @@ pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Re
     if let Some(Operation::Once { key, fingerprint, .. }) = transaction.operations.first()
         && let Some(answer) = answers::find(moment.connection, namespace, key, moment.now)?
     {
-        figures::count("repeated");
         return match answer.fingerprint == *fingerprint {
             true => Ok(answer.committed),
             false => Err(Error::KeyReused),
@@ -53,23 +52,18 @@ pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Re
             |collection, id, precondition| Place { namespace, collection, id, precondition, operation };
         let outcome = match wanted {
             Operation::Put { collection, id, data, precondition } => {
-                figures::count("put");
                 put(moment, &place(collection, id, *precondition), data)?
             }
             Operation::Patch { collection, id, patch: change, precondition } => {
-                figures::count("patch");
                 patch(moment, &place(collection, id, *precondition), change)?
             }
             Operation::Delete { collection, id, precondition } => {
-                figures::count("delete");
                 delete(moment, &place(collection, id, *precondition))?
             }
             Operation::Move { collection, id, to, precondition, target } => {
-                figures::count("move");
                 relocate(moment, &place(collection, id, *precondition), &place(to, id, *target))?
             }
             Operation::Rewrite { collection, id, version, data } => {
-                figures::count("rewrite");
                 rewrite(moment, &place(collection, id, Precondition::None), *version, data)?
             }
             Operation::Require { collection, id, precondition } => {
@@ -191,7 +185,6 @@ fn relocate(moment: &mut Moment<'_>, from: &Place<'_>, to: &Place<'_>) -> Result
 }
 
 fn enqueue(moment: &mut Moment<'_>, namespace: &str, job: &NewJob) -> Result<Outcome, Error> {
-    figures::count("enqueue");
     let job = job.clone().into_job(namespace, moment.now);
     super::job_rows::insert(moment, &job)?;
     Ok(Outcome::Enqueued { job })

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::access::Denied;
+use crate::backup::BackupError;
 
 /// How long a caller waits before it repeats what was refused for too much work.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -43,6 +44,38 @@ impl From<Denied> for Refusal {
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         Self::Problem(problem)
+    }
+}
+
+/// What a backup ordered over the port is refused for. Who may order one may read `backup status` too, which says of the
+/// destination what it says here; where something lies on this host is for the log.
+impl From<BackupError> for Refusal {
+    fn from(error: BackupError) -> Self {
+        let reason = error.to_string();
+        match error {
+            BackupError::Role(error) => Self::Database(error),
+            BackupError::NotConfigured
+            | BackupError::NotSqlite
+            | BackupError::Exists { .. }
+            | BackupError::NoFolder { .. } => Self::Database(Error::Invalid { reason }),
+            BackupError::Stopping | BackupError::Destination(_) => {
+                Self::Database(Error::Unavailable { reason })
+            }
+            // In the way is how things are here, not what the request says.
+            BackupError::Busy
+            | BackupError::Occupied { .. }
+            | BackupError::Contested { .. }
+            | BackupError::Superseded { .. }
+            | BackupError::Settings(_) => Self::Problem(Problem::new(kinds::CONFLICT).detail(reason)),
+            BackupError::Open(_)
+            | BackupError::Missing { .. }
+            | BackupError::Damaged { .. }
+            | BackupError::DamagedFile { .. }
+            | BackupError::Storage { .. }
+            | BackupError::Plan(_)
+            | BackupError::PostgresPlan(_)
+            | BackupError::Log { .. } => Self::Database(Error::Storage { reason }),
+        }
     }
 }
 
@@ -112,4 +145,27 @@ pub(crate) fn unauthenticated() -> Problem {
 
 pub(crate) fn malformed(error: impl ToString) -> Problem {
     Problem::new(kinds::MALFORMED_REQUEST).detail(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::DestinationError;
+
+    #[test]
+    fn a_backup_that_is_refused_says_whose_matter_it_is() {
+        let unreached = DestinationError::Failed { name: "base".into(), reason: "no route".into() };
+        let refusals = [
+            (BackupError::NotConfigured, 422),
+            (BackupError::Busy, 409),
+            (BackupError::Occupied { what: "a base", seconds: 4 }, 409),
+            (BackupError::Stopping, 503),
+            (BackupError::Destination(unreached), 503),
+            (BackupError::Storage { file: "/data/sixfold.db".into(), reason: "full".into() }, 500),
+        ];
+        for (error, status) in refusals {
+            let said = error.to_string();
+            assert_eq!(Refusal::from(error).into_response().status().as_u16(), status, "{said}");
+        }
+    }
 }

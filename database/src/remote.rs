@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{Method, Request, header};
 use process::client::Answer;
 use process::{CallError, HttpClient, Secret};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::handle::{CALL_DEADLINE, DECLARE_DEADLINE};
 use crate::job::{JobFilter, JobPage, QueueFigures, WAIT_LIMIT_MS};
@@ -152,10 +152,20 @@ fn read<T: DeserializeOwned>(url: &str, answer: &Answer) -> Result<T, Error> {
     Err(answer.json::<Error>(url).unwrap_or_else(|_| match answer.status.as_u16() {
         // Problems of the request itself, which the role refuses before it does anything.
         401 => Error::Forbidden,
-        400..=499 => Error::Invalid { reason: format!("{url} answered {}", answer.status) },
+        400..=499 => {
+            let detail = answer.json::<Told>(url).map(|told| told.detail);
+            let reason = detail.unwrap_or_else(|_| format!("{url} answered {}", answer.status));
+            Error::Invalid { reason }
+        }
         503 => Error::Unavailable { reason: format!("{url} answered {}", answer.status) },
         _ => Error::Unknown { reason: format!("{url} answered {}", answer.status) },
     }))
+}
+
+/// What a problem says that has no members of ours.
+#[derive(Deserialize)]
+struct Told {
+    detail: String,
 }
 
 fn milliseconds(wait: Duration) -> u64 {

@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::exchange::{Body, Refusal, malformed, read, unauthenticated};
 use crate::job::JobFilter;
 use crate::record::PAGE_LIMIT;
-use crate::{Config, Declaration, Error, JobCommand, Query, Transaction, backup};
+use crate::{Config, Declaration, JobCommand, Query, Transaction, backup};
 
 /// What every route needs.
 #[derive(Debug, Clone)]
@@ -215,8 +215,7 @@ async fn write_backup(
 ) -> Answer<backup::Report> {
     access.check(None, &served.token)?;
     let request: backup::Request = read(&fields, body)?;
-    let done = backup::of_engine(&served.engine, request.file).await;
-    Ok(Json(done.map_err(|error| Error::Invalid { reason: error.to_string() })?))
+    Ok(Json(backup::of_engine(&served.engine, request.file).await?))
 }
 
 async fn backup_status(
@@ -229,12 +228,10 @@ async fn backup_status(
 
 async fn store_base(State(served): State<Served>, Caller(access): Caller) -> Answer<backup::BaseReport> {
     access.check(None, &served.token)?;
-    let stored = served.engine.store_base().await;
-    Ok(Json(stored.map_err(|error| Error::Invalid { reason: error.to_string() })?))
+    Ok(Json(served.engine.store_base().await?))
 }
 
 async fn drill(State(served): State<Served>, Caller(access): Caller) -> Answer<backup::DrillReport> {
     access.check(None, &served.token)?;
-    let report = served.engine.drill().await;
-    Ok(Json(report.map_err(|error| Error::Invalid { reason: error.to_string() })?))
+    Ok(Json(served.engine.drill().await?))
 }

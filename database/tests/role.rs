@@ -213,3 +213,22 @@ async fn a_wrong_token_is_unauthenticated_and_another_namespace_s_credential_is_
     }
     role.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_fails_here_is_not_the_requests_fault() {
+    let data = tempfile::tempdir().unwrap();
+    let role = start(data.path());
+    let copy = async |file: &Path| {
+        let body = json!({"file": file}).to_string();
+        let answer = role.send(Method::POST, "/v1/backup", "application/json", &body).await;
+        (answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
+    };
+    let (status, told) = copy(&data.path().join("sixfold.db")).await;
+    assert_eq!(status, 422, "what is there is not replaced: {told}");
+    let (status, told) = copy(&data.path().join("missing/copy.db")).await;
+    assert!(status == 422 && told.contains("there is no folder"), "{told}");
+    // Nobody can write there.
+    let (status, told) = copy(Path::new("/proc/copy.db")).await;
+    assert!(status == 500 && !told.contains("/proc"), "{status}: {told}");
+    role.stop().await;
+}

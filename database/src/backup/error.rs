@@ -18,6 +18,12 @@ pub enum BackupError {
         /// What exists.
         file: PathBuf,
     },
+    /// The folder that a copy was to be written into is not there.
+    #[error("there is no folder {}", folder.display())]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// There is no database to back up.
     #[error("there is no database in {}", data.display())]
     Missing {

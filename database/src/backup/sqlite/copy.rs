@@ -129,6 +129,9 @@ fn copy(source: &Connection, file: &Path) -> Result<Report, BackupError> {
     if file.exists() {
         return Err(BackupError::Exists { file: file.to_owned() });
     }
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        return Err(BackupError::NoFolder { folder: folder.to_owned() });
+    }
     let partial = beside(file, ".partial");
     // What an earlier, broken attempt left.
     let _ = fs::remove_file(&partial);

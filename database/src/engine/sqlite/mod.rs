@@ -196,21 +196,43 @@ impl Sqlite {
     }
 
     pub(super) async fn query(&self, namespace: &str, query: &Query) -> Result<Page, Error> {
-        let (namespace, query) = (namespace.to_owned(), query.clone());
-        let Query::Find(asked) = query else {
-            return self
-                .0
-                .readers
-                .ask(move |connection| records::query(connection, &namespace, &query))
-                .await;
-        };
-        let declared = self.0.declarations.get(&namespace, &asked.collection);
-        let collection = asked.collection.clone();
-        let walk = {
-            let namespace = namespace.clone();
-            move |connection: &Connection| find::find(connection, &namespace, &asked, &declared)
-        };
-        self.0.readers.walk(&namespace, &collection, walk).await
+        let (readers, namespace) = (&self.0.readers, namespace.to_owned());
+        match query.clone() {
+            Query::Get { collection, id } => {
+                readers.ask(move |connection| records::get(connection, &namespace, &collection, &id)).await
+            }
+            Query::List { collection, after, limit } => {
+                let after = after.unwrap_or_default();
+                let list = move |connection: &Connection| {
+                    records::list(connection, &namespace, &collection, &after, limit)
+                };
+                readers.ask(list).await
+            }
+            Query::Some { collection, ids } => {
+                readers.ask(move |connection| records::some(connection, &namespace, &collection, &ids)).await
+            }
+            Query::History { collection, id, before, limit } => {
+                let list = move |connection: &Connection| {
+                    versions::list(connection, &namespace, &collection, &id, before, limit)
+                };
+                readers.ask(list).await
+            }
+            Query::Latest => {
+                let sequence = readers.ask(move |connection| changes::latest(connection, &namespace)).await?;
+                Ok(Page { sequence, ..Page::default() })
+            }
+            Query::Answer { key } => {
+                let find =
+                    move |connection: &Connection| answers::find(connection, &namespace, &key, time::now());
+                Ok(Page { answer: readers.ask(find).await?, ..Page::default() })
+            }
+            Query::Find(asked) => {
+                let declared = self.0.declarations.get(&namespace, &asked.collection);
+                let (of, collection) = (namespace.clone(), asked.collection.clone());
+                let walk = move |connection: &Connection| find::find(connection, &of, &asked, &declared);
+                readers.walk(&namespace, &collection, walk).await
+            }
+        }
     }
 
     pub(super) async fn declare(&self, namespace: &str, declaration: &Declaration) -> Result<(), Error> {

@@ -12,8 +12,7 @@ use crate::change::ChangeKind;
 use crate::engine::numbers::{number, stored};
 use crate::limits::{self, ANSWER_BYTES};
 use crate::{
-    Committed, Error, NewJob, Operation, Outcome, Page, Precondition, Query, Record, Transaction,
-    merge_patch, time,
+    Committed, Error, NewJob, Operation, Outcome, Page, Precondition, Record, Transaction, merge_patch, time,
 };
 
 pub(super) const FIND: &str = "SELECT number, version, created_at FROM records \
@@ -242,31 +241,26 @@ fn write(
     Ok(Outcome::Written { record, created })
 }
 
-/// Answers a question about records.
-pub(super) fn query(connection: &Connection, namespace: &str, query: &Query) -> Result<Page, Error> {
-    let (collection, after, limit) = match query {
-        Query::Get { collection, id } => {
-            let mut statement = connection.prepare_cached(GET)?;
-            let found = statement.query_row([namespace, collection, id], |row| read(row, collection));
-            let records = found.optional()?.map(|(record, _)| record).into_iter().collect();
-            return Ok(Page { records, ..Page::default() });
-        }
-        Query::List { collection, after, limit } => (collection, after.as_deref().unwrap_or(""), *limit),
-        Query::Some { collection, ids } => return some(connection, namespace, collection, ids),
-        Query::History { collection, id, before, limit } => {
-            return versions::list(connection, namespace, collection, id, *before, *limit);
-        }
-        Query::Latest => {
-            let sequence = changes::latest(connection, namespace)?;
-            return Ok(Page { sequence, ..Page::default() });
-        }
-        Query::Answer { key } => {
-            let answer = answers::find(connection, namespace, key, time::now())?;
-            return Ok(Page { answer, ..Page::default() });
-        }
-        // Answered by `find`, which knows what is declared.
-        Query::Find(_) => return Ok(Page::default()),
-    };
+/// Finds a record by its name.
+pub(super) fn get(
+    connection: &Connection,
+    namespace: &str,
+    collection: &str,
+    id: &str,
+) -> Result<Page, Error> {
+    let mut statement = connection.prepare_cached(GET)?;
+    let found = statement.query_row([namespace, collection, id], |row| read(row, collection)).optional()?;
+    Ok(Page { records: found.map(|(record, _)| record).into_iter().collect(), ..Page::default() })
+}
+
+/// Lists a collection's records by their names.
+pub(super) fn list(
+    connection: &Connection,
+    namespace: &str,
+    collection: &str,
+    after: &str,
+    limit: u32,
+) -> Result<Page, Error> {
     let mut statement = connection.prepare_cached(LIST)?;
     // One more than asked for tells whether there is a next page.
     let mut rows = statement.query(params![namespace, collection, after, i64::from(limit) + 1])?;
@@ -285,7 +279,12 @@ pub(super) fn query(connection: &Connection, namespace: &str, query: &Query) -> 
 }
 
 /// Reads records by their names, until the answer is large.
-fn some(connection: &Connection, namespace: &str, collection: &str, ids: &[String]) -> Result<Page, Error> {
+pub(super) fn some(
+    connection: &Connection,
+    namespace: &str,
+    collection: &str,
+    ids: &[String],
+) -> Result<Page, Error> {
     let mut statement = connection.prepare_cached(GET)?;
     let mut page = Page::default();
     let mut bytes = 0;

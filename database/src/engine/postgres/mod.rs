@@ -288,4 +288,4 @@ async fn enter<W, D>(lane: &mpsc::Sender<Task<W, D>>, work: W) -> Result<D, Erro
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
-mod writable_tests;
+mod server_tests;

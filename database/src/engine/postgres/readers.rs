@@ -156,10 +156,10 @@ impl Readers {
             }
             Query::Some { collection, ids } => self.some(namespace, collection, ids).await,
             Query::History { collection, id, before, limit } => {
-                let (before, now) = (before.map_or(i64::MAX, stored), time::to_stored(time::now()));
+                let before = before.map_or(i64::MAX, stored);
                 let one_more = i64::from(*limit) + 1;
-                let values: [&(dyn ToSql + Sync); 7] =
-                    [&namespace, collection, id, &before, &now, &one_more, &(ANSWER_BYTES as i64)];
+                let values: [&(dyn ToSql + Sync); 6] =
+                    [&namespace, collection, id, &before, &one_more, &(ANSWER_BYTES as i64)];
                 read_history(&self.ask(HISTORY, &values).await?, collection, *limit as usize)
             }
             Query::Latest => {

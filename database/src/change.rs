@@ -31,3 +31,19 @@ pub enum ChangeKind {
     /// It was removed.
     Delete,
 }
+
+impl ChangeKind {
+    /// Gives the word for it, in rows and in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// Reads the stored word; `None` if it is none.
+    pub(crate) fn from_stored(word: &str) -> Option<Self> {
+        [Self::Create, Self::Update, Self::Delete].into_iter().find(|kind| kind.as_str() == word)
+    }
+}

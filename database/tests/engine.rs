@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use database::{Config, Database, Engine, Error, Operation, Precondition, Transaction};
+use database::{Config, Database, Engine, Error, NewJob, Operation, Outcome, Precondition, Transaction};
 use serde_json::{Map, json};
 use tokio::task::JoinSet;
 
@@ -101,4 +101,22 @@ async fn an_operation_is_counted_once_also_when_its_batch_is_done_again_without_
         let counted = format!("sixfold_database_operations_total{{operation=\"{operation}\"}} 1\n");
         assert!(figures.contains(&counted), "{operation}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_that_nobody_wrote_is_a_fault_and_no_state_of_anything() {
+    let data = tempfile::tempdir().unwrap();
+    let engine = Engine::open(&Config::default(), data.path()).unwrap();
+    let mut transaction = put("a", 1);
+    transaction.operations.push(Operation::Enqueue { job: NewJob::new("mail", "send", json!({})) });
+    let outcomes = engine.transact(transaction).await.unwrap().outcomes;
+    let [_, Outcome::Enqueued { job }] = &*outcomes else { panic!("{outcomes:?}") };
+    let other = rusqlite::Connection::open(data.path().join("sixfold.db")).unwrap();
+    other.execute_batch("PRAGMA ignore_check_constraints = 1").unwrap();
+    other.execute("UPDATE jobs SET state = 'paused'", ()).unwrap();
+    other.execute("UPDATE changes SET kind = 'merge'", ()).unwrap();
+    let read = engine.job(&job.id).await;
+    assert!(matches!(&read, Err(Error::Storage { reason }) if reason.contains("paused")), "{read:?}");
+    let read = engine.changes(None, 0, 10, std::time::Duration::ZERO).await;
+    assert!(matches!(&read, Err(Error::Storage { reason }) if reason.contains("merge")), "{read:?}");
 }

@@ -41,6 +41,40 @@ impl JobState {
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Dead | Self::Canceled)
     }
+
+    /// Gives the word that is stored: whether a waiting job is scheduled or ready is told by its time.
+    pub(crate) fn stored(self) -> &'static str {
+        match self {
+            Self::Scheduled | Self::Ready => "waiting",
+            Self::Leased => "leased",
+            Self::Succeeded => "succeeded",
+            Self::Dead => "dead",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    /// Gives the condition that rows of jobs in this state meet; `now` is how the time is written there.
+    pub(crate) fn condition(self, now: &str) -> String {
+        let is_stored = format!("state = '{}'", self.stored());
+        match self {
+            Self::Scheduled => format!("{is_stored} AND run_at > {now}"),
+            Self::Ready => format!("{is_stored} AND run_at <= {now}"),
+            Self::Leased | Self::Succeeded | Self::Dead | Self::Canceled => is_stored,
+        }
+    }
+
+    /// Reads the stored word of a job whose time has come or not; `None` if it is none.
+    pub(crate) fn from_stored(word: &str, is_due: bool) -> Option<Self> {
+        Some(match word {
+            "waiting" if is_due => Self::Ready,
+            "waiting" => Self::Scheduled,
+            "leased" => Self::Leased,
+            "succeeded" => Self::Succeeded,
+            "dead" => Self::Dead,
+            "canceled" => Self::Canceled,
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for JobState {
@@ -166,6 +200,9 @@ pub struct Job {
     pub traceparent: Option<String>,
 }
 
+/// Jobs of a page that does not say how many.
+const DEFAULT_PAGE: u32 = 100;
+
 /// What to look for in a listing of jobs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -180,6 +217,13 @@ pub struct JobFilter {
     pub after: Option<String>,
     /// The most jobs; 100 without a number, at most 1000.
     pub limit: Option<u32>,
+}
+
+impl JobFilter {
+    /// Gives how many jobs a page has at most.
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit.unwrap_or(DEFAULT_PAGE)
+    }
 }
 
 /// Some jobs in order.

@@ -121,17 +121,12 @@ pub(super) struct ChangeColumns<'a> {
 impl<'a> ChangeColumns<'a> {
     pub(super) fn of(draft: &Draft<'a>) -> Self {
         let changes = &draft.changes;
-        let kind = |kind| match kind {
-            ChangeKind::Create => "create",
-            ChangeKind::Update => "update",
-            ChangeKind::Delete => "delete",
-        };
         Self {
             sequences: changes.iter().map(|change| stored(change.sequence)).collect(),
             namespaces: changes.iter().map(|change| change.key.namespace).collect(),
             collections: changes.iter().map(|change| change.key.collection).collect(),
             ids: changes.iter().map(|change| change.key.id).collect(),
-            kinds: changes.iter().map(|change| kind(change.kind)).collect(),
+            kinds: changes.iter().map(|change| change.kind.as_str()).collect(),
         }
     }
 }

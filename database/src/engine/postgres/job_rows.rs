@@ -19,7 +19,7 @@ pub(super) fn read(row: &Row) -> Result<(Job, usize), Fault> {
         namespace: row.try_get(1)?,
         queue: row.try_get(2)?,
         kind: row.try_get(3)?,
-        state: state(row.try_get(4)?),
+        state: state(row.try_get(4)?)?,
         attempt: count(5)?,
         max_attempts: count(6)?,
         payload: document(payload)?,
@@ -36,30 +36,17 @@ pub(super) fn read(row: &Row) -> Result<(Job, usize), Fault> {
     Ok((job, size))
 }
 
-fn state(text: &str) -> JobState {
-    match text {
-        "scheduled" => JobState::Scheduled,
-        "ready" => JobState::Ready,
-        "leased" => JobState::Leased,
-        "succeeded" => JobState::Succeeded,
-        "canceled" => JobState::Canceled,
-        _ => JobState::Dead,
+/// Reads a state: of a waiting job the server says which it is.
+fn state(word: &str) -> Result<JobState, Fault> {
+    match word {
+        "scheduled" => Ok(JobState::Scheduled),
+        "ready" => Ok(JobState::Ready),
+        stored => JobState::from_stored(stored, true).ok_or(Fault::Inconsistent("a job's state is unknown")),
     }
 }
 
 fn document<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
     serde_json::from_str(text).map_err(|_| Fault::Inconsistent("a job's document is not JSON"))
-}
-
-/// Gives the stored state: whether a waiting job is scheduled or ready is told by its time.
-pub(super) fn state_text(state: JobState) -> &'static str {
-    match state {
-        JobState::Scheduled | JobState::Ready => "waiting",
-        JobState::Leased => "leased",
-        JobState::Succeeded => "succeeded",
-        JobState::Dead => "dead",
-        JobState::Canceled => "canceled",
-    }
 }
 
 /// Jobs that moved, a list a column, as `sql/update_jobs.sql` takes them.
@@ -79,7 +66,7 @@ pub(super) struct Moved {
 impl Moved {
     pub(super) fn push(&mut self, job: &Job) {
         self.ids.push(job.id.clone());
-        self.states.push(state_text(job.state));
+        self.states.push(job.state.stored());
         self.attempts.push(job.attempt.into());
         self.results.push(job.result.as_ref().map(ToString::to_string));
         self.errors.push(job.error.clone());

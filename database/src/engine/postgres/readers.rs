@@ -25,13 +25,10 @@ use crate::engine::numbers::{number, stored};
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::limits::ANSWER_BYTES;
 use crate::record::Answer;
-use crate::{Change, Earlier, Error, Find, Job, JobState, Page, Query, Record, time};
+use crate::{Change, Earlier, Error, Find, Job, Page, Query, Record, time};
 
 /// How long a read may take.
 const DEADLINE: Duration = Duration::from_secs(4);
-
-/// Jobs of a page that does not say how many.
-const DEFAULT_PAGE: u32 = 100;
 
 pub(super) const SOME: &str = include_str!("sql/some_records.sql");
 pub(super) const LATEST: &str = include_str!("sql/latest_change.sql");
@@ -272,7 +269,7 @@ impl Readers {
     }
 
     pub(super) async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, Error> {
-        let limit = filter.limit.unwrap_or(DEFAULT_PAGE);
+        let limit = filter.limit();
         let (one_more, bytes) = (i64::from(limit) + 1, ANSWER_BYTES as i64);
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&one_more, &bytes];
         let mut conditions = Vec::new();
@@ -291,7 +288,7 @@ impl Readers {
                 conditions.push(format!("{condition} ${}", values.len()));
             }
         }
-        conditions.extend(filter.state.map(condition_of).map(ToOwned::to_owned));
+        conditions.extend(filter.state.map(|state| state.condition("now()")));
         let conditions = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
         let rows = self.ask(&JOBS.replace("{conditions}", &conditions), &values).await?;
         let mut page = JobPage::default();
@@ -333,17 +330,6 @@ impl Readers {
             })
         };
         rows.iter().map(|row| read(row).map_err(unreadable)).collect()
-    }
-}
-
-fn condition_of(state: JobState) -> &'static str {
-    match state {
-        JobState::Scheduled => "state = 'waiting' AND run_at > now()",
-        JobState::Ready => "state = 'waiting' AND run_at <= now()",
-        JobState::Leased => "state = 'leased'",
-        JobState::Succeeded => "state = 'succeeded'",
-        JobState::Dead => "state = 'dead'",
-        JobState::Canceled => "state = 'canceled'",
     }
 }
 
@@ -401,12 +387,9 @@ pub(super) fn read_record(row: &Row, collection: &str) -> Result<(Record, usize)
     Ok((record.with_stored(text), text.len()))
 }
 
-pub(super) fn read_change(row: &Row) -> Result<Change, tokio_postgres::Error> {
-    let kind = match row.try_get(4)? {
-        "create" => ChangeKind::Create,
-        "delete" => ChangeKind::Delete,
-        _ => ChangeKind::Update,
-    };
+pub(super) fn read_change(row: &Row) -> Result<Change, Fault> {
+    let kind = ChangeKind::from_stored(row.try_get(4)?);
+    let kind = kind.ok_or(Fault::Inconsistent("the kind of a change is unknown"))?;
     Ok(Change {
         sequence: number(row.try_get(0)?),
         namespace: row.try_get(1)?,

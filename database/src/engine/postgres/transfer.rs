@@ -351,13 +351,12 @@ async fn paste_one(session: &Session, item: &Item) -> Result<(), CopyError> {
             session.execute(PUT_VERSIONS, &values).await
         }
         Item::Change(change) => {
-            let kind = serde_json::to_value(change.kind).unwrap_or_default();
             let values: [&(dyn ToSql + Sync); 6] = [
                 &stored(change.sequence),
                 &change.namespace,
                 &change.collection,
                 &change.id,
-                &kind.as_str().unwrap_or_default(),
+                &change.kind.as_str(),
                 &change.at,
             ];
             session.execute(PUT_CHANGES, &values).await
@@ -369,7 +368,7 @@ async fn paste_one(session: &Session, item: &Item) -> Result<(), CopyError> {
                 &job.namespace,
                 &job.queue,
                 &job.kind,
-                &job_rows::state_text(job.state),
+                &job.state.stored(),
                 &i64::from(job.attempt),
                 &i64::from(job.max_attempts),
                 &job.payload.to_string(),

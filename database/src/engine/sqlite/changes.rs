@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::group::Moment;
 use super::records::Place;
+use super::words::read_word;
 use crate::change::ChangeKind;
 use crate::engine::numbers::{number, stored};
 use crate::{Change, Error, time};
@@ -25,7 +26,7 @@ const ANY: &str = "*";
 /// Appends a change; its sequence is the record's new version.
 pub(super) fn append(moment: &mut Moment<'_>, place: &Place<'_>, kind: ChangeKind) -> Result<u64, Error> {
     let now = time::to_stored(moment.now);
-    let row = params![place.namespace, place.collection, place.id, kind_text(kind), now];
+    let row = params![place.namespace, place.collection, place.id, kind.as_str(), now];
     let sequence = moment.connection.prepare_cached(APPEND)?.insert(row)?;
     moment.effects.changed(place.namespace);
     match kind {
@@ -78,11 +79,7 @@ pub(super) fn latest(connection: &Connection, namespace: &str) -> Result<Option<
 }
 
 pub(super) fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
-    let kind = match row.get_ref(4)?.as_str()? {
-        "create" => ChangeKind::Create,
-        "delete" => ChangeKind::Delete,
-        _ => ChangeKind::Update,
-    };
+    let kind = read_word(row, 4, ChangeKind::from_stored)?;
     Ok(Change {
         sequence: number(row.get(0)?),
         namespace: row.get(1)?,
@@ -91,13 +88,4 @@ pub(super) fn read_change(row: &Row<'_>) -> rusqlite::Result<Change> {
         kind,
         at: time::from_stored(row.get(5)?),
     })
-}
-
-/// Gives the stored kind.
-pub(super) fn kind_text(kind: ChangeKind) -> &'static str {
-    match kind {
-        ChangeKind::Create => "create",
-        ChangeKind::Update => "update",
-        ChangeKind::Delete => "delete",
-    }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::index_table;
+use super::words::read_word;
 use crate::find::{Column, Declaration, Field, Index, Kind};
 use crate::{Error, limits};
 
@@ -131,7 +132,7 @@ fn read(connection: &Connection, namespace: &str, collection: &str) -> rusqlite:
     let mut indexes = connection.prepare_cached(INDEXES)?;
     let mut rows = indexes.query([namespace, collection])?;
     while let Some(row) = rows.next()? {
-        let (form, index) = (Form::read(row.get_ref(2)?.as_str()?), parse(row.get_ref(1)?.as_str()?));
+        let (form, index) = (read_word(row, 2, Form::from_stored)?, parse(row.get_ref(1)?.as_str()?));
         match form {
             Form::Expression | Form::Table => {
                 declared.numbers.push((row.get(0)?, form));
@@ -201,20 +202,16 @@ pub(super) fn declare(
 fn find(connection: &Connection, collection: i64, index: &Index) -> rusqlite::Result<Option<(i64, Form)>> {
     let mut statement = connection.prepare_cached(FIND_INDEX)?;
     let found = statement.query_row(params![collection, index.name()], |row| {
-        Ok((row.get(0)?, Form::read(row.get_ref(1)?.as_str()?)))
+        Ok((row.get(0)?, read_word(row, 1, Form::from_stored)?))
     });
     found.optional()
 }
 
 impl Form {
-    /// Reads the stored text.
-    pub(super) fn read(text: &str) -> Self {
-        match text {
-            "filling" => Self::Filling,
-            "table" => Self::Table,
-            "emptying" => Self::Emptying,
-            _ => Self::Expression,
-        }
+    /// Reads the stored word; `None` if it is none.
+    pub(super) fn from_stored(word: &str) -> Option<Self> {
+        let forms = [Self::Expression, Self::Filling, Self::Table, Self::Emptying];
+        forms.into_iter().find(|form| form.text() == word)
     }
 
     fn text(self) -> &'static str {

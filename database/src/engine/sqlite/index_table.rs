@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::declared::{Form, columns, expression, of_collection, sql_name};
+use super::words::read_word;
 use crate::Error;
 use crate::find::Index;
 
@@ -152,7 +153,7 @@ pub(super) fn advance(connection: &Connection) -> Result<Step, Error> {
     let found = statement.query_row((), |row| {
         let (number, namespace, collection, definition) =
             (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        let (form, filled_to) = (Form::read(row.get_ref(4)?.as_str()?), row.get(5)?);
+        let (form, filled_to) = (read_word(row, 4, Form::from_stored)?, row.get(5)?);
         Ok(Unfinished { number, namespace, collection, definition, form, filled_to })
     });
     let Some(unfinished) = found.optional()? else { return Ok(Step::Idle) };

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use serde::de::DeserializeOwned;
 
 use super::group::Moment;
+use super::words::read_word;
 use crate::engine::numbers::{number, stored};
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::limits::ANSWER_BYTES;
@@ -35,9 +36,6 @@ pub(super) const FIGURES_LEASED: &str =
     "SELECT queue, count(*) FROM jobs INDEXED BY jobs_leased WHERE state = 'leased' GROUP BY queue";
 pub(super) const FIGURES_DEAD: &str = "SELECT queue, count(*) FROM jobs WHERE state = 'dead' GROUP BY queue";
 
-/// Jobs of a page that does not say how many.
-const DEFAULT_PAGE: u32 = 100;
-
 /// Puts a new job into its queue.
 pub(super) fn insert(moment: &mut Moment<'_>, job: &Job) -> Result<(), Error> {
     insert_row(moment.connection, job)?;
@@ -52,7 +50,7 @@ pub(super) fn insert_row(connection: &Connection, job: &Job) -> Result<(), Error
         job.namespace,
         job.queue,
         job.kind,
-        state_text(job.state),
+        job.state.stored(),
         job.attempt,
         job.max_attempts,
         job.payload.to_string(),
@@ -73,7 +71,7 @@ pub(super) fn insert_row(connection: &Connection, job: &Job) -> Result<(), Error
 pub(super) fn update(moment: &mut Moment<'_>, job: &Job) -> Result<(), Error> {
     moment.connection.prepare_cached(UPDATE)?.execute(params![
         job.id,
-        state_text(job.state),
+        job.state.stored(),
         job.attempt,
         job.result.as_ref().map(ToString::to_string),
         job.error,
@@ -95,32 +93,25 @@ pub(super) fn get(connection: &Connection, id: &str, now: Timestamp) -> Result<J
 
 /// Lists jobs, newest first.
 pub(super) fn list(connection: &Connection, filter: &JobFilter, now: Timestamp) -> Result<JobPage, Error> {
-    let limit = filter.limit.unwrap_or(DEFAULT_PAGE) as usize;
+    let limit = filter.limit() as usize;
     let (now_stored, one_more) = (time::to_stored(now), stored(limit as u64 + 1));
     // Conditions are written out only where they apply, so that each combination finds its index.
-    let mut conditions: Vec<&str> = Vec::new();
+    let mut conditions: Vec<String> = Vec::new();
     let mut values: Vec<(&str, &dyn ToSql)> = vec![(":limit", &one_more)];
     if let Some(namespace) = &filter.namespace {
-        conditions.push("namespace = :namespace");
+        conditions.push("namespace = :namespace".into());
         values.push((":namespace", namespace));
     }
     if let Some(queue) = &filter.queue {
-        conditions.push("queue = :queue");
+        conditions.push("queue = :queue".into());
         values.push((":queue", queue));
     }
     if let Some(after) = &filter.after {
-        conditions.push("id < :after");
+        conditions.push("id < :after".into());
         values.push((":after", after));
     }
     if let Some(state) = filter.state {
-        conditions.push(match state {
-            JobState::Scheduled => "state = 'waiting' AND run_at > :now",
-            JobState::Ready => "state = 'waiting' AND run_at <= :now",
-            JobState::Leased => "state = 'leased'",
-            JobState::Succeeded => "state = 'succeeded'",
-            JobState::Dead => "state = 'dead'",
-            JobState::Canceled => "state = 'canceled'",
-        });
+        conditions.push(state.condition(":now"));
         if matches!(state, JobState::Scheduled | JobState::Ready) {
             values.push((":now", &now_stored));
         }
@@ -181,14 +172,7 @@ pub(super) fn figures(connection: &Connection, now: Timestamp) -> Result<Vec<Que
 /// Reads a job and how many bytes its documents have.
 pub(super) fn read(row: &Row<'_>, now: Timestamp) -> rusqlite::Result<(Job, usize)> {
     let run_at = time::from_stored(row.get(13)?);
-    let state = match row.get_ref(4)?.as_str()? {
-        "waiting" if run_at > now => JobState::Scheduled,
-        "waiting" => JobState::Ready,
-        "leased" => JobState::Leased,
-        "succeeded" => JobState::Succeeded,
-        "canceled" => JobState::Canceled,
-        _ => JobState::Dead,
-    };
+    let state = read_word(row, 4, |word| JobState::from_stored(word, run_at <= now))?;
     let size = row.get_ref(7)?.as_str()?.len() + row.get_ref(8)?.as_str_or_null()?.map_or(0, str::len);
     let job = Job {
         id: row.get(0)?,
@@ -217,15 +201,4 @@ fn document<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Resu
     serde_json::from_str(text)
         .map(Some)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into()))
-}
-
-/// Gives the stored state: whether a waiting job is scheduled or ready is told by its time.
-fn state_text(state: JobState) -> &'static str {
-    match state {
-        JobState::Scheduled | JobState::Ready => "waiting",
-        JobState::Leased => "leased",
-        JobState::Succeeded => "succeeded",
-        JobState::Dead => "dead",
-        JobState::Canceled => "canceled",
-    }
 }

@@ -26,6 +26,7 @@ mod upkeep;
 mod vacuum;
 mod versions;
 mod waits;
+mod words;
 mod writer;
 
 use std::collections::VecDeque;

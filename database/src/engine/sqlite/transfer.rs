@@ -233,7 +233,7 @@ fn put(connection: &Connection, item: &Item) -> Result<(), Error> {
             connection.prepare_cached(PUT_VERSION)?.execute(row)?;
         }
         Item::Change(change) => {
-            let kind = changes::kind_text(change.kind);
+            let kind = change.kind.as_str();
             let at = time::to_stored(change.at);
             let row =
                 params![stored(change.sequence), change.namespace, change.collection, change.id, kind, at];

@@ -87,8 +87,9 @@ async fn change_until(database: &Database, from: usize, stop: &AtomicBool) -> us
 
 /// The child: it declares the index, changes records meanwhile, and is killed.
 #[tokio::test(flavor = "multi_thread")]
-async fn child() {
-    let Some(folder) = std::env::var_os(FOLDER) else { return };
+#[ignore = "started by its parent"]
+async fn the_child_writes_while_an_index_is_made_until_it_is_killed() {
+    let folder = std::env::var_os(FOLDER).unwrap();
     let database = open(Path::new(&folder));
     let declaring = declaration(index("rank", false));
     let stop = AtomicBool::new(false);
@@ -106,7 +107,12 @@ async fn a_killed_build_is_gone_on_with_and_nobody_waits_for_it() {
     close(database);
 
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture"])
+        .args([
+            "--ignored",
+            "--exact",
+            "the_child_writes_while_an_index_is_made_until_it_is_killed",
+            "--nocapture",
+        ])
         .env(FOLDER, data.path())
         .stdout(Stdio::piped())
         .spawn()

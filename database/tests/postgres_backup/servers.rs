@@ -156,8 +156,10 @@ async fn in_mode_sync_nothing_is_written_until_the_server_s_commits_wait() {
     // One of two is not enough: the other's word would do.
     bench.server.ask("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (sixfold, other)'");
     bench.server.ask("SELECT pg_reload_conf()");
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-    assert!(matches!(status(&engine).standing, Standing::NotSynchronous { .. }));
+    let names_both =
+        |standing| matches!(standing, Standing::NotSynchronous { reason } if reason.contains("it is 'ANY 1"));
+    until("it is looked at", || names_both(status(&engine).standing)).await;
+    assert!(put(&engine, 1, 1).await.is_err());
     bench.server.ask("ALTER SYSTEM SET synchronous_standby_names = 'sixfold'");
     bench.server.ask("SELECT pg_reload_conf()");
     until("it goes", || status(&engine).standing == Standing::Shipping).await;

@@ -2,8 +2,9 @@
 //!
 //! A [`Transaction`] enters through [`Database::transact`]. With [`Database::Remote`] it travels to the
 //! database role as `POST /v1/transact` (`routes`); there, and with [`Database::Local`] in the role's own process, it
-//! joins the channel of the one writer thread (`engine::sqlite::writer`), which lets one caller's refusal leave the others,
-//! commits all of them with one fsync and answers. Jobs are rows beside the records, so a record and the
+//! joins those that wait to be committed together: with SQLite by the one writer thread (`engine::sqlite::writer`), with
+//! PostgreSQL by a lane with a connection (`engine::postgres::lane`). One caller's refusal leaves the others; all are
+//! committed with one fsync and answered. Jobs are rows beside the records, so a record and the
 //! job it causes commit together; how a job moves is decided in `job::lease`.
 
 mod access;

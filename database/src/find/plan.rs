@@ -22,6 +22,8 @@ pub(crate) struct Walk {
     pub(crate) index: Option<usize>,
     /// What positions call the index.
     pub(crate) name: String,
+    /// Whether no two records have the same in it: it then does not hold the name, and finds one record.
+    pub(crate) is_unique: bool,
     /// Its columns, before the record's name.
     pub(crate) columns: Vec<Column>,
     /// What the filter fixes the first columns to.
@@ -96,10 +98,11 @@ fn walk(
     let equals: Vec<Value> = columns.iter().map_while(|column| fixed(column, known)).collect();
     // A unique index does not end with the name, so it gives an order only where it finds one record at most.
     let is_single = equals.len() == columns.len() && equals.iter().all(|value| !value.is_null());
-    if index.is_some_and(|index| index.unique) && !is_single {
+    let is_unique = index.is_some_and(|index| index.unique);
+    if is_unique && !is_single {
         return None;
     }
-    let backward = match index.is_some_and(|index| index.unique) {
+    let backward = match is_unique {
         true => false,
         false => direction(&columns[equals.len()..], order, known)?,
     };
@@ -111,7 +114,7 @@ fn walk(
         },
     };
     let name = index.map_or_else(|| NAMES.to_owned(), Index::name);
-    Some(Walk { index: place, name, columns: columns.to_vec(), equals, range, backward })
+    Some(Walk { index: place, name, is_unique, columns: columns.to_vec(), equals, range, backward })
 }
 
 /// Tells whether columns give an order when they are walked backward or forward; `None` for neither.
@@ -142,9 +145,8 @@ fn score(walk: &Walk) -> i64 {
     let is_bounded = walk.range.as_ref().is_some_and(|range| range.lower.is_some() || range.upper.is_some());
     let is_point = walk.columns.len() == walk.equals.len()
         && walk.range.as_ref().is_some_and(|range| range.lower.is_some() && range.lower == range.upper);
-    let is_unique = walk.name.starts_with("unique ");
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    i64::from(is_point || is_unique) * 1000 + count(walk.equals.len()) * 100 + i64::from(is_bounded) * 50
+    i64::from(is_point || walk.is_unique) * 1000 + count(walk.equals.len()) * 100 + i64::from(is_bounded) * 50
         - count(walk.columns.len())
 }
 

@@ -119,7 +119,7 @@ mod tests {
             descending: name.starts_with('-'),
         };
         let columns = columns.iter().map(column).collect();
-        Walk { index: Some(0), name: String::new(), columns, equals, range, backward }
+        Walk { index: Some(0), name: String::new(), is_unique: false, columns, equals, range, backward }
     }
 
     /// Writes stretches as one would read them.

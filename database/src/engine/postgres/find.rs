@@ -151,8 +151,7 @@ pub(super) fn statement(
         })
         .collect();
     orders.push(format!("id {}", if walk.backward { "DESC" } else { "ASC" }));
-    // A unique index does not hold the name, and finds one record.
-    let order = match walk.name.starts_with("unique ") {
+    let order = match walk.is_unique {
         true => String::new(),
         false => format!("ORDER BY {}", orders.join(", ")),
     };

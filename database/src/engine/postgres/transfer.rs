@@ -27,8 +27,7 @@ const CHANGES: &str = "SELECT sequence, namespace, collection, id, kind, at FROM
 const TRIMMED: &str = "SELECT namespace, sequence FROM trimmed";
 const PUT_TRIMMED: &str = "INSERT INTO trimmed (namespace, sequence) VALUES ($1, $2) \
     ON CONFLICT (namespace) DO UPDATE SET sequence = excluded.sequence";
-/// Writers of jobs, which do not lock the counter.
-/// Also whoever removes old changes.
+/// Keeps writers of jobs, which do not lock the counter, and whoever removes old changes, out for the moment.
 const HOLD: &str = "LOCK TABLE jobs, changes IN SHARE MODE";
 /// A record in the log that changes nothing.
 pub(super) const MARK: &str = "SELECT pg_logical_emit_message(true, 'sixfold', '')";

@@ -144,9 +144,7 @@ pub(super) fn statement(
         format!("{expression}{}", if descending != walk.backward { " DESC" } else { "" })
     });
     let order: Vec<String> = order.collect();
-    // A unique index does not hold the name, and finds one record.
-    let is_single = walk.index.is_some_and(|place| declared.indexes[place].unique);
-    let order = if is_single { String::new() } else { format!(" ORDER BY {}", order.join(", ")) };
+    let order = if walk.is_unique { String::new() } else { format!(" ORDER BY {}", order.join(", ")) };
     let free: Vec<String> =
         expressions[walk.equals.len()..walk.columns.len()].iter().map(|free| format!(", {free}")).collect();
     let conditions = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };

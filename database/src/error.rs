@@ -95,6 +95,21 @@ impl Error {
     /// What a client is told of [`Error::Unknown`], the same by every role that speaks for the database.
     pub const ANSWER_LOST: &str = "a change may have been made or not: read before repeating it";
 
+    /// Says that there is no such record.
+    pub(crate) fn no_record(collection: &str, id: &str) -> Self {
+        Self::NotFound { what: format!("record {id} in {collection}") }
+    }
+
+    /// Says that a record cannot be changed, since what is stored of it cannot be read.
+    pub(crate) fn unreadable_record(collection: &str, id: &str) -> Self {
+        Self::Invalid { reason: format!("record {id} in {collection} cannot be read") }
+    }
+
+    /// Says that there is no such job.
+    pub(crate) fn no_job(id: &str) -> Self {
+        Self::NotFound { what: format!("job {id}") }
+    }
+
     /// Says in a few words why the database cannot be worked with, for a role's health: nothing internal.
     pub const fn standing(&self) -> &'static str {
         match self {

@@ -217,6 +217,22 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Gives the sequence of the change that the operation made; `None` if it changed no record.
+    pub fn sequence(&self) -> Option<u64> {
+        match self {
+            Self::Written { record, .. } => Some(record.version),
+            Self::Deleted { version } => Some(*version),
+            Self::Rewritten
+            | Self::Held
+            | Self::Trimmed
+            | Self::First
+            | Self::Repeated
+            | Self::Enqueued { .. } => None,
+        }
+    }
+}
+
 /// A transaction that is durable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Committed {
@@ -226,4 +242,14 @@ pub struct Committed {
     pub at: Timestamp,
     /// What each operation did, in order.
     pub outcomes: Vec<Outcome>,
+}
+
+impl Committed {
+    /// Gives the answer as to a repeated transaction, which begins with its key.
+    pub(crate) fn into_repeated(mut self) -> Self {
+        if let Some(first) = self.outcomes.first_mut() {
+            *first = Outcome::Repeated;
+        }
+        self
+    }
 }

@@ -2,11 +2,13 @@
 
 mod error;
 mod failures;
+mod filling;
 pub(crate) mod numbers;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 mod waits;
 mod wakes;
+mod writable;
 
 use std::path::Path;
 use std::time::Duration;

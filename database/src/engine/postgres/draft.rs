@@ -159,7 +159,7 @@ impl<'a> Draft<'a> {
         let key = (transaction.namespace.as_str(), key.as_str());
         if let Some(kept) = self.answers.get(&key) {
             return match kept.fingerprint == *fingerprint {
-                true => Ok(kept.repeat()),
+                true => Ok(kept.committed.clone().into_repeated()),
                 false => Err(Error::KeyReused),
             };
         }
@@ -183,7 +183,7 @@ impl<'a> Draft<'a> {
                 }
                 Operation::Patch { collection, id, patch, precondition } => {
                     let key = place(collection, id);
-                    let present = self.find(key, *precondition, operation)?.ok_or_else(|| missing(key))?;
+                    let present = self.find(key, *precondition, operation)?.ok_or_else(|| no_record(key))?;
                     let mut data = match &present.document {
                         Some(document) => document.parse().map_err(|_| unreadable(key))?,
                         None => return Err(Error::Storage { reason: "a record was not read".into() }),
@@ -194,7 +194,7 @@ impl<'a> Draft<'a> {
                 }
                 Operation::Delete { collection, id, precondition } => {
                     let key = place(collection, id);
-                    self.find(key, *precondition, operation)?.ok_or_else(|| missing(key))?;
+                    self.find(key, *precondition, operation)?.ok_or_else(|| no_record(key))?;
                     self.past.push(Past::Removed(key));
                     let version = self.append(key, ChangeKind::Delete);
                     self.set(operation, key, None);
@@ -202,7 +202,7 @@ impl<'a> Draft<'a> {
                 }
                 Operation::Move { collection, id, to, precondition, target } => {
                     let from = place(collection, id);
-                    self.find(from, *precondition, operation)?.ok_or_else(|| missing(from))?;
+                    self.find(from, *precondition, operation)?.ok_or_else(|| no_record(from))?;
                     self.find(place(to, id), *target, operation)?;
                     self.relocate(operation, from, to)?
                 }
@@ -224,16 +224,7 @@ impl<'a> Draft<'a> {
                     Outcome::Enqueued { job }
                 }
             };
-            match &outcome {
-                Outcome::Written { record, .. } => sequence = record.version,
-                Outcome::Deleted { version } => sequence = *version,
-                Outcome::Enqueued { .. }
-                | Outcome::Rewritten
-                | Outcome::Held
-                | Outcome::Trimmed
-                | Outcome::First
-                | Outcome::Repeated => {}
-            }
+            sequence = outcome.sequence().unwrap_or(sequence);
             outcomes.push(outcome);
         }
         Ok(Committed { sequence, at: self.now, outcomes })
@@ -288,7 +279,7 @@ impl<'a> Draft<'a> {
     /// Moves a record to another collection, in place of one that is there.
     fn relocate(&mut self, operation: usize, from: Key<'a>, to: &'a str) -> Result<Outcome, Error> {
         let present =
-            self.rows.get(&from).and_then(|row| row.present.clone()).ok_or_else(|| missing(from))?;
+            self.rows.get(&from).and_then(|row| row.present.clone()).ok_or_else(|| no_record(from))?;
         let Some(document) = present.document else {
             return Err(Error::Storage { reason: "a record was not read".into() });
         };
@@ -341,23 +332,12 @@ impl<'a> Draft<'a> {
     }
 }
 
-impl Kept {
-    /// Gives the answer as to a repeated transaction.
-    pub(super) fn repeat(&self) -> Committed {
-        let mut committed = self.committed.clone();
-        if let Some(first) = committed.outcomes.first_mut() {
-            *first = Outcome::Repeated;
-        }
-        committed
-    }
-}
-
 fn unreadable(key: Key<'_>) -> Error {
-    Error::Invalid { reason: format!("record {} in {} cannot be read", key.id, key.collection) }
+    Error::unreadable_record(key.collection, key.id)
 }
 
-fn missing(key: Key<'_>) -> Error {
-    Error::NotFound { what: format!("record {} in {}", key.id, key.collection) }
+fn no_record(key: Key<'_>) -> Error {
+    Error::no_record(key.collection, key.id)
 }
 
 #[cfg(test)]

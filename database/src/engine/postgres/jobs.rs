@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rand::rngs::StdRng;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -21,6 +20,7 @@ use super::lane::{Batch, Failed, Written};
 use super::pipeline::Pipeline;
 use super::session::Session;
 use crate::engine::wakes::Effects;
+use crate::engine::writable::Writable;
 use crate::job::backoff::Backoff;
 use crate::job::lease;
 use crate::limits::{ANSWER_BYTES, CLAIM_LIMIT};
@@ -57,19 +57,19 @@ pub(super) struct Jobs {
     backoff: Backoff,
     rng: StdRng,
     /// Whether the last write succeeded, of either lane.
-    writable: watch::Receiver<bool>,
+    writable: Writable,
     due: Instant,
 }
 
 impl Jobs {
     /// Makes the lane's state; the first look is due at once.
-    pub(super) fn new(backoff: Backoff, rng: StdRng, writable: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(backoff: Backoff, rng: StdRng, writable: Writable) -> Self {
         Self { backoff, rng, writable, due: Instant::now() }
     }
 
     /// Sees whether writes go again if the last did not, while nobody asks; tells whether it wrote.
     async fn probe(&self, session: &Session, work: &[JobCommand]) -> Result<bool, Fault> {
-        if !work.is_empty() || *self.writable.borrow() {
+        if !work.is_empty() || self.writable.is_writable() {
             return Ok(false);
         }
         let probing = session.run(PROBE);
@@ -286,7 +286,7 @@ impl<'a> Moves<'a> {
         id: &str,
         decide: impl FnOnce(&mut Job, &mut StdRng) -> Result<(), Error>,
     ) -> Result<Vec<Job>, Error> {
-        let job = self.jobs.get(id).ok_or_else(|| Error::NotFound { what: format!("job {id}") })?;
+        let job = self.jobs.get(id).ok_or_else(|| Error::no_job(id))?;
         let mut job = job.clone();
         decide(&mut job, self.rng)?;
         self.keep(job.clone());

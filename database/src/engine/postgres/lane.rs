@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,7 @@ use super::signal::Signal;
 use super::transfer::MARK;
 use crate::engine::failures::{FailureLog, not_done};
 use crate::engine::wakes::Topic;
+use crate::engine::writable::Writable;
 use crate::{Error, figures};
 
 /// How long a caller waits for its answer; less than a client of the role waits for the role's.
@@ -115,7 +116,7 @@ pub(super) struct Lane<B: Batch> {
     pub(super) most: usize,
     pub(super) signal: Arc<Signal>,
     /// Whether the last commit of something written succeeded; of both lanes.
-    pub(super) writable: watch::Sender<bool>,
+    pub(super) writable: Writable,
     pub(super) failures: FailureLog,
 }
 
@@ -180,7 +181,7 @@ impl<B: Batch> Lane<B> {
             let (verdict, answer) = match self.attempt(work, deadline).await {
                 Ok(written) => {
                     if written.has_written {
-                        self.note_writable(true);
+                        self.writable.note(true);
                     }
                     self.signal.wake(written.topics);
                     return written.results;
@@ -205,7 +206,7 @@ impl<B: Batch> Lane<B> {
         }
         if verdict != Verdict::Blame {
             figures::FAILED_COMMITS.with_label_values::<&str>(&[]).inc();
-            self.note_writable(false);
+            self.writable.note(false);
         }
         work.iter().map(|_| Err(answer.clone())).collect()
     }
@@ -287,11 +288,6 @@ impl<B: Batch> Lane<B> {
         } else {
             self.failures.say(reason, callers);
         }
-    }
-
-    fn note_writable(&self, writable: bool) {
-        figures::show_writable(writable);
-        self.writable.send_if_modified(|noted| std::mem::replace(noted, writable) != writable);
     }
 }
 

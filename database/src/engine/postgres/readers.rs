@@ -21,6 +21,7 @@ use super::replicas::guard::{self, Guard};
 use super::sample;
 use super::session::Server;
 use crate::change::ChangeKind;
+use crate::engine::filling::Filling;
 use crate::engine::numbers::{number, stored};
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::limits::ANSWER_BYTES;
@@ -157,7 +158,7 @@ impl Readers {
                 let one_more = i64::from(*limit) + 1;
                 let values: [&(dyn ToSql + Sync); 6] =
                     [&namespace, collection, id, &before, &one_more, &(ANSWER_BYTES as i64)];
-                read_history(&self.ask(HISTORY, &values).await?, collection, *limit as usize)
+                read_history(&self.ask(HISTORY, &values).await?, collection, *limit)
             }
             Query::Latest => {
                 let rows = self.ask(LATEST, &[&namespace]).await?;
@@ -165,11 +166,10 @@ impl Readers {
             }
             Query::Answer { key } => {
                 let rows = self.ask(ANSWER, &[&namespace, key]).await?;
-                let answer = rows
-                    .first()
-                    .map(read_answer)
-                    .transpose()?
-                    .map(|kept| Answer { committed: kept.repeat(), fingerprint: kept.fingerprint });
+                let answer = rows.first().map(read_answer).transpose()?.map(|kept| Answer {
+                    committed: kept.committed.into_repeated(),
+                    fingerprint: kept.fingerprint,
+                });
                 Ok(Page { answer, ..Page::default() })
             }
             Query::Find(asked) => self.find(namespace, asked).await,
@@ -179,19 +179,15 @@ impl Readers {
                 let rows = self
                     .ask(LIST, &[&namespace, collection, &after, &one_more, &(ANSWER_BYTES as i64)])
                     .await?;
-                let mut page = Page::default();
-                let mut bytes = 0;
+                let mut filling = Filling::new(*limit);
                 for row in &rows {
                     let (record, size) = read_record(row, collection)?;
-                    bytes += size;
-                    let is_full = bytes > ANSWER_BYTES && !page.records.is_empty();
-                    if page.records.len() == *limit as usize || is_full {
-                        page.next = page.records.last().map(|record: &Record| record.id.clone());
+                    if filling.take(record, size).is_break() {
                         break;
                     }
-                    page.records.push(record);
                 }
-                Ok(page)
+                let (records, next) = filling.finish_with(|record: &Record| &record.id);
+                Ok(Page { records, next, ..Page::default() })
             }
         }
     }
@@ -259,12 +255,11 @@ impl Readers {
     }
 
     pub(super) async fn job(&self, id: &str) -> Result<Job, Error> {
-        let missing = || Error::NotFound { what: format!("job {id}") };
         if id.contains('\0') {
-            return Err(missing());
+            return Err(Error::no_job(id));
         }
         let rows = self.ask(JOB, &[&id]).await?;
-        let row = rows.first().ok_or_else(missing)?;
+        let row = rows.first().ok_or_else(|| Error::no_job(id))?;
         Ok(job_rows::read(row).map_err(unreadable)?.0)
     }
 
@@ -291,18 +286,15 @@ impl Readers {
         conditions.extend(filter.state.map(|state| state.condition("now()")));
         let conditions = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
         let rows = self.ask(&JOBS.replace("{conditions}", &conditions), &values).await?;
-        let mut page = JobPage::default();
-        let mut bytes = 0;
+        let mut filling = Filling::new(limit);
         for row in &rows {
             let (job, size) = job_rows::read(row).map_err(unreadable)?;
-            bytes += size;
-            if page.jobs.len() == limit as usize || (bytes > ANSWER_BYTES && !page.jobs.is_empty()) {
-                page.next = page.jobs.last().map(|job: &Job| job.id.clone());
+            if filling.take(job, size).is_break() {
                 break;
             }
-            page.jobs.push(job);
         }
-        Ok(page)
+        let (jobs, next) = filling.finish_with(|job: &Job| &job.id);
+        Ok(JobPage { jobs, next })
     }
 
     /// Finds how long it is until a job of the queues can be claimed; `None` when none waits.
@@ -334,19 +326,17 @@ impl Readers {
 }
 
 /// Reads earlier versions, of which one more than fit tells that there are more.
-fn read_history(rows: &[Row], collection: &str, limit: usize) -> Result<Page, Error> {
-    let (mut page, mut bytes) = (Page::default(), 0);
+fn read_history(rows: &[Row], collection: &str, limit: u32) -> Result<Page, Error> {
+    let mut filling = Filling::new(limit);
     for row in rows {
         let (record, size) = read_record(row, collection)?;
-        bytes += size;
-        if page.earlier.len() == limit || (bytes > ANSWER_BYTES && !page.earlier.is_empty()) {
-            page.has_earlier = true;
+        let until = time::from_stored(row.try_get(5).map_err(unreadable)?);
+        if filling.take(Earlier { record, until }, size).is_break() {
             break;
         }
-        let until = time::from_stored(row.try_get(5).map_err(unreadable)?);
-        page.earlier.push(Earlier { record, until });
     }
-    Ok(page)
+    let (earlier, has_earlier) = filling.finish();
+    Ok(Page { earlier, has_earlier, ..Page::default() })
 }
 
 /// Reads the sequence of a namespace's latest change.

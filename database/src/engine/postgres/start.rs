@@ -24,6 +24,7 @@ use super::trim;
 use crate::engine::OpenError;
 use crate::engine::failures::FailureLog;
 use crate::engine::wakes::Wakes;
+use crate::engine::writable::Writable;
 use crate::job::backoff::Backoff;
 use crate::{Committed, Config, Job, JobCommand, Retention, Transaction, figures};
 
@@ -76,7 +77,7 @@ pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Run
     let readers = Arc::new(readers);
     let wakes = Arc::new(Wakes::default());
     let signal = Arc::new(Signal::new(Arc::clone(&wakes), server.schema()));
-    let writable = watch::Sender::new(true);
+    let writable = Writable::new();
     let stop = CancellationToken::new();
     let parts = Parts {
         transactions,
@@ -86,7 +87,7 @@ pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Run
         declarations: Arc::clone(&declarations),
         server: server.clone(),
         wakes,
-        writable: writable.subscribe(),
+        writable: writable.watch(),
         stop: stop.clone(),
     };
     let backoff = Backoff { base: config.backoff_base, limit: config.backoff_limit };
@@ -100,7 +101,7 @@ pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Run
         failures: FailureLog::default(),
     };
     let jobs = Lane {
-        batch: Jobs::new(backoff, StdRng::from_os_rng(), writable.subscribe()),
+        batch: Jobs::new(backoff, StdRng::from_os_rng(), writable.clone()),
         link: Arc::new(Link::writing(server.clone(), jobs::STATEMENTS)),
         inbox: command_inbox,
         most: config.batch,

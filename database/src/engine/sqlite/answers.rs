@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::group::Moment;
 use crate::record::Answer;
-use crate::{Committed, Error, Outcome, time};
+use crate::{Committed, Error, time};
 
 pub(super) const FIND: &str =
     "SELECT fingerprint, committed FROM answers WHERE namespace = ?1 AND key = ?2 AND expires_at > ?3";
@@ -30,12 +30,9 @@ pub(super) fn find(
         .query_row(params![namespace, key, time::to_stored(now)], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((fingerprint, committed)) = found else { return Ok(None) };
-    let mut committed: Committed = serde_json::from_str(&committed)
+    let committed: Committed = serde_json::from_str(&committed)
         .map_err(|error| Error::Storage { reason: format!("a kept answer: {error}") })?;
-    if let Some(first) = committed.outcomes.first_mut() {
-        *first = Outcome::Repeated;
-    }
-    Ok(Some(Answer { fingerprint, committed }))
+    Ok(Some(Answer { fingerprint, committed: committed.into_repeated() }))
 }
 
 /// Keeps an answer with the transaction it is to.

@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 
 use super::group::Moment;
 use super::words::read_word;
+use crate::engine::filling::Filling;
 use crate::engine::numbers::{number, stored};
 use crate::job::{JobFilter, JobPage, QueueFigures};
-use crate::limits::ANSWER_BYTES;
 use crate::{Error, Job, JobState, time};
 
 macro_rules! columns {
@@ -88,13 +88,13 @@ pub(super) fn update(moment: &mut Moment<'_>, job: &Job) -> Result<(), Error> {
 /// Finds a job.
 pub(super) fn get(connection: &Connection, id: &str, now: Timestamp) -> Result<Job, Error> {
     let found = connection.prepare_cached(GET)?.query_row([id], |row| read(row, now)).optional()?;
-    found.map(|(job, _)| job).ok_or_else(|| Error::NotFound { what: format!("job {id}") })
+    found.map(|(job, _)| job).ok_or_else(|| Error::no_job(id))
 }
 
 /// Lists jobs, newest first.
 pub(super) fn list(connection: &Connection, filter: &JobFilter, now: Timestamp) -> Result<JobPage, Error> {
-    let limit = filter.limit() as usize;
-    let (now_stored, one_more) = (time::to_stored(now), stored(limit as u64 + 1));
+    let limit = filter.limit();
+    let (now_stored, one_more) = (time::to_stored(now), i64::from(limit) + 1);
     // Conditions are written out only where they apply, so that each combination finds its index.
     let mut conditions: Vec<String> = Vec::new();
     let mut values: Vec<(&str, &dyn ToSql)> = vec![(":limit", &one_more)];
@@ -120,18 +120,15 @@ pub(super) fn list(connection: &Connection, filter: &JobFilter, now: Timestamp) 
     let sql = format!("SELECT {} FROM jobs WHERE {condition} ORDER BY id DESC LIMIT :limit", columns!());
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(values.as_slice())?;
-    let mut page = JobPage::default();
-    let mut bytes = 0;
+    let mut filling = Filling::new(limit);
     while let Some(row) = rows.next()? {
         let (job, size) = read(row, now)?;
-        bytes += size;
-        if page.jobs.len() == limit || (bytes > ANSWER_BYTES && !page.jobs.is_empty()) {
-            page.next = page.jobs.last().map(|job| job.id.clone());
+        if filling.take(job, size).is_break() {
             break;
         }
-        page.jobs.push(job);
     }
-    Ok(page)
+    let (jobs, next) = filling.finish_with(|job: &Job| &job.id);
+    Ok(JobPage { jobs, next })
 }
 
 /// Tells how full each queue is that holds a job which has not ended well.

@@ -57,6 +57,7 @@ use crate::backup::{Shipping, ShippingParts, log_path, opening};
 use crate::engine::OpenError;
 use crate::engine::failures::FailureLog;
 use crate::engine::wakes::Wakes;
+use crate::engine::writable::Writable;
 use crate::job::backoff::Backoff;
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::{
@@ -126,8 +127,8 @@ impl Sqlite {
         let (log_upkeep, upkeep, upkeep_thread) = Upkeep::start(&file, config.checkpoint, shipping.clone())?;
         let (outbox, inbox) = sync_channel(config.queue);
         let wakes = Arc::new(Wakes::default());
-        let writable = watch::Sender::new(true);
-        let writable_seen = writable.subscribe();
+        let writable = Writable::new();
+        let writable_seen = writable.watch();
         let ended = CancellationToken::new();
         let writer = Writer {
             file: file.clone(),

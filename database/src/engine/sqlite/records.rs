@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::group::Moment;
 use super::{answers, changes, declared, versions};
 use crate::change::ChangeKind;
+use crate::engine::filling::Filling;
 use crate::engine::numbers::{number, stored};
 use crate::limits::{self, ANSWER_BYTES};
 use crate::{
@@ -76,16 +77,7 @@ pub(super) fn transact(moment: &mut Moment<'_>, transaction: &Transaction) -> Re
             Operation::Once { .. } => Outcome::First,
             Operation::Enqueue { job } => enqueue(moment, namespace, job)?,
         };
-        match &outcome {
-            Outcome::Written { record, .. } => sequence = record.version,
-            Outcome::Deleted { version } => sequence = *version,
-            Outcome::Enqueued { .. }
-            | Outcome::Rewritten
-            | Outcome::Held
-            | Outcome::Trimmed
-            | Outcome::First
-            | Outcome::Repeated => {}
-        }
+        sequence = outcome.sequence().unwrap_or(sequence);
         outcomes.push(outcome);
     }
     let committed = Committed { sequence, at: moment.now, outcomes };
@@ -119,7 +111,7 @@ fn put(moment: &mut Moment<'_>, place: &Place<'_>, data: &Map<String, Value>) ->
 }
 
 fn patch(moment: &mut Moment<'_>, place: &Place<'_>, change: &Map<String, Value>) -> Result<Outcome, Error> {
-    let present = find(moment, place)?.ok_or_else(|| missing(place))?;
+    let present = find(moment, place)?.ok_or_else(|| no_record(place))?;
     let text: String =
         moment.connection.prepare_cached(DATA)?.query_row([present.number], |row| row.get(0))?;
     let mut data = serde_json::from_str(&text).map_err(|_| unreadable(place))?;
@@ -146,7 +138,7 @@ fn rewrite(
 }
 
 fn delete(moment: &mut Moment<'_>, place: &Place<'_>) -> Result<Outcome, Error> {
-    let present = find(moment, place)?.ok_or_else(|| missing(place))?;
+    let present = find(moment, place)?.ok_or_else(|| no_record(place))?;
     versions::remove(moment, place)?;
     moment.connection.prepare_cached(DELETE)?.execute([present.number])?;
     let version = changes::append(moment, place, ChangeKind::Delete)?;
@@ -155,7 +147,7 @@ fn delete(moment: &mut Moment<'_>, place: &Place<'_>) -> Result<Outcome, Error> 
 
 /// Moves a record from one place to another.
 fn relocate(moment: &mut Moment<'_>, from: &Place<'_>, to: &Place<'_>) -> Result<Outcome, Error> {
-    let present = find(moment, from)?.ok_or_else(|| missing(from))?;
+    let present = find(moment, from)?.ok_or_else(|| no_record(from))?;
     let replaced = find(moment, to)?;
     versions::keep(moment, from, present.number)?;
     if let Some(replaced) = &replaced {
@@ -264,18 +256,15 @@ pub(super) fn list(
     let mut statement = connection.prepare_cached(LIST)?;
     // One more than asked for tells whether there is a next page.
     let mut rows = statement.query(params![namespace, collection, after, i64::from(limit) + 1])?;
-    let mut page = Page::default();
-    let mut bytes = 0;
+    let mut filling = Filling::new(limit);
     while let Some(row) = rows.next()? {
         let (record, size) = read(row, collection)?;
-        bytes += size;
-        if page.records.len() == limit as usize || (bytes > ANSWER_BYTES && !page.records.is_empty()) {
-            page.next = page.records.last().map(|record: &Record| record.id.clone());
+        if filling.take(record, size).is_break() {
             break;
         }
-        page.records.push(record);
     }
-    Ok(page)
+    let (records, next) = filling.finish_with(|record: &Record| &record.id);
+    Ok(Page { records, next, ..Page::default() })
 }
 
 /// Reads records by their names, until the answer is large.
@@ -319,9 +308,9 @@ pub(super) fn read(row: &Row<'_>, collection: &str) -> rusqlite::Result<(Record,
 }
 
 fn unreadable(place: &Place<'_>) -> Error {
-    Error::Invalid { reason: format!("record {} in {} cannot be read", place.id, place.collection) }
+    Error::unreadable_record(place.collection, place.id)
 }
 
-fn missing(place: &Place<'_>) -> Error {
-    Error::NotFound { what: format!("record {} in {}", place.id, place.collection) }
+fn no_record(place: &Place<'_>) -> Error {
+    Error::no_record(place.collection, place.id)
 }

@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::group::Moment;
 use super::records::{self, Place};
+use crate::engine::filling::Filling;
 use crate::engine::numbers::stored;
-use crate::limits::ANSWER_BYTES;
 use crate::transaction::TRIM_LIMIT;
 use crate::{Earlier, Error, Page, time};
 
@@ -97,15 +97,14 @@ pub(super) fn list(
     // One more than asked for tells whether there is a next page.
     let one_more = i64::from(limit) + 1;
     let mut rows = statement.query(params![namespace, collection, id, before, over, one_more])?;
-    let (mut page, mut bytes) = (Page::default(), 0);
+    let mut filling = Filling::new(limit);
     while let Some(row) = rows.next()? {
         let (record, size) = records::read(row, collection)?;
-        bytes += size;
-        if page.earlier.len() == limit as usize || (bytes > ANSWER_BYTES && !page.earlier.is_empty()) {
-            page.has_earlier = true;
+        let until = time::from_stored(row.get(5)?);
+        if filling.take(Earlier { record, until }, size).is_break() {
             break;
         }
-        page.earlier.push(Earlier { record, until: time::from_stored(row.get(5)?) });
     }
-    Ok(page)
+    let (earlier, has_earlier) = filling.finish();
+    Ok(Page { earlier, has_earlier, ..Page::default() })
 }

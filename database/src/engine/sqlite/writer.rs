@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rusqlite::Connection;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::between::Errand;
 use super::chores::Chore;
@@ -25,6 +25,7 @@ use super::{connection, job_moves};
 use crate::backup::{Safety, Shipping};
 use crate::engine::failures::{FailureLog, not_done};
 use crate::engine::wakes::{Effects, Wakes};
+use crate::engine::writable::Writable;
 use crate::job::backoff::Backoff;
 use crate::{Committed, Declaration, Error, Job, JobCommand, Transaction, figures, time};
 
@@ -111,7 +112,7 @@ pub(super) struct Writer {
     /// Pages in the write-ahead log, told by SQLite's hook after each commit.
     pub(super) log_pages: Arc<AtomicU32>,
     /// Whether the last commit succeeded.
-    pub(super) writable: watch::Sender<bool>,
+    pub(super) writable: Writable,
     pub(super) last_now: Timestamp,
     pub(super) next_expiry: Option<Timestamp>,
     pub(super) failures: FailureLog,
@@ -131,7 +132,7 @@ impl Writer {
             };
             let mut stop = matches!(first, Err(RecvTimeoutError::Disconnected));
             let (mut batch, mut errands) = (Batch::default(), Vec::new());
-            if first.is_err() && !stop && !*self.writable.borrow() {
+            if first.is_err() && !stop && !self.writable.is_writable() {
                 // Nobody writes: whether the disk is well again is found out all the same.
                 batch.push(Task { work: Work::Probe, answer: oneshot::channel().0 });
             }
@@ -166,7 +167,7 @@ impl Writer {
     /// How long nothing is to be done unless somebody asks; `None` for ever.
     fn longest_sleep(&self) -> Option<Duration> {
         let expiry = self.next_expiry.map(|expiry| time::until(time::now(), expiry).min(LONGEST_SLEEP));
-        match *self.writable.borrow() {
+        match self.writable.is_writable() {
             true => expiry,
             false => Some(expiry.unwrap_or(PROBE_EVERY).min(PROBE_EVERY)),
         }
@@ -194,7 +195,7 @@ impl Writer {
         let size = work.len();
         match committed {
             Ok(results) => {
-                self.note_writable(true);
+                self.writable.note(true);
                 let results = work.into_iter().zip(results).map(|(work, result)| match (work, result) {
                     (Work::Transact(transaction), Ok(Done::Committed(mut committed))) => {
                         transaction.complete(&mut committed);
@@ -220,7 +221,7 @@ impl Writer {
             Err(failed) => {
                 self.failures.say(failed.reason(), answers.len());
                 figures::FAILED_COMMITS.with_label_values::<&str>(&[]).inc();
-                self.note_writable(false);
+                self.writable.note(false);
                 // Whatever state the connection is in, a fresh one is in none.
                 self.connection = None;
                 for answer in answers {
@@ -244,11 +245,6 @@ impl Writer {
             }
             error => error,
         }
-    }
-
-    fn note_writable(&self, writable: bool) {
-        figures::show_writable(writable);
-        self.writable.send_if_modified(|noted| std::mem::replace(noted, writable) != writable);
     }
 
     /// Opens the database unless it is open.

@@ -41,7 +41,7 @@ fn bench() -> Bench {
         wakes: Arc::new(wakes::Wakes::default()),
         upkeep,
         log_pages,
-        writable: watch::Sender::new(true),
+        writable: Writable::new(),
         last_now: Timestamp::MIN,
         next_expiry: None,
         failures: FailureLog::default(),
@@ -133,10 +133,10 @@ fn a_failed_commit_fails_every_caller_and_the_writer_recovers() {
         let error = answer(answered).err();
         assert!(matches!(error, Some(Error::Unavailable { .. })), "nothing was done: {error:?}");
     }
-    assert!(!bench.exists("a") && !*bench.writer.writable.borrow());
+    assert!(!bench.exists("a") && !bench.writer.writable.is_writable());
     let again = bench.ask(put("a", Precondition::Absent, 1));
     bench.write_one_batch();
-    assert!(answer(again).is_ok() && bench.exists("a") && *bench.writer.writable.borrow());
+    assert!(answer(again).is_ok() && bench.exists("a") && bench.writer.writable.is_writable());
     let connection = bench.writer.connection.as_ref().unwrap();
     let kept: i64 = connection.pragma_query_value(None, "cache_size", |row| row.get(0)).unwrap();
     assert_eq!(kept, -1 << 10, "the new connection has the page cache of the first");

@@ -12,7 +12,7 @@ use process::problem::kinds;
 use tokio::time::{Instant, timeout_at};
 
 use crate::connect::is_exhaustion;
-use crate::pool::Sent;
+use crate::pool::{Connection, Sent};
 use crate::proxy_protocol::Addresses;
 use crate::{Body, Connector, Progress, Upstream, fields, upgrade};
 
@@ -191,6 +191,14 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Gives back a request of which nothing was sent, with what [`take_upgrade`] took of it.
+    fn unsent(error: ForwardError, mut request: Request<Body>, upgrading: Option<OnUpgrade>) -> Self {
+        if let Some(ours) = upgrading {
+            request.extensions_mut().insert(ours);
+        }
+        Self { error, request: Some(Box::new(request)) }
+    }
+
     fn sent(error: ForwardError) -> Self {
         Self { error, request: None }
     }
@@ -220,29 +228,14 @@ impl Upstream {
         if !request.headers().contains_key(header::HOST) {
             request.headers_mut().insert(header::HOST, self.host().clone());
         }
-        let upgrading = request
-            .headers()
-            .contains_key(header::UPGRADE)
-            .then(|| request.extensions_mut().remove::<OnUpgrade>())
-            .flatten();
+        let upgrading = take_upgrade(&mut request);
         let started = Instant::now();
         let end = timeouts.total.map(|total| started + total);
         let upload = request.body_mut().watch();
         loop {
-            let kept = self.check_out();
-            let is_kept = kept.is_some();
-            let mut connection = match kept {
-                Some(connection) => connection,
-                // Boxed: it is rare, and would make the future of every request larger.
-                None => match Box::pin(self.connect(timeouts, client)).await {
-                    Ok(connection) => connection,
-                    Err(error) => {
-                        if let Some(ours) = upgrading {
-                            request.extensions_mut().insert(ours);
-                        }
-                        return Err(Failure { error, request: Some(Box::new(request)) });
-                    }
-                },
+            let (mut connection, is_kept) = match self.take_connection(timeouts, client).await {
+                Ok(taken) => taken,
+                Err(error) => return Err(Failure::unsent(error, request, upgrading)),
             };
             let sending = connection.send(request);
             let wait = Wait { upstream: self, timeouts, started, end, upload: upload.as_ref() };
@@ -255,7 +248,11 @@ impl Upstream {
                         request = unsent;
                         continue;
                     }
-                    Some(unsent) => return Err(self.closed_at_once(failed.into_error(), unsent)),
+                    Some(unsent) => {
+                        let (backend, reason) = (self.address(), io::Error::other(failed.into_error()));
+                        let error = ForwardError::Connect { backend, reason };
+                        return Err(Failure::unsent(error, unsent, upgrading));
+                    }
                     None => {
                         let error = self.classify(failed.into_error());
                         if is_kept && matches!(error, ForwardError::Broken { .. }) {
@@ -287,10 +284,17 @@ impl Upstream {
         }
     }
 
-    /// Fails a request of which nothing was sent, because the backend closed a connection it had accepted.
-    fn closed_at_once(&self, reason: hyper::Error, unsent: Request<Body>) -> Failure {
-        let error = ForwardError::Connect { backend: self.address(), reason: io::Error::other(reason) };
-        Failure { error, request: Some(Box::new(unsent)) }
+    /// Takes a connection that was kept, or opens one; tells whether it was kept.
+    async fn take_connection(
+        &self,
+        timeouts: &Timeouts,
+        client: Option<Addresses>,
+    ) -> Result<(Connection, bool), ForwardError> {
+        if let Some(kept) = self.check_out() {
+            return Ok((kept, true));
+        }
+        // Boxed: it is rare, and would make the future of every request larger.
+        Box::pin(self.connect(timeouts, client)).await.map(|opened| (opened, false))
     }
 
     fn malformed(&self, reason: &str) -> Failure {
@@ -306,6 +310,12 @@ impl Upstream {
         }
         ForwardError::Broken { backend: self.address(), reason: io::Error::other(reason) }
     }
+}
+
+/// Takes the client's side of the change of protocol that a request asks for, if it does.
+fn take_upgrade(request: &mut Request<Body>) -> Option<OnUpgrade> {
+    let asks = request.headers().contains_key(header::UPGRADE);
+    asks.then(|| request.extensions_mut().remove::<OnUpgrade>()).flatten()
 }
 
 /// How long the head of a response is waited for.
@@ -348,5 +358,22 @@ impl Wait<'_> {
     fn deadline_after(&self, moved: Instant) -> Instant {
         let head = moved + self.timeouts.head;
         self.end.map_or(head, |end| end.min(head))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_comes_back_can_still_change_its_protocol() {
+        let mut request = Request::get("/").header(header::UPGRADE, "websocket").body(Body::empty()).unwrap();
+        let ours = hyper::upgrade::on(&mut request);
+        request.extensions_mut().insert(ours);
+        let upgrading = take_upgrade(&mut request);
+        assert!(upgrading.is_some() && request.extensions().get::<OnUpgrade>().is_none());
+        let error = ForwardError::NoAddress { name: "a".to_owned() };
+        let unsent = Failure::unsent(error, request, upgrading).request.unwrap();
+        assert!(unsent.extensions().get::<OnUpgrade>().is_some());
     }
 }

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 on_both_engines! {
     a_record_belongs_to_who_made_it_and_others_see_what_they_may
     a_batch_is_held_to_the_same_rules
+    a_record_that_its_caller_does_not_read_is_not_there_for_any_request
     records_belong_to_a_tenant_and_without_the_claim_there_are_none
     a_record_that_is_seen_for_its_age_can_be_changed
     what_is_computed_fills_what_was_left_out_and_what_is_set_once_stays
@@ -119,6 +120,50 @@ async fn a_batch_is_held_to_the_same_rules(engine: Engine) {
         "{refused:?}"
     );
     assert_eq!(send(&house, "ada", Method::POST, "/notes/_batch", &body.to_string()).await.status, 200);
+    house.stop().await;
+}
+
+async fn a_record_that_its_caller_does_not_read_is_not_there_for_any_request(engine: Engine) {
+    let mut house = House::start(engine, |config| {
+        let service = json!({ "listen": "127.0.0.1:0", "collections": { "notes": {
+            "owner": "by", "indexes": ["by:text"], "soft_delete": true, "history": 3,
+            "rules": {
+                "list": ["owner"], "read": ["owner"], "update": ["owner", "editor"], "delete": ["owner"],
+                "deleted": ["owner"],
+            },
+        } } });
+        config.services = BTreeMap::from([("notes".to_owned(), serde_json::from_value(service).unwrap())]);
+    })
+    .await;
+    house.start_service("notes").await;
+    let live = send(&house, "ada", Method::POST, NOTES, "{}").await.field("location").to_owned();
+    let gone = send(&house, "ada", Method::POST, NOTES, "{}").await.field("location").to_owned();
+    assert_eq!(send(&house, "ada", Method::DELETE, &gone, "").await.status, 204);
+    let none = format!("{NOTES}/none");
+    for who in ["bob", "eve"] {
+        for path in [&live, &gone, &none] {
+            for (method, more) in [
+                (Method::GET, ""),
+                (Method::PUT, ""),
+                (Method::PATCH, ""),
+                (Method::DELETE, ""),
+                (Method::GET, "/history"),
+                (Method::POST, "/restore"),
+                (Method::GET, "?deleted=only"),
+                (Method::DELETE, "?deleted=only"),
+            ] {
+                let body = if [Method::PUT, Method::PATCH].contains(&method) { "{}" } else { "" };
+                let answer = send(&house, who, method.clone(), &format!("{path}{more}"), body).await;
+                assert_eq!(answer.status, 404, "{who}: {method} {path}{more}");
+            }
+            let id = path.rsplit('/').next().unwrap();
+            let operation = json!({"op": "patch", "collection": "notes", "id": id, "data": {}});
+            let batch = json!({"operations": [operation]}).to_string();
+            assert_eq!(send(&house, who, Method::POST, "/notes/_batch", &batch).await.status, 404, "{path}");
+        }
+    }
+    assert_eq!(send(&house, "ada", Method::POST, &format!("{gone}/restore"), "").await.status, 201);
+    assert_eq!(send(&house, "ada", Method::PATCH, &live, r#"{"text": "t"}"#).await.status, 200);
     house.stop().await;
 }
 

@@ -234,8 +234,9 @@ async fn prepare(
         Verb::Delete => collection.rules.grant_delete(caller)?,
         _ => collection.rules.grant_update(caller)?,
     };
+    let sight = collection.rules.grant_sight(caller)?;
     let current = load(collection, id).await?;
-    check_grant(collection, caller, grant, &current)?;
+    check_grant(collection, caller, sight, grant, &current)?;
     if !conditions.allow_write(current.version) {
         return Err(Problem::new(kinds::PRECONDITION_FAILED));
     }

@@ -125,9 +125,9 @@ pub(super) async fn purge(collection: &Collection, id: &str, request: Request) -
 }
 
 /// Says why there is no deleted record of a name: it may be that the record is not deleted.
-async fn absent(collection: &Collection, id: &str, caller: Option<&Identity>) -> Problem {
+async fn absent(collection: &Collection, id: &str, caller: Option<&Identity>, sight: Grant) -> Problem {
     match load_from(collection, &collection.name, id).await {
-        Ok(record) if collection.rules.sees(caller, &record) => {
+        Ok(record) if check_sight(collection, caller, sight, &record).is_ok() => {
             Problem::new(kinds::ALREADY_EXISTS).detail("the record is not deleted")
         }
         Ok(_) => Problem::new(kinds::NOT_FOUND),
@@ -147,16 +147,17 @@ async fn settle(
     let asked = write::read(collection, request).await?;
     write::once(collection, &asked, async {
         let caller = asked.caller.as_ref();
-        let grant = collection.rules.grant_deleted(caller)?.and(also);
+        let may_restore = collection.rules.grant_deleted(caller)?;
+        let sight = collection.rules.grant_sight(caller)?;
         let place = deleted(&collection.name);
         for _ in 0..ROUNDS {
             let current = match load_from(collection, &place, id).await {
                 Err(problem) if problem.kind() == kinds::NOT_FOUND => {
-                    return Err(absent(collection, id, caller).await);
+                    return Err(absent(collection, id, caller, sight).await);
                 }
                 current => current?,
             };
-            check_grant(collection, caller, grant, &current)?;
+            check_grant(collection, caller, sight.and(may_restore), also, &current)?;
             if !asked.conditions.allow_write(current.version) {
                 return Err(Problem::new(kinds::PRECONDITION_FAILED));
             }

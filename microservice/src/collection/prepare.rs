@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Collection;
 use super::commit::Change;
+use super::read::check_sight;
 use crate::body;
 use crate::config::{Computed, Enqueue, MAX_BODY_LIMIT};
 use crate::declare::deleted;
@@ -154,16 +155,15 @@ pub(super) fn remove(collection: &Collection, current: &Record, way: Preconditio
     Change { operations, cache_key: Some(collection.cache_key(&current.id)) }
 }
 
-/// Checks that a caller may change a record it read, in the way a grant says.
+/// Checks that a caller may change a record, in the way a grant says; what it may not read so far is not there for it.
 pub(super) fn check_grant(
     collection: &Collection,
     caller: Option<&Identity>,
+    sight: Grant,
     grant: Grant,
     current: &Record,
 ) -> Result<(), Problem> {
-    if !collection.rules.sees(caller, current) {
-        return Err(Problem::new(kinds::NOT_FOUND));
-    }
+    check_sight(collection, caller, sight, current)?;
     match grant == Grant::All || collection.rules.owns(caller, current) {
         true => Ok(()),
         false => Err(Problem::new(kinds::FORBIDDEN).detail("the record belongs to somebody else")),

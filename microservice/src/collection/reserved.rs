@@ -62,6 +62,9 @@ async fn find(collection: &Collection, id: &str) -> Result<Option<Record>, Probl
 
 fn may_purge(collection: &Collection, caller: Option<&Identity>, record: &Record) -> bool {
     let rules = &collection.rules;
-    let granted = rules.grant_deleted(caller).and_then(|grant| Ok(grant.and(rules.grant_delete(caller)?)));
-    granted.is_ok_and(|grant| check_grant(collection, caller, grant, record).is_ok())
+    let may = || {
+        let sight = rules.grant_sight(caller)?.and(rules.grant_deleted(caller)?);
+        check_grant(collection, caller, sight, rules.grant_delete(caller)?, record)
+    };
+    may().is_ok()
 }

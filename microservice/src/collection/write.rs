@@ -170,9 +170,10 @@ async fn settle(
     wanted: Wanted<'_>,
 ) -> Result<Response, Problem> {
     let caller = asked.caller.as_ref();
+    let sight = collection.rules.grant_sight(caller)?;
     for _ in 0..ROUNDS {
         let current = load(collection, id).await?;
-        check_grant(collection, caller, grant, &current)?;
+        check_grant(collection, caller, sight, grant, &current)?;
         if !asked.conditions.allow_write(current.version) {
             return Err(Problem::new(kinds::PRECONDITION_FAILED));
         }

@@ -125,6 +125,12 @@ impl Rules {
         grant(self.settings.read.as_deref(), caller)
     }
 
+    /// Decides which records are there for who is to change them: those it reads, since it is answered with them.
+    pub(crate) fn grant_sight(&self, caller: Option<&Identity>) -> Result<Grant, Problem> {
+        let refused = |problem: Problem| problem.detail("who may not read records cannot change them");
+        self.grant_read(caller).map_err(refused)
+    }
+
     /// Decides who creates; where records have an owner, somebody must be there to be it.
     pub(crate) fn grant_create(&self, caller: Option<&Identity>) -> Result<Grant, Problem> {
         match (&self.owner, caller) {

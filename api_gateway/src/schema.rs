@@ -23,7 +23,15 @@ const DETAIL_LIMIT: usize = 300;
 
 /// The schemas of one service, by the path of the collection.
 #[derive(Debug)]
-pub(crate) struct Schemas(HashMap<String, Validator>);
+pub(crate) struct Schemas(HashMap<String, Form>);
+
+/// What the records of one collection are like.
+#[derive(Debug)]
+pub(crate) struct Form {
+    validator: Validator,
+    /// The fields of which no fault repeats anything, and which the service completes where a PUT leaves them out.
+    sensitive: Vec<String>,
+}
 
 #[derive(Deserialize)]
 struct Document {
@@ -33,13 +41,17 @@ struct Document {
 #[derive(Deserialize)]
 struct Collection {
     schema: Value,
+    #[serde(default)]
+    sensitive: Vec<String>,
 }
 
 /// What a request's body must be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Check<'s> {
     /// A record that matches the schema.
-    Record(&'s Validator),
+    Record(&'s Form),
+    /// The same, in the place of a record that the sender has not seen whole.
+    Replacement(&'s Form),
     /// Any JSON object, since a merge patch (RFC 7396) is a part of a record.
     Object,
 }
@@ -53,7 +65,7 @@ impl Schemas {
                 .should_validate_formats(true)
                 .build(&collection.schema)
                 .map_err(|error| format!("the schema of {path} is not valid: {error}"))?;
-            Ok((path, validator))
+            Ok((path, Form { validator, sensitive: collection.sensitive }))
         };
         document.collections.into_iter().map(compile).collect::<Result<_, _>>().map(Self)
     }
@@ -79,9 +91,9 @@ impl Schemas {
             return self.0.get(path).map(Check::Record);
         }
         let (collection, id) = path.rsplit_once('/')?;
-        let validator = self.0.get(collection).filter(|_| !id.is_empty())?;
+        let form = self.0.get(collection).filter(|_| !id.is_empty())?;
         match *method {
-            Method::PUT => Some(Check::Record(validator)),
+            Method::PUT => Some(Check::Replacement(form)),
             Method::PATCH => Some(Check::Object),
             _ => None,
         }
@@ -96,12 +108,55 @@ pub(crate) fn check_body(check: Check<'_>, body: &[u8]) -> Result<(), Refusal> {
         Check::Object => {
             vec![Fault { pointer: String::new(), detail: "a merge patch is a JSON object".to_owned() }]
         }
-        Check::Record(validator) if validator.is_valid(&value) => return Ok(()),
-        Check::Record(validator) => {
-            validator.iter_errors(&value).flat_map(|error| faults_of(&error)).take(FAULT_LIMIT).collect()
-        }
+        // With what, only the service knows.
+        Check::Replacement(form) if form.is_completed(&value) => return Ok(()),
+        Check::Record(form) | Check::Replacement(form) if form.validator.is_valid(&value) => return Ok(()),
+        Check::Record(form) | Check::Replacement(form) => form.find_faults(&value),
     };
     Err(Problem::new(kinds::INVALID_BODY).errors(faults).into())
+}
+
+impl Form {
+    /// Tells whether the service adds to a record what it has of it, since its sender may not see that.
+    fn is_completed(&self, sent: &Value) -> bool {
+        sent.as_object().is_some_and(|sent| self.sensitive.iter().any(|name| !sent.contains_key(name)))
+    }
+
+    fn find_faults(&self, value: &Value) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = Vec::new();
+        for fault in self.validator.iter_errors(value).flat_map(|error| self.faults_of(&error)) {
+            if faults.len() == FAULT_LIMIT {
+                break;
+            }
+            // All that is wrong within a sensitive field is one fault.
+            if !faults.contains(&fault) {
+                faults.push(fault);
+            }
+        }
+        faults
+    }
+
+    /// Turns one error into faults that repeat nothing of a sensitive field, not even which of its members it is about.
+    fn faults_of(&self, error: &ValidationError<'_>) -> Vec<Fault> {
+        let place = error.instance_path().as_str();
+        let top = place.get(1..).and_then(|rest| rest.split('/').next());
+        match (top, error.kind()) {
+            _ if self.sensitive.is_empty() => faults_of(error),
+            (Some(top), _) if self.sensitive.iter().any(|name| json::escape(name) == top) => {
+                let detail = "the schema does not allow this value".to_owned();
+                vec![Fault { pointer: format!("/{top}"), detail }]
+            }
+            (Some(_), _)
+            | (
+                None,
+                ValidationErrorKind::Required { .. }
+                | ValidationErrorKind::AdditionalProperties { .. }
+                | ValidationErrorKind::UnevaluatedProperties { .. },
+            ) => faults_of(error),
+            // About the whole record, of which the text would repeat all.
+            (None, _) => vec![Fault { pointer: String::new(), detail: shorten(error.masked().to_string()) }],
+        }
+    }
 }
 
 /// Turns one error of the validator into faults that point at the field itself, also at a missing one.
@@ -265,6 +320,42 @@ mod tests {
         }
         fields.insert(header::CONTENT_TYPE, "application/json; charset=utf-8".parse().unwrap());
         assert!(schemas().find_check(&Method::POST, "/catalog/products", &fields).unwrap().is_some());
+    }
+
+    #[test]
+    fn of_a_sensitive_field_nothing_is_repeated_and_a_replacement_need_not_have_it() {
+        let schema = json!({
+            "properties": {
+                "card": {"type": "object", "properties": {"pin": {"maximum": 9999}, "owner": {"type": "string"}}},
+                "n": {"type": "number"},
+            },
+            "required": ["card", "n"],
+            "maxProperties": 2,
+        });
+        let document = json!({"collections": {"/shop/cards": {"schema": schema, "sensitive": ["card"]}}});
+        let schemas = Schemas::parse(document.to_string().as_bytes()).unwrap();
+        let check = |method: Method, path: &str, body: &Value| {
+            let check = schemas.find_check(&method, path, &HeaderMap::new()).unwrap().unwrap();
+            check_body(check, body.to_string().as_bytes()).map_err(|refusal| Box::new(refusal.to_response()))
+        };
+        let (collection, record) = ("/shop/cards", "/shop/cards/1");
+        for sent in [
+            json!({"card": 4_242_424_242_u64, "n": 1}),
+            json!({"card": {"pin": 4_242_424_242_u64, "owner": 42_424_242}, "n": 1}),
+            json!({"card": {"pin": 1, "owner": "4242424242"}, "n": 1, "more": 1}),
+        ] {
+            for (method, path) in [(Method::POST, collection), (Method::PUT, record)] {
+                let refused = check(method, path, &sent).unwrap_err();
+                let text = String::from_utf8_lossy(refused.body()).into_owned();
+                assert!(refused.status() == 422 && !text.contains("424242"), "{text}");
+                let document: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(document["errors"].as_array().unwrap().len(), 1, "{text}");
+            }
+        }
+        assert_eq!(check(Method::POST, collection, &json!({"n": 1})).unwrap_err().status(), 422);
+        assert!(check(Method::PUT, record, &json!({"n": 1})).is_ok(), "the service has the card");
+        let others = check(Method::POST, collection, &json!({"card": {}, "n": "text"})).unwrap_err();
+        assert!(String::from_utf8_lossy(others.body()).contains("text"), "of other fields it is said");
     }
 
     #[test]

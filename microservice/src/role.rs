@@ -214,7 +214,13 @@ fn collection_routes(
             own_writes: Arc::clone(&known.own_writes),
             doubt: Arc::clone(&known.doubt),
         };
-        schemas.insert(collection.path.clone(), json!({ "schema": collection.schema.of_requests() }));
+        schemas.insert(
+            collection.path.clone(),
+            json!({
+                "schema": collection.schema.of_requests(),
+                "sensitive": collection.schema.sensitive_fields(),
+            }),
+        );
         let collection = Arc::new(collection);
         collections.insert(name.clone(), Arc::clone(&collection));
         router = router.merge(collection::routes(collection));

@@ -6,7 +6,7 @@
 mod house;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use database::{Operation, Precondition, Transaction};
 use house::{Engine, House};
@@ -20,6 +20,7 @@ on_both_engines! {
     every_change_is_told_with_the_record_and_can_be_gone_on_from
     one_of_ten_followers_stalls_and_resumes_without_gap_or_repeat
     a_filter_tells_only_what_it_names_and_a_stop_ends_the_stream
+    a_stream_ends_with_the_token_it_was_asked_for_with
     who_comes_from_before_what_is_kept_is_told_to_list_again
     who_comes_from_a_change_that_never_was_is_told_to_list_again
     a_soft_deletion_is_told_to_whom_the_record_was_shown
@@ -180,6 +181,26 @@ async fn a_filter_tells_only_what_it_names_and_a_stop_ends_the_stream(engine: En
     assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (422, "not-indexed"));
     let end = tokio::join!(house.stop(), follower.next()).1;
     assert_eq!(end, None);
+}
+
+async fn a_stream_ends_with_the_token_it_was_asked_for_with(engine: Engine) {
+    let house = catalog(engine).await;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let follow = async |until: u64, query: &str| {
+        let fields = format!("sixfold-subject: ada\r\nsixfold-valid-until: {until}\r\n");
+        Follower::open(house.address("catalog"), &format!("{PRODUCTS}/changes{query}"), &fields).await
+    };
+    // With a token that lasts one goes on, be it for longer than any clock.
+    let mut lasting = follow(u64::MAX, "").await;
+    let mut brief = follow(now + 2, "").await;
+    write(&house, "a", 1).await;
+    let seen = brief.next().await.unwrap();
+    assert_eq!(brief.next().await, None, "nothing more comes, though the service goes on");
+    write(&house, "b", 1).await;
+    let mut again = follow(now + 3600, &format!("?after={}", seen.id)).await;
+    assert_eq!(again.next().await.unwrap().data["id"], "b0", "with another token nothing was missed");
+    assert_eq!(lasting.take(2).await.len(), 2);
+    house.stop().await;
 }
 
 async fn who_comes_from_before_what_is_kept_is_told_to_list_again(engine: Engine) {

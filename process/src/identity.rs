@@ -1,12 +1,14 @@
 //! Who a request is from, as a gateway tells it to a service of the house.
 //!
 //! A gateway checks the user's token and sends `Sixfold-Subject` and `Sixfold-Roles` beside the cluster
-//! token, `Sixfold-Claims` with what else of the token it was told to pass on, and `Sixfold-Client` with the address that
-//! asked, behind the proxies it trusts. A service believes them only from a caller that the cluster token authorizes; a
+//! token, `Sixfold-Claims` with what else of the token it was told to pass on, `Sixfold-Valid-Until`
+//! with the time at which the token ends, in seconds since 1970, and `Sixfold-Client` with the address that asked, behind the
+//! proxies it trusts. A service believes them only from a caller that the cluster token authorizes; a
 //! gateway removes whatever a client sent under these names.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -23,6 +25,9 @@ const ROLES_FIELD: HeaderName = HeaderName::from_static("sixfold-roles");
 
 /// The field that holds other claims: a JSON object in base64url, since a claim may hold any characters.
 const CLAIMS_FIELD: HeaderName = HeaderName::from_static("sixfold-claims");
+
+/// The field that tells until when the user's token is good.
+const UNTIL_FIELD: HeaderName = HeaderName::from_static("sixfold-valid-until");
 
 /// The field that tells the address of who asked.
 const CLIENT_FIELD: HeaderName = HeaderName::from_static("sixfold-client");
@@ -88,6 +93,17 @@ impl Identity {
     }
 }
 
+/// Writes until when the user's token is good, in seconds since 1970, into a request to a service.
+pub fn write_until(unix_seconds: u64, fields: &mut HeaderMap) {
+    fields.insert(UNTIL_FIELD, unix_seconds.into());
+}
+
+/// Reads until when the gateway wrote that the token is good; check the cluster token first.
+pub fn read_until(fields: &HeaderMap) -> Option<SystemTime> {
+    let seconds = fields.get(UNTIL_FIELD)?.to_str().ok()?.parse().ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
 /// Writes the address of who asked into a request to a service.
 pub fn write_client(address: IpAddr, fields: &mut HeaderMap) {
     // Digits, dots and colons fit into a field.
@@ -106,6 +122,7 @@ pub fn strip(fields: &mut HeaderMap) {
     fields.remove(SUBJECT_FIELD);
     fields.remove(ROLES_FIELD);
     fields.remove(CLAIMS_FIELD);
+    fields.remove(UNTIL_FIELD);
     fields.remove(CLIENT_FIELD);
     fields.remove(TOKEN_FIELD);
 }
@@ -129,6 +146,8 @@ mod tests {
         let address = IpAddr::from([192, 0, 2, 7]);
         write_client(address, &mut fields);
         assert_eq!(read_client(&fields), Some(address));
+        write_until(1_800_000_000, &mut fields);
+        assert_eq!(read_until(&fields), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)));
         strip(&mut fields);
         assert!(fields.is_empty());
         // Whoever has no claims does not keep a client's.

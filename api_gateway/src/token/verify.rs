@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jsonwebtoken::{Algorithm, Validation, errors::ErrorKind};
 use process::Identity;
-use process::identity::is_claim;
+use process::identity::{self, is_claim};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -124,14 +124,16 @@ pub(crate) fn verify(
     }
     let others = claims.others.into_iter();
     let passed = others.filter(|(name, value)| rules.claims.contains(name) && is_claim(value)).collect();
-    let identity = Identity { subject: claims.sub, roles: claims.roles, claims: passed };
+    let user = Identity { subject: claims.sub, roles: claims.roles, claims: passed };
     let mut written = HeaderMap::new();
-    identity.write(&mut written);
+    user.write(&mut written);
     if written.is_empty() {
         return Err(TokenFault::Malformed);
     }
+    // What goes on after the head must end with the token.
+    identity::write_until(valid_until, &mut written);
     let fields = written.into_iter().filter_map(|(name, value)| Some((name?, value))).collect();
-    Ok(Verified { identity, valid_until, fields })
+    Ok(Verified { identity: user, valid_until, fields })
 }
 
 fn fault(kind: &ErrorKind) -> TokenFault {
@@ -148,6 +150,8 @@ fn fault(kind: &ErrorKind) -> TokenFault {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use serde_json::json;
 
     use super::*;
@@ -193,6 +197,8 @@ mod tests {
         let mut written = HeaderMap::new();
         verified.write(&mut written);
         assert_eq!(Identity::read(&written), Some(verified.identity));
+        let until = identity::read_until(&written).unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(until.as_secs(), verified.valid_until, "and services are told when to end what goes on");
         assert!(
             with(|claims| claims["tenant"] = json!("acme")).unwrap().claims.is_empty(),
             "none unless named"

@@ -5,6 +5,8 @@
 //! `Last-Event-ID`. An event's id is the sequence of its change. Where the log does not go back that far, one event
 //! `reset` says to list again, and has the id from which the changes then go on.
 //!
+//! A stream is no longer than the token it was asked for with: who follows then comes again with another, and goes on.
+//!
 //! An event carries the record as it is now, which may be later than its change. With a filter, and for callers
 //! who do not see every record, only changes of records that match now are told. Of deletions the log keeps no more than
 //! the record's name, so whoever sees every record is told all of them, and others only those that were soft, as long as
@@ -12,7 +14,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -24,7 +26,7 @@ use database::{Change, Error, Query, Record};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use process::problem::kinds;
-use process::{Identity, Problem};
+use process::{Identity, Problem, identity};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -49,6 +51,9 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// The pause when the database does not answer, or answers early that there is nothing.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// The end of a stream whose token has one that no clock can hold: a year.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// What is told of one change.
 #[derive(Serialize)]
@@ -102,6 +107,7 @@ pub(super) async fn follow(collection: &Arc<Collection>, request: Request) -> Re
         cursor: asked_from.map_or(latest, |from| from.min(latest)),
         ready,
         ending: collection.feeds.ending.clone(),
+        until: identity::read_until(request.headers()).map(instant_of),
         _place: place,
     };
     let events = futures_util::stream::unfold(feed, |mut feed| async move {
@@ -112,6 +118,14 @@ pub(super) async fn follow(collection: &Arc<Collection>, request: Request) -> Re
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Gives when a time is on the clock that nobody sets.
+fn instant_of(time: SystemTime) -> Instant {
+    let left = time.duration_since(SystemTime::now()).unwrap_or_default();
+    let now = Instant::now();
+    // A time that no clock reaches is as good as none.
+    now.checked_add(left).unwrap_or(now + LONGEST)
 }
 
 /// Takes `after=SEQUENCE` out of a query, for clients that cannot send a field of their own.
@@ -163,18 +177,30 @@ struct Feed {
     /// What the client has not taken yet.
     ready: VecDeque<Bytes>,
     ending: watch::Receiver<bool>,
+    /// Until when the caller's token is good; for ever without.
+    until: Option<Instant>,
     _place: Place,
 }
 
 impl Feed {
-    /// Gives what is sent next; `None` when the service stops.
+    /// Gives what is sent next; `None` when the service stops or the caller's token ends.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            if self.until.is_some_and(|until| until <= Instant::now()) {
+                return None;
+            }
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
-            let mut ending = self.ending.clone();
+            let (mut ending, until) = (self.ending.clone(), self.until);
+            let over = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                () = over => return None,
                 _ = ending.wait_for(|ending| *ending) => return None,
                 () = self.fill() => {}
             }

@@ -141,6 +141,21 @@ impl Schema {
         faults
     }
 
+    /// Says why the schema never allows a field this value, wherever within it; `None` where it may, also beside others.
+    pub(crate) fn refusal_of(&self, name: &str, value: &Value) -> Option<String> {
+        let record = json!({ name: value });
+        let place = format!("/{}", escape(name));
+        let is_of_field = |path: &str| {
+            path.strip_prefix(&place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mut errors = self.validator.iter_errors(&record).filter(|error| {
+            // `false` keeps clients from sending what the server sets.
+            is_of_field(error.instance_path().as_str())
+                && !matches!(error.kind(), ValidationErrorKind::FalseSchema)
+        });
+        errors.next().map(|error| cut(error.to_string()))
+    }
+
     /// Turns an error of the validator into faults that repeat nothing of a sensitive field: those within one point at
     /// the field as a whole, since names of members may tell something too.
     fn faults_of(&self, error: &jsonschema::ValidationError<'_>) -> Vec<Fault> {

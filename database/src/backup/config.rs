@@ -170,13 +170,14 @@ impl Config {
 
     /// Reads the recipients and the identity file.
     pub(crate) fn keys(&self) -> Result<Keys, ConfigError> {
-        Keys::read(&self.recipients, self.identity.as_deref()).map_err(|reason| fault("recipients", &reason))
+        Keys::read(&self.recipients, self.identity.as_deref()).map_err(|(key, reason)| fault(key, &reason))
     }
 
     /// Checks what serde cannot.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         self.place()?;
-        Keys::read(&self.recipients, None).map_err(|reason| fault("recipients", &reason))?;
+        // The identity is read by what opens files; other hosts need not have it.
+        Keys::read(&self.recipients, None).map_err(|(key, reason)| fault(key, &reason))?;
         let second = Duration::from_secs(1);
         let checks = [
             ("interval", self.interval <= second, "it must be at most 1s: it is part of what may be lost"),
@@ -246,6 +247,20 @@ fn fault(key: &str, message: &str) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_identity_that_cannot_be_read_is_the_setting_that_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("identity");
+        let config = Config { identity: Some(file.clone()), ..Config::default() };
+        for content in [None, Some("nonsense")] {
+            if let Some(content) = content {
+                std::fs::write(&file, content).unwrap();
+            }
+            let text = config.keys().unwrap_err().to_string();
+            assert!(text.contains("database.backup.identity"), "{text}");
+        }
+    }
 
     #[test]
     fn destinations_are_folders_or_buckets_and_nothing_else() {

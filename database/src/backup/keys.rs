@@ -21,23 +21,28 @@ impl fmt::Debug for Keys {
 
 impl Keys {
     /// Reads recipients (`age1…`) and the file with identities (`AGE-SECRET-KEY-1…`, one a line).
-    pub(crate) fn read(recipients: &[String], identity: Option<&Path>) -> Result<Self, String> {
+    /// The error names the setting.
+    pub(crate) fn read(
+        recipients: &[String],
+        identity: Option<&Path>,
+    ) -> Result<Self, (&'static str, String)> {
         let recipients = recipients.iter().map(|text| {
-            Recipient::from_str(text).map_err(|error| format!("`{text}` is no age recipient: {error}"))
+            Recipient::from_str(text)
+                .map_err(|error| ("recipients", format!("`{text}` is no age recipient: {error}")))
         });
+        let recipients = recipients.collect::<Result<_, _>>()?;
         let mut identities = Vec::new();
         if let Some(file) = identity {
-            let text =
-                std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            let refused = |reason: &str| ("identity", format!("{}: {reason}", file.display()));
+            let text = std::fs::read_to_string(file).map_err(|error| refused(&error.to_string()))?;
             for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
             {
                 // The line is a secret: it is not repeated.
-                let identity = Identity::from_str(line)
-                    .map_err(|_| format!("{}: a line is no age identity", file.display()))?;
+                let identity = Identity::from_str(line).map_err(|_| refused("a line is no age identity"))?;
                 identities.push(identity);
             }
         }
-        Ok(Self { recipients: recipients.collect::<Result<_, _>>()?, identities })
+        Ok(Self { recipients, identities })
     }
 
     /// Tells whether what this writes can be read back with what it has.

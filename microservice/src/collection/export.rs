@@ -70,6 +70,9 @@ pub(super) async fn export(
     if asked.cursor.is_some() {
         return Err(malformed("`cursor` is of pages; an export has all of them"));
     }
+    if asked.limit.is_some() {
+        return Err(malformed("`limit` is of pages; an export has all that matches"));
+    }
     let sources = Sources::of(collection, asked.deleted);
     let grant = sources.grant(collection, caller.as_ref(), grant)?;
     let mut places = VecDeque::from(sources.places(collection));

@@ -75,8 +75,9 @@ pub(super) async fn follow(collection: &Arc<Collection>, request: Request) -> Re
     if asked.deleted != Deleted::No {
         return Err(malformed("`deleted` is of listings; changes tell of deletions by themselves"));
     }
-    if !asked.order.is_empty() || asked.cursor.is_some() {
-        return Err(malformed("`order` and `cursor` are of listings; changes come as they happened"));
+    if !asked.order.is_empty() || asked.cursor.is_some() || asked.limit.is_some() {
+        let detail = "`order`, `limit` and `cursor` are of listings; changes come as they happen";
+        return Err(malformed(detail));
     }
     let seen = request.headers().get(LAST_EVENT_ID).map(|value| {
         let number = value.to_str().ok().and_then(|text| sequence(text.trim()));

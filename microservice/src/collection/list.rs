@@ -17,7 +17,7 @@ use super::shown::Shown;
 use crate::body::JSON;
 use crate::cursor::{self, Question};
 use crate::fault::problem_of_read;
-use crate::query::{Asked, AskedOfOne, Reader};
+use crate::query::{Asked, AskedOfOne, DEFAULT_LIMIT, Reader};
 use crate::staleness::Staleness;
 
 /// The body of a listing.
@@ -73,7 +73,7 @@ pub(super) async fn list(
         filter: filter.clone(),
         order: order.clone(),
         after,
-        limit,
+        limit: limit.unwrap_or_else(|| DEFAULT_LIMIT.min(collection.settings.page_limit)),
         fields: shown.needed(collection),
         count,
         lower_bound: collection.rules.hide_some(caller.as_ref(), grant),

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use database::find::Field;
 use database::find::declaration::{HISTORY_AGE_LIMIT_MS, HISTORY_LIMIT};
 use database::find::field::ID;
+use database::find::{Field, Kind};
 use database::limits::{DOCUMENT_LIMIT, NAME_LIMIT, is_name};
+use jiff::Timestamp;
 use process::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::declare::{self, deleted};
 use crate::rules;
@@ -206,6 +208,8 @@ impl Collection {
         }
         let schema = Schema::load(self)
             .map_err(|reason| ConfigError::inconsistent(format!("{key}.schema"), reason))?;
+        self.check_values(&schema)
+            .map_err(|(part, reason)| ConfigError::inconsistent(format!("{key}.{part}"), reason))?;
         let named = |(part, reason)| ConfigError::inconsistent(format!("{key}.{part}"), reason);
         self.check_sensitive()
             .map_err(|reason| ConfigError::inconsistent(format!("{key}.sensitive"), reason))?;
@@ -220,6 +224,32 @@ impl Collection {
         if let Some(field) = rules.fields().into_iter().find(|field| !self.scan && !is_indexed(field)) {
             let message = format!("listings are narrowed by `{field}`, so it must stand in `indexes`");
             return Err(ConfigError::inconsistent(format!("{key}.rules"), message));
+        }
+        Ok(())
+    }
+
+    /// Checks that the schema allows what the server sets: every new record would be refused for it, or contradict it.
+    fn check_values(&self, schema: &Schema) -> Result<(), (&'static str, String)> {
+        for (name, value) in &self.server_fields {
+            if let Some(reason) = schema.refusal_of(name, value) {
+                return Err(("server_fields", format!("`{name}`: {reason}")));
+            }
+        }
+        for (name, computed) in &self.defaults {
+            let kind = Field::new(name.as_str()).and_then(|field| schema.kind_of(&field));
+            let refused = match computed {
+                Computed::Now => schema.refusal_of(name, &Value::from(Timestamp::now().to_string())),
+                Computed::Uuid => schema.refusal_of(name, &Value::from(Uuid::now_v7().to_string())),
+                // Which text it will be is not known, only that it is one; a claim may be a number.
+                Computed::Owner if self.owner_claim.is_some() => None,
+                Computed::Caller | Computed::Owner => {
+                    let is_other = kind.is_some_and(|kind| kind != Kind::Text);
+                    is_other.then(|| "a name is a text, and the schema wants something else".to_owned())
+                }
+            };
+            if let Some(reason) = refused {
+                return Err(("defaults", format!("`{name}`: {reason}")));
+            }
         }
         Ok(())
     }

@@ -198,6 +198,7 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use database::limits::NAME_LIMIT;
+    use serde_json::json;
 
     use super::*;
 
@@ -240,6 +241,43 @@ mod tests {
         assert!(text.contains("SIXFOLD_ADMIN_PASSWORD") && text.contains("8 to 1024"), "{text}");
         config.accounts.admin_password = Some(Secret::new("long enough"));
         config.validate(&Services::default()).unwrap();
+    }
+
+    #[test]
+    fn what_the_server_sets_is_what_the_schema_allows() {
+        let folder = tempfile::tempdir().unwrap();
+        let schema = folder.path().join("schema.json");
+        let text = r#"{"properties": {
+            "n": {"type": "number"}, "text": {"type": "string"}, "day": {"type": "string", "maxLength": 10},
+            "set": false, "open": {}
+        }, "additionalProperties": false}"#;
+        std::fs::write(&schema, text).unwrap();
+        let check = |settings: serde_json::Value| {
+            let mut collection: Collection = serde_json::from_value(settings).unwrap();
+            collection.schema = Some(schema.to_str().unwrap().to_owned());
+            let mut config = Config::default();
+            config.services.get_mut("catalog").unwrap().collections.insert("things".into(), collection);
+            config.validate(&Services::default()).map_err(|error| error.to_string())
+        };
+        for (settings, named) in [
+            (json!({"defaults": {"n": "now"}}), "things.defaults: `n`"),
+            (json!({"defaults": {"n": "uuid"}}), "things.defaults: `n`"),
+            (json!({"defaults": {"day": "now"}}), "things.defaults: `day`"),
+            (json!({"defaults": {"n": "caller"}}), "things.defaults: `n`"),
+            (json!({"owner": "by", "defaults": {"n": "owner"}}), "things.defaults: `n`"),
+            (json!({"server_fields": {"n": "1"}}), "things.server_fields: `n`"),
+            (json!({"server_fields": {"text": {"a": 1}}}), "things.server_fields: `text`"),
+        ] {
+            let text = check(settings).unwrap_err();
+            assert!(text.contains(named), "{text}");
+        }
+        for settings in [
+            json!({"defaults": {"text": "now", "open": "uuid"}, "server_fields": {"n": 1, "set": "s", "other": 2}}),
+            json!({"defaults": {"text": "caller", "other": "uuid"}}),
+            json!({"owner": "by", "owner_claim": "tenant", "defaults": {"n": "owner"}}),
+        ] {
+            check(settings).unwrap();
+        }
     }
 
     #[test]

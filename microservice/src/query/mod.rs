@@ -14,7 +14,7 @@ pub(crate) use condition::read_condition;
 pub(crate) use group::read_group;
 
 /// How many records a page has unless the client says otherwise.
-const DEFAULT_LIMIT: u32 = 50;
+pub(crate) const DEFAULT_LIMIT: u32 = 50;
 
 /// The most conditions beside each other, well under what the database takes.
 const PARAMETER_LIMIT: usize = 48;
@@ -26,8 +26,8 @@ pub(crate) struct Asked {
     pub(crate) filter: Option<Filter>,
     /// In what order they come.
     pub(crate) order: Vec<Order>,
-    /// How many at most.
-    pub(crate) limit: u32,
+    /// How many at most, if that is said.
+    pub(crate) limit: Option<u32>,
     /// The cursor, as it was sent.
     pub(crate) cursor: Option<String>,
     /// Which fields are answered; all without.
@@ -63,7 +63,7 @@ pub(crate) struct Reader<'a> {
 impl Reader<'_> {
     /// Reads a query; the error says which parameter is wrong, and how.
     pub(crate) fn read(&self, query: &str) -> Result<Asked, String> {
-        let mut asked = Asked { limit: DEFAULT_LIMIT.min(self.page_limit), ..Asked::default() };
+        let mut asked = Asked::default();
         let mut conditions = Vec::new();
         let mut seen: Vec<String> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -82,7 +82,7 @@ impl Reader<'_> {
             match name.as_str() {
                 "limit" => {
                     let limit = value.parse().ok().filter(|limit: &u32| *limit > 0);
-                    asked.limit = limit.ok_or("`limit`: a number from 1")?.min(self.page_limit);
+                    asked.limit = Some(limit.ok_or("`limit`: a number from 1")?.min(self.page_limit));
                 }
                 "cursor" => asked.cursor = Some(value),
                 "order" => asked.order = read_order(&value).map_err(told)?,

@@ -40,13 +40,13 @@ fn what_a_query_says_is_read() {
     let asked = read("order=-price,name&limit=7&cursor=abc&fields=name,a.b&count=exact").unwrap();
     let order =
         [("price", true), ("name", false)].map(|(name, descending)| Order { field: field(name), descending });
-    assert_eq!((asked.order, asked.limit, asked.count), (order.to_vec(), 7, Count::Exact));
+    assert_eq!((asked.order, asked.limit, asked.count), (order.to_vec(), Some(7), Count::Exact));
     assert_eq!(
         (asked.cursor.as_deref(), asked.fields),
         (Some("abc"), Some(vec![field("name"), field("a.b")]))
     );
-    assert_eq!(read("").unwrap(), Asked { limit: DEFAULT_LIMIT, ..Asked::default() });
-    assert_eq!(read("limit=1000").unwrap().limit, 200, "no more than the collection allows");
+    assert_eq!(read("").unwrap(), Asked::default());
+    assert_eq!(read("limit=1000").unwrap().limit, Some(200), "no more than the collection allows");
 }
 
 #[test]

@@ -44,6 +44,14 @@ pub(crate) async fn a_sensitive_field_is_sealed_where_it_lies_and_shown_to_whom_
     tells_nothing(&house.send("staff", Method::GET, PEOPLE, &export, "").await);
     let named = house.send("staff", Method::GET, &format!("{PEOPLE}?fields=pin"), &export, "").await;
     assert_eq!(String::from_utf8_lossy(&named.text).matches(SECRET).count(), 2);
+    for parameter in ["limit=1", "cursor=x"] {
+        let refused = house.send("staff", Method::GET, &format!("{PEOPLE}?{parameter}"), &export, "").await;
+        assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (400, "malformed-request"));
+    }
+    // Gateways are told which they are, so that they do not repeat them either.
+    let published = house.get("staff", "/.well-known/sixfold/schemas").await.json();
+    let sensitive = published["collections"][PEOPLE]["sensitive"].as_array().unwrap();
+    assert!(sensitive.contains(&json!("pin")), "{published}");
     house.stop().await;
 }
 

@@ -74,6 +74,9 @@ pub struct Config {
     /// How long a body may stand still, from the client or to it.
     #[serde(with = "process::duration")]
     pub body_idle_timeout: Duration,
+    /// How long a WebSocket or another tunnel may carry nothing; 0s means no limit.
+    #[serde(with = "process::duration")]
+    pub tunnel_timeout: Duration,
     /// How long a whole exchange may take; 0s means no limit.
     #[serde(with = "process::duration")]
     pub total_timeout: Duration,
@@ -146,6 +149,7 @@ impl Default for Config {
             backend_idle_timeout: PoolOptions::default().idle_timeout,
             state: None,
             body_idle_timeout: limits.body_idle_timeout,
+            tunnel_timeout: Duration::ZERO,
             total_timeout: Duration::ZERO,
             max_connections_per_address: limits.connections_per_address,
             max_header_size: limits.max_header_size as u64,

@@ -85,6 +85,7 @@ impl Config {
                 head_size: self.header_size(),
                 fields: self.max_fields,
                 body_idle: self.body_idle_timeout,
+                tunnel_idle: (!self.tunnel_timeout.is_zero()).then_some(self.tunnel_timeout),
                 ..wire::Limits::default()
             },
             trusted: self.trusted(),

@@ -106,8 +106,10 @@ pub struct Limits {
     pub fields: usize,
     /// The size of a request's target in bytes.
     pub target_size: usize,
-    /// How long a body may stand still, in either direction.
+    /// How long a body may stand still, in either direction; a tunnel, once one side has closed.
     pub body_idle: Duration,
+    /// How long a tunnel may carry nothing, if that is limited.
+    pub tunnel_idle: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -118,6 +120,7 @@ impl Default for Limits {
             // RFC 9112 §3 wants at least 8,000.
             target_size: 16 << 10,
             body_idle: Duration::from_secs(60),
+            tunnel_idle: None,
         }
     }
 }

@@ -153,7 +153,7 @@ impl Exchange<'_> {
             let rest = self.request.take_rest();
             client.input.put_before(&rest);
         }
-        tunnel::run(downstream, &mut link).await
+        tunnel::run(downstream, &mut link, &self.rules.limits).await
     }
 }
 

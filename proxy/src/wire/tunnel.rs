@@ -4,13 +4,24 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 
+use super::Limits;
 use super::body::relay::{End, Relay, Sink, Source};
 use super::downstream::Downstream;
 use super::respond::Ending;
 use super::upstream::Link;
+use crate::stream::Stream;
+
+/// When TCP asks an end of a tunnel that is silent whether it is there, and how often until it is taken for gone: two
+/// minutes in all, and within what most address translators remember a connection for.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 6;
 
 /// One direction of a tunnel.
 struct Way {
@@ -21,6 +32,10 @@ struct Way {
 impl Way {
     fn new() -> Self {
         Self { relay: Relay::new(Source::UntilClose, Sink::Plain), is_shut: false }
+    }
+
+    fn moved(&self) -> u64 {
+        self.relay.read + self.relay.written
     }
 
     /// Moves bytes; ready when the source has closed and the sink was told so, with an error if one broke.
@@ -42,9 +57,14 @@ impl Way {
 
 /// Carries bytes both ways until both sides have closed, or one has broken.
 ///
-/// Nothing is timed: a WebSocket may be silent for hours. Draining waits for it within the grace.
-pub(super) async fn run(client: &RefCell<Downstream>, link: &mut Link) -> Ending {
+/// A WebSocket may be silent for hours, unless [`Limits::tunnel_idle`] is set; whether both ends are still there is
+/// asked by TCP. Once one side has closed, the other is waited for as long as a body may stand still. Draining waits
+/// for a tunnel within the grace.
+pub(super) async fn run(client: &RefCell<Downstream>, link: &mut Link, limits: &Limits) -> Ending {
     let (mut there, mut back) = (Way::new(), Way::new());
+    keep_alive(&client.borrow().stream);
+    keep_alive(&link.stream);
+    let (mut moved, mut since) = (0, Instant::now());
     poll_fn(|cx| {
         let mut client = client.borrow_mut();
         let client = &mut *client;
@@ -60,11 +80,28 @@ pub(super) async fn run(client: &RefCell<Downstream>, link: &mut Link) -> Ending
             End { stream: &mut client.stream, buffer: &mut client.input },
             End { stream: &mut link.stream, buffer: &mut link.output },
         );
-        match (came, went) {
-            (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(Ending::ClientLeft),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ending::Whole),
-            _ => Poll::Pending,
+        let is_half = match (came, went) {
+            (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => return Poll::Ready(Ending::ClientLeft),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ending::Whole),
+            (Poll::Pending, Poll::Pending) => false,
+            _ => true,
+        };
+        let patience = if is_half { Some(limits.body_idle) } else { limits.tunnel_idle };
+        let Some(patience) = patience else { return Poll::Pending };
+        let all = there.moved() + back.moved() + u64::from(is_half);
+        if all != moved {
+            (moved, since) = (all, Instant::now());
         }
+        if client.timer.poll_due(cx, since + patience) { Poll::Ready(Ending::Whole) } else { Poll::Pending }
     })
     .await
+}
+
+/// Has TCP ask whether the other end is still there: a machine that went away says nothing.
+fn keep_alive(stream: &Stream) {
+    let asking = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
+    let asking = asking.with_retries(KEEPALIVE_RETRIES);
+    if let Err(error) = SockRef::from(stream.socket()).set_tcp_keepalive(&asking) {
+        tracing::debug!(%error, "a tunnel is without keepalive");
+    }
 }

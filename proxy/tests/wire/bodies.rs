@@ -221,6 +221,97 @@ async fn an_upgrade_carries_bytes_both_ways_and_keeps_half_closes() {
     lane.seen.until(|seen| seen.in_flight.load(Relaxed) == 0).await;
 }
 
+/// Opens a tunnel through a lane set up so; gives the client's end.
+async fn tunnel(lane: &crate::front::Lane) -> crate::front::Caller {
+    let mut caller = lane.connect().await;
+    caller.say(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+    caller.until("\r\n\r\nhi").await;
+    caller
+}
+
+#[tokio::test]
+async fn a_tunnel_that_one_side_has_closed_ends_when_the_other_is_silent() {
+    const UPGRADED: &str =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhi";
+    let (address, _) = backend::start(|mut peer, number| async move {
+        peer.head().await;
+        peer.say(UPGRADED).await;
+        if number == 0 {
+            peer.shut().await;
+        }
+        peer.closed().await;
+    })
+    .await;
+    let mut setup = Setup::default();
+    setup.rules.limits.body_idle = Duration::from_millis(100);
+    let lane = start(address, setup);
+    let mut closed_by_backend = tunnel(&lane).await;
+    let mut closed_by_client = tunnel(&lane).await;
+    let mut open = tunnel(&lane).await;
+    closed_by_client.stream.shutdown().await.unwrap();
+    lane.seen.until(|seen| seen.in_flight.load(Relaxed) == 1).await;
+    assert_eq!(closed_by_backend.rest().await + &closed_by_client.rest().await, "");
+    // The one that is open is not held to it.
+    open.say(b"more").await;
+    assert_eq!(lane.seen.in_flight.load(Relaxed), 1);
+}
+
+/// A backend that changes the protocol and answers each question mark.
+async fn answering() -> (std::net::SocketAddr, backend::Record) {
+    backend::start(|mut peer, _| async move {
+        peer.head().await;
+        peer.say("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhi")
+            .await;
+        while peer.read_until(b"?").await {
+            peer.say("!").await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_by_its_silence_if_that_is_limited() {
+    let (address, _) = answering().await;
+    let mut setup = Setup::default();
+    setup.rules.limits.tunnel_idle = Some(Duration::from_millis(1500));
+    let lane = start(address, setup);
+    let mut caller = tunnel(&lane).await;
+    // For longer in all than it may be silent.
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        caller.say(b"?").await;
+        caller.until("!").await;
+    }
+    assert_eq!(caller.rest().await, "");
+    lane.seen.until(|seen| seen.in_flight.load(Relaxed) == 0).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn both_ends_of_a_tunnel_are_asked_by_tcp() {
+    let (address, _) = answering().await;
+    let lane = start(address, Setup::default());
+    let caller = tunnel(&lane).await;
+    let (ours, theirs) = (lane.address.port(), caller.stream.local_addr().unwrap().port());
+    // Another timer runs until what was sent is known to have come.
+    let is_so = |_: &crate::front::Seen| {
+        is_asked(|local, remote| (local, remote) == (ours, theirs))
+            && is_asked(|_, remote| remote == address.port())
+    };
+    lane.seen.until(is_so).await;
+}
+
+/// Tells whether a connection between such ports has the timer of keepalive (proc(5), `/proc/net/tcp`).
+#[cfg(target_os = "linux")]
+fn is_asked(is_it: impl Fn(u16, u16) -> bool) -> bool {
+    let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = |address: &str| u16::from_str_radix(address.split(':').nth(1).unwrap(), 16).unwrap();
+    connections.lines().skip(1).any(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        is_it(port(columns[1]), port(columns[2])) && columns[5].starts_with("02:")
+    })
+}
+
 #[tokio::test]
 async fn a_client_that_falls_silent_is_told_so_and_nobody_else_is_blamed() {
     let (address, _) = backend::start(|mut peer, _| async move {

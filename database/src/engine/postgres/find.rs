@@ -11,7 +11,8 @@ use tokio_postgres::types::ToSql;
 
 use super::declared::{Declared, expression, of_collection, order};
 use super::document::{searched_decimal, searched_text};
-use super::readers::{Readers, read_record};
+use super::readers::Readers;
+use super::rows::read_record;
 use super::sample;
 use crate::find::field::{CREATED_AT, UPDATED_AT};
 use crate::find::gather::{Counting, Gather};

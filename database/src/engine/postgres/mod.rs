@@ -22,6 +22,7 @@ mod pipeline;
 mod readers;
 mod records;
 mod replicas;
+mod rows;
 mod sample;
 mod schema;
 pub(crate) mod session;

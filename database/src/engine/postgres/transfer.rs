@@ -7,8 +7,9 @@ use tokio_postgres::types::ToSql;
 
 use super::document::Document;
 use super::fault::Fault;
+use super::rows::{read_change, read_record, unreadable};
 use super::session::{Server, Session};
-use super::{declared, job_rows, readers, schema};
+use super::{declared, job_rows, schema};
 use crate::backup::postgres::Lsn;
 use crate::copy::{CHUNK, CopyError, Differences, Digest, End, Inbox, Item, Outbox, Part, Summary, Taken};
 use crate::engine::OpenError;
@@ -252,7 +253,7 @@ impl<'a> Pages<'a> {
         };
         let read = |row: &Row| {
             let collection: &str = row.try_get(6).map_err(unreadable)?;
-            let (record, _) = readers::read_record(row, collection)?;
+            let (record, _) = read_record(row, collection)?;
             Ok(Item::Record { namespace: row.try_get(5).map_err(unreadable)?, record })
         };
         self.page(RECORDS, &[&namespace, &collection, &id, &(CHUNK as i64)], read).await
@@ -267,7 +268,7 @@ impl<'a> Pages<'a> {
         };
         let read = |row: &Row| {
             let collection: &str = row.try_get(7).map_err(unreadable)?;
-            let (record, _) = readers::read_record(row, collection)?;
+            let (record, _) = read_record(row, collection)?;
             let until = time::from_stored(row.try_get(5).map_err(unreadable)?);
             let namespace = row.try_get(6).map_err(unreadable)?;
             Ok(Item::Earlier { namespace, version: Earlier { record, until } })
@@ -280,7 +281,7 @@ impl<'a> Pages<'a> {
             Some(Item::Change(change)) => stored(change.sequence),
             _ => 0,
         };
-        let read = |row: &Row| readers::read_change(row).map(Item::Change).map_err(unreadable);
+        let read = |row: &Row| read_change(row).map(Item::Change).map_err(unreadable);
         self.page(CHANGES, &[&after, &(CHUNK as i64)], read).await
     }
 
@@ -396,8 +397,4 @@ async fn paste_one(session: &Session, item: &Item) -> Result<(), CopyError> {
 
 fn failed(error: tokio_postgres::Error) -> CopyError {
     Error::Storage { reason: Fault::from(error).to_string() }.into()
-}
-
-fn unreadable(fault: impl Into<Fault>) -> Error {
-    Error::Storage { reason: fault.into().to_string() }
 }

@@ -1,7 +1,7 @@
 //! What the database role answers on its port.
 //!
 //! The bodies are the types of this crate as JSON. Every refusal is a problem document; what the database
-//! itself refuses has the members of [`Error`] beside, which our own handle reads.
+//! itself refuses has the members of [`crate::Error`] beside, which our own handle reads.
 
 use std::time::Duration;
 

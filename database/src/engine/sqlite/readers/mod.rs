@@ -1,4 +1,4 @@
-//! A few read-only connections, each on a thread of its own, that answer what waits in one bounded [`line`].
+//! A few read-only connections, each on a thread of its own, that answer what waits in one bounded [`mod@line`].
 
 mod line;
 

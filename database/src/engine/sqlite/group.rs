@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::counts::Counts;
 use super::declared::Making;
 use super::failure::Failed;
-use super::writer::{Done, Message, Outcome, Task, Work, Writer};
+use super::writer::{Done, Message, Task, Work, WorkResult, Writer};
 use super::{chores, declared, job_moves, records, schema};
 use crate::engine::wakes::Effects;
 use crate::job::backoff::Backoff;
@@ -25,7 +25,7 @@ pub(super) const HASTE: usize = 2;
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) work: Vec<Work>,
-    pub(super) answers: Vec<oneshot::Sender<Outcome>>,
+    pub(super) answers: Vec<oneshot::Sender<WorkResult>>,
 }
 
 impl Batch {
@@ -92,7 +92,7 @@ impl Writer {
         &mut self,
         batch: &mut Batch,
         effects: &mut Effects,
-    ) -> Result<Vec<Outcome>, Failed> {
+    ) -> Result<Vec<WorkResult>, Failed> {
         self.open()?;
         // What these change is not all counted in rows.
         if !batch.work.iter().any(|one| matches!(one, Work::Declare(..) | Work::Tend(_)))
@@ -111,7 +111,7 @@ impl Writer {
         batch: &mut Batch,
         effects: &mut Effects,
         undo: Undo,
-    ) -> Result<Option<Vec<Outcome>>, Failed> {
+    ) -> Result<Option<Vec<WorkResult>>, Failed> {
         let Self { connection: Some(connection), backoff, rng, next_expiry, inbox, held, last_now, .. } =
             self
         else {

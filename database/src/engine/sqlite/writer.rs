@@ -83,7 +83,7 @@ pub(super) enum Work {
 }
 
 /// How one caller's work ended.
-pub(super) type Outcome = Result<Done, Error>;
+pub(super) type WorkResult = Result<Done, Error>;
 
 /// What was written.
 pub(super) enum Done {
@@ -262,7 +262,7 @@ impl Writer {
 }
 
 /// Answers a batch; one that is not known to be at the backup's destination promises nothing to who wrote.
-fn answer_all(results: Vec<(oneshot::Sender<Outcome>, Outcome)>, safety: Safety) {
+fn answer_all(results: Vec<(oneshot::Sender<WorkResult>, WorkResult)>, safety: Safety) {
     for (answer, result) in results {
         let _ = answer.send(match safety {
             Safety::Safe => result,

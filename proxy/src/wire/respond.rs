@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use process::Problem;
+use process::problem::kinds;
 use tokio::time::Instant;
 
 use super::attempt::Answer;
@@ -71,9 +73,11 @@ impl Exchange<'_> {
             }
             (_, carrier) => carrier,
         };
+        let mut before = 0;
         let (download, keeps_alive) = match self.side {
             Side::Connection(client) => {
                 let client = &mut client.borrow_mut();
+                before = client.output.len();
                 let (relay, keeps_alive) =
                     self.put_response(client, &mut carrier, &mut head, added, removed, keeps_alive);
                 (Download::Connection(relay), keeps_alive)
@@ -93,6 +97,15 @@ impl Exchange<'_> {
         let ending = poll_fn(|cx| response.poll(cx, self, &mut carrier)).await;
         if ending == Ending::BackendBroke {
             guard.note_broken();
+            if let Side::Connection(client) = self.side
+                && response.download.is_unsent()
+            {
+                client.borrow_mut().output.truncate(before);
+                let problem = Problem::new(kinds::BAD_GATEWAY).detail("the backend's answer is not whole");
+                // Boxed: it is rare, and would make the future of every response larger.
+                Box::pin(self.refuse(&problem, added)).await;
+                return ending;
+            }
         }
         let is_upload_done = response.upload.is_done();
         if ending == Ending::Whole {

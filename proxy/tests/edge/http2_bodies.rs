@@ -222,3 +222,19 @@ async fn a_stream_may_be_silent_for_longer_than_a_body_may_stand_still() {
     upload.send_data("too".into(), true).unwrap();
     assert_eq!(soon(request.body_mut().data()).await.unwrap().unwrap(), "too");
 }
+
+#[tokio::test]
+async fn one_that_is_shorter_than_it_says_is_no_silence_to_a_client_of_http1() {
+    let mut backend = backend(100, Ends::Never).await;
+    let running = Lane::Wire.start(Limits::default(), backend.target());
+    let mut client = running.connect().await;
+    client.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let (_request, mut respond) = backend.call().await;
+    let told = Response::builder().header("content-length", 10).body(()).unwrap();
+    let mut download = respond.send_response(told, false).unwrap();
+    download.send_data("abc".into(), true).unwrap();
+    // What was sent before the fault was found stands.
+    let mut line = [0; 12];
+    soon(client.read_exact(&mut line)).await.unwrap();
+    assert!(matches!(&line, b"HTTP/1.1 502" | b"HTTP/1.1 200"), "{}", line.escape_ascii());
+}

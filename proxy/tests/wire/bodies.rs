@@ -355,3 +355,48 @@ async fn a_silent_backend_is_given_up() {
     }
     assert_eq!(*lane.seen.errors.lock().unwrap(), ["timeout", "timeout"]);
 }
+
+#[tokio::test]
+async fn a_body_that_is_malformed_at_once_is_a_bad_gateway() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for body in ["zz\r\n", "3\r\nabc\r\nzz", "3\r\nabcd", "ffffffffffffffffff\r\n"] {
+        let (address, _) = backend::start(move |mut peer, _| async move {
+            peer.head().await;
+            peer.say(&format!("{head}{body}")).await;
+            peer.closed().await;
+        })
+        .await;
+        let lane = start(address, Setup::default());
+        let mut caller = lane.connect().await;
+        // Nothing was sent, so the connection can be kept.
+        for _ in 0..2 {
+            caller.say(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+            let answer = caller.until("}").await;
+            assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{body:?} {answer}");
+            assert!(answer.contains("X-Added: 1\r\n") && !answer.contains("chunked"), "{answer}");
+        }
+        lane.seen.until(|seen| *seen.endings.lock().unwrap() == [Ending::BackendBroke; 2]).await;
+        assert_eq!(lane.seen.broken.load(Relaxed), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_is_good_of_a_body_that_becomes_malformed_is_passed_on() {
+    let (address, _) = backend::start(|mut peer, _| async move {
+        peer.head().await;
+        peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        peer.read_until(b"on").await;
+        peer.say("3\r\nabc\r\nzz\r\n").await;
+        peer.closed().await;
+    })
+    .await;
+    let lane = start(address, Setup::default());
+    let mut caller = lane.connect().await;
+    caller.say(b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n").await;
+    let head = caller.until("\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    caller.say(b"on").await;
+    assert_eq!(caller.until("abc\r\n").await, "3\r\nabc\r\n");
+    assert_eq!(caller.rest().await, "", "and its end is missing");
+    lane.seen.until(|seen| *seen.endings.lock().unwrap() == [Ending::BackendBroke]).await;
+}

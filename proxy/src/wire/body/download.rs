@@ -46,6 +46,11 @@ impl Download {
         })
     }
 
+    /// Tells whether nothing of it was written to a connection, not even its head.
+    pub(in crate::wire) fn is_unsent(&self) -> bool {
+        matches!(self, Self::Connection(relay) if relay.written == 0)
+    }
+
     /// Tells whether it is the backend that is waited for.
     pub(in crate::wire) fn waits_for_backend(&self) -> bool {
         let waits_for = match self {

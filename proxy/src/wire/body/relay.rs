@@ -171,6 +171,8 @@ pub(in crate::wire) struct Relay {
     pub(in crate::wire) sink: Sink,
     /// What it waits for; of meaning while it is pending.
     pub(in crate::wire) waits_for: WaitsFor,
+    /// What comes next of the source is malformed.
+    is_malformed: bool,
     /// Bytes read from the source's connection.
     pub(in crate::wire) read: u64,
     /// Bytes written to the sink's connection.
@@ -199,7 +201,7 @@ pub(in crate::wire) enum Broken {
 
 impl Relay {
     pub(in crate::wire) fn new(source: Source, sink: Sink) -> Self {
-        Self { source, sink, waits_for: WaitsFor::Sink, read: 0, written: 0 }
+        Self { source, sink, waits_for: WaitsFor::Sink, is_malformed: false, read: 0, written: 0 }
     }
 
     /// Moves what can be moved; ready when all of the body is written.
@@ -231,6 +233,10 @@ impl Relay {
             if self.source.has_ended() {
                 return poll_flush(to.stream, cx).map_err(Broken::Sink);
             }
+            if self.is_malformed {
+                ready!(poll_flush(to.stream, cx)).map_err(Broken::Sink)?;
+                return Poll::Ready(Err(Broken::Malformed));
+            }
             if !from.buffer.is_empty() {
                 let moved = match self.direct_length(from.buffer.len()) {
                     Some(most) => {
@@ -244,10 +250,15 @@ impl Relay {
                         self.note_direct(written);
                         written
                     }
-                    None => self
-                        .source
-                        .transfer(from.buffer.filled(), to.buffer, self.sink)
-                        .map_err(|Malformed| Broken::Malformed)?,
+                    None => match self.source.transfer(from.buffer.filled(), to.buffer, self.sink) {
+                        Ok(moved) => moved,
+                        // What is good of a message that has begun goes on first.
+                        Err(Malformed) if self.written > 0 => {
+                            self.is_malformed = true;
+                            continue;
+                        }
+                        Err(Malformed) => return Poll::Ready(Err(Broken::Malformed)),
+                    },
                 };
                 from.buffer.consume(moved);
                 if moved > 0 || !to.buffer.is_empty() {

@@ -42,9 +42,14 @@ pub(in crate::wire) fn may_pass(line: &[u8]) -> bool {
     matches!(fields::parse_line(line, 0), Ok(Some(span)) if is_permitted(span.name(line)))
 }
 
+/// What all names of ours begin with. In a head they end here, or are believed.
+const OURS: &[u8] = b"sixfold-";
+
 /// Tells whether a field of this name may be a trailer.
 pub(in crate::wire) fn is_permitted(name: &[u8]) -> bool {
+    let is_ours = name.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS));
     Known::of(name) == Known::Other
+        && !is_ours
         && !imitates(name)
         && !FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }
@@ -60,6 +65,9 @@ mod tests {
         for line in
             ["Content-Length: 1", "Host: a", "set-cookie: a", "X-Forwarded-For: 1", "X_Forwarded_For: 1"]
         {
+            assert!(!may_pass(format!("{line}\r\n").as_bytes()), "{line}");
+        }
+        for line in ["Sixfold-Load: 1", "sixfold-explain: a", "SIXFOLD-SUBJECT: root"] {
             assert!(!may_pass(format!("{line}\r\n").as_bytes()), "{line}");
         }
     }

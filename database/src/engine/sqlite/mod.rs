@@ -20,6 +20,7 @@ mod readers;
 mod records;
 mod sample;
 pub(crate) mod schema;
+mod start;
 pub(crate) mod transfer;
 mod trim;
 mod upkeep;
@@ -29,40 +30,28 @@ mod waits;
 mod words;
 mod writer;
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use jiff::Timestamp;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::between::Between;
-use self::chores::{Chores, Means};
+use self::chores::Chores;
 pub(crate) use self::connection::{
     PAGE_CACHE, check_library, create_private, database_file, keep_log, open_reader, open_writer,
 };
 use self::declared::Declarations;
 pub(crate) use self::owner::Owner;
 use self::readers::Readers;
-use self::upkeep::Upkeep;
-use self::writer::{Done, Task, Work, Writer};
-use crate::backup::{Shipping, ShippingParts, log_path, opening};
-use crate::engine::OpenError;
-use crate::engine::failures::FailureLog;
+use self::writer::{Done, Task, Work};
+use crate::backup::Shipping;
 use crate::engine::wakes::Wakes;
-use crate::engine::writable::Writable;
-use crate::job::backoff::Backoff;
 use crate::job::{JobFilter, JobPage, QueueFigures};
-use crate::{
-    Change, Committed, Config, Declaration, Error, Job, JobCommand, Page, Query, Transaction, figures, time,
-};
+use crate::{Change, Committed, Declaration, Error, Job, JobCommand, Page, Query, Transaction, time};
 
 /// A SQLite database that this process owns; clones share it.
 #[derive(Debug, Clone)]
@@ -97,99 +86,6 @@ struct Threads {
 }
 
 impl Sqlite {
-    /// Takes the data directory and opens its database, making it where it is missing.
-    pub(crate) fn open(config: &Config, data: &Path) -> Result<Self, OpenError> {
-        check_library()?;
-        figures::declare();
-        let owner = Owner::take(data)?;
-        let file = database_file(data);
-        opening::check(&config.backup, &file)?;
-        connection::create_private(&file)?;
-        // Asking for the metadata opens nothing.
-        let written = std::fs::metadata(log_path(&file)).and_then(|log| log.modified()).ok();
-        log_again::write(&file)?;
-        let log_pages = Arc::new(AtomicU32::new(0));
-        let mut connection = writer::open_counted(&file, &log_pages, config.page_cache)?;
-        // The first read opens the log.
-        schema::check(&connection)?;
-        let backup = ShippingParts::open(&config.backup, &file, written)?;
-        let shipping = backup.as_ref().map(|parts| parts.shipping.clone());
-        if let Some(shipping) = &shipping {
-            connection::keep_log(&connection)?;
-            log_pages.store(shipping.opened_frames(), Ordering::Relaxed);
-        }
-        schema::migrate(&mut connection)?;
-        let declarations = Arc::new(Declarations::load(&connection)?);
-        if let Some(shipping) = &shipping {
-            shipping.note_opening(log_pages.load(Ordering::Relaxed), time::now());
-        }
-        let readers = Readers::start(&file, config)?;
-        let (log_upkeep, upkeep, upkeep_thread) = Upkeep::start(&file, config.checkpoint, shipping.clone())?;
-        let (outbox, inbox) = sync_channel(config.queue);
-        let wakes = Arc::new(Wakes::default());
-        let writable = Writable::new();
-        let writable_seen = writable.watch();
-        let ended = CancellationToken::new();
-        let writer = Writer {
-            file: file.clone(),
-            connection: Some(connection),
-            inbox,
-            held: VecDeque::new(),
-            batch: config.batch,
-            page_cache: config.page_cache,
-            backoff: Backoff { base: config.backoff_base, limit: config.backoff_limit },
-            rng: StdRng::from_os_rng(),
-            wakes: Arc::clone(&wakes),
-            upkeep: log_upkeep,
-            log_pages,
-            writable,
-            last_now: Timestamp::MIN,
-            next_expiry: None,
-            failures: FailureLog::default(),
-            shipping: shipping.clone(),
-        };
-        let end = ended.clone().drop_guard();
-        let writer_thread = std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || {
-            let _end = end;
-            writer.run();
-        })?;
-        let shipping_thread = backup
-            .map(|parts| parts.start(&file, Between::new(outbox.clone())))
-            .transpose()?
-            .unwrap_or_default();
-        let reader = connection::open_reader(&file)?;
-        let (chores, chores_thread) = Chores::start(Means {
-            writer: outbox.clone(),
-            reader,
-            declarations: Arc::clone(&declarations),
-            retention: config.retention,
-            shipping: shipping.clone(),
-        })?;
-        let threads = Threads {
-            chores: chores_thread,
-            writer: writer_thread,
-            shipping: shipping_thread,
-            upkeep: upkeep_thread,
-            _owner: owner,
-        };
-        let no_waiting = CancellationToken::new();
-        let threads = Mutex::new(Some(threads));
-        Ok(Self(Arc::new(Inner {
-            outbox,
-            readers,
-            wakes,
-            upkeep,
-            declarations,
-            chores,
-            threads,
-            file,
-            writable: writable_seen,
-            no_waiting,
-            shipping,
-            ended,
-        })))
-    }
-
     pub(super) async fn transact(&self, transaction: Transaction) -> Result<Committed, Error> {
         match self.write(Work::Transact(transaction)).await? {
             Done::Committed(committed) => Ok(committed),

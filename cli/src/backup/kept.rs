@@ -115,7 +115,7 @@ fn list_bases(recovery: &postgres::Recovery) -> Result<String, BackupError> {
     });
     let heading = ["GENERATION", "TIMELINE", "FROM", "SINCE", "TO SEGMENT", "BASE", "STATE"];
     let mut listed = table::render(&heading, &rows.collect::<Vec<_>>());
-    for (file, reason) in recovery.unreadable()? {
+    for (file, reason) in recovery.unusable()? {
         listed.push_str(&format!("{file}: {reason}\n"));
     }
     Ok(listed)
@@ -189,9 +189,11 @@ async fn restore_postgres(
     drop(bar);
     let restored = restored?;
     let (end, ended) = restored.base;
+    let covered = restored.covered.map(|at| format!(", with all that was committed until {at:.3},"));
     terminal::say(format_args!(
-        "made {} from the base of {ended:.3} ({end}); once started, PostgreSQL recovers {target} from {} segments",
+        "made {} from the base of {ended:.3} ({end}); once started, PostgreSQL recovers {target}{} from {} segments",
         restored.folder.display(),
+        covered.unwrap_or_default(),
         restored.segments
     ));
     for note in &restored.notes {

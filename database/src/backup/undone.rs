@@ -22,6 +22,11 @@ impl Undone {
         figures::show_undone(self.0.len());
     }
 
+    /// Says why something was not done.
+    pub(super) fn reason(&self, what: &str) -> Option<&str> {
+        self.0.get(what).map(String::as_str)
+    }
+
     /// Gives a sentence for each.
     pub(super) fn sentences(&self) -> Vec<String> {
         self.0.iter().map(|(what, why)| format!("{what}: {why}")).collect()

@@ -171,6 +171,11 @@ impl Board {
         self.lock().undone.note(what, done);
     }
 
+    /// Says why a part of the upkeep was not done when it was tried last.
+    pub(super) fn fault_of_upkeep(&self, what: &str) -> Option<String> {
+        self.lock().undone.reason(what).map(ToOwned::to_owned)
+    }
+
     pub(super) fn note_progress(&self, progress: Option<Progress>) {
         self.lock().progress = progress;
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::chain;
 use super::drill::Drill;
 use super::files;
-use super::inventory::{Base, Generation};
+use super::inventory::{Base, Generation, NO_BASE};
 use super::layout::Layout;
 use super::log_check::LogFolder;
 use super::plan::{PlanError, Target};
@@ -84,7 +84,7 @@ impl Inspector<'_> {
             note(base.size_bytes);
         }
         let Some(oldest) = generation.bases.first() else {
-            found.faults.push((generation.path(), "it has no base, so nothing of it can be restored".into()));
+            found.faults.push((generation.path(), NO_BASE.to_owned()));
             return Ok(());
         };
         let bytes = generation.origin.segment_bytes;

@@ -75,6 +75,9 @@ pub(super) struct Unreadable {
     pub(super) is_damaged: bool,
 }
 
+/// What is told of a generation without a base.
+pub(super) const NO_BASE: &str = "it has no base, so nothing of it can be restored";
+
 /// Everything at a destination, oldest generation first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Inventory {

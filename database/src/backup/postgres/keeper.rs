@@ -30,6 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How soon something that failed is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
+/// How soon at first, if it is a base and there is none: that pause doubles, up to the other.
+const AGAIN_SOON: Duration = Duration::from_secs(5);
+
 /// How often what is older than is kept is looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 
@@ -42,7 +45,7 @@ const REMOVAL: &str = "the removal of what is older than is kept";
 const DRILL: &str = "a restore drill";
 
 /// What is told of a base that failed.
-const NO_BASE: &str = "a base was not made";
+pub(super) const NO_BASE: &str = "a base was not made";
 
 /// What keeping needs.
 #[derive(Debug)]
@@ -62,6 +65,10 @@ pub(super) struct Keeper {
 struct Due {
     /// Not before this, if a base is due by its age.
     base: Instant,
+    /// How soon after a failure, while the generation has none.
+    pause: Duration,
+    /// The generation that is of.
+    generation: Option<String>,
     forget: Instant,
     drill: Option<Instant>,
 }
@@ -76,8 +83,13 @@ impl Keeper {
     async fn keep(&mut self) {
         let now = Instant::now();
         let every = self.config.drill_every;
-        let mut due =
-            Due { base: now, forget: now + FORGET_EVERY, drill: (!every.is_zero()).then(|| now + every) };
+        let mut due = Due {
+            base: now,
+            pause: AGAIN_SOON,
+            generation: None,
+            forget: now + FORGET_EVERY,
+            drill: (!every.is_zero()).then(|| now + every),
+        };
         loop {
             match tokio::time::timeout(LOOK_EVERY, self.orders.recv()).await {
                 Ok(None) => return,
@@ -100,14 +112,24 @@ impl Keeper {
     }
 
     async fn do_what_is_due(&self, due: &mut Due) {
-        if self.board.receiving().is_none() {
+        let generation = self.board.receiving();
+        if generation.is_none() {
             return;
         }
         let now = Instant::now();
+        if generation != due.generation {
+            (due.base, due.pause, due.generation) = (now, AGAIN_SOON, generation);
+        }
         if now >= due.base && self.is_base_due() {
             let storing = self.store_base(self.board.base().is_none());
             let stored = self.orders.during(BASE, storing).await;
-            due.base = Instant::now() + self.after(&stored, Duration::ZERO, NO_BASE);
+            let pause = self.after(&stored, Duration::ZERO, NO_BASE);
+            due.base = Instant::now() + pause.min(due.pause);
+            // Without a base nothing of the generation can be restored.
+            due.pause = match self.board.base() {
+                None => (due.pause * 2).min(AGAIN_AFTER),
+                Some(_) => AGAIN_AFTER,
+            };
             due.forget = Instant::now();
         }
         if now >= due.forget {

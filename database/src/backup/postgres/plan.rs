@@ -119,6 +119,8 @@ pub(super) struct Plan {
     pub(super) received: Option<Lsn>,
     /// What is beyond those.
     pub(super) rest: Rest,
+    /// A later generation that has no base: what it holds of the latest state cannot be restored.
+    pub(super) baseless: Option<String>,
 }
 
 /// What there is of the log after the segments of a plan.
@@ -157,7 +159,13 @@ impl Inventory {
             return Err(self.find_hidden("", target).unwrap_or(too_old));
         };
         self.find_hidden(&generation.name, target).map_or(Ok(()), Err)?;
-        generation.plan(base, target)
+        let mut plan = generation.plan(base, target)?;
+        // What is asked for otherwise is refused where the generation does not cover it.
+        if target == Target::Latest {
+            let last = self.generations.last().filter(|last| last.name != generation.name);
+            plan.baseless = last.map(Generation::path);
+        }
+        Ok(plan)
     }
 
     /// Finds a generation after another that cannot be read, and may hold what is asked for.
@@ -224,6 +232,7 @@ impl Generation {
                 _ => received,
             },
             rest,
+            baseless: None,
         })
     }
 }
@@ -275,6 +284,19 @@ pub(super) mod tests {
         let too_new = inventory.plan(Target::Lsn(Lsn(12 * BYTES))).unwrap_err();
         assert!(matches!(too_new, PlanError::TooNew { .. }), "{too_new}");
         assert_eq!(Inventory::default().plan(Target::Latest), Err(PlanError::Empty));
+    }
+
+    #[test]
+    fn a_later_generation_without_a_base_is_named_with_the_latest_state() {
+        let mut whole = generation((3..9).map(|number| segment(1, number)).collect());
+        whole.bases = vec![base(3, 3)];
+        let mut later = generation(vec![partial(1, 9)]);
+        later.name = "h".into();
+        let alone = inventory(vec![whole.clone()]);
+        assert_eq!(alone.plan(Target::Latest).unwrap().baseless, None);
+        let both = inventory(vec![whole, later]);
+        assert_eq!(both.plan(Target::Latest).unwrap().baseless.as_deref(), Some("postgresql/h"));
+        assert_eq!(both.plan(Target::Lsn(Lsn(5 * BYTES))).unwrap().baseless, None, "that is covered");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use super::calls::Calls;
 use super::judge::{Facts, Verdict};
+use super::keeper::NO_BASE;
 use super::layout::Layout;
 use super::login::Login;
 use super::lsn::Lsn;
@@ -310,7 +311,14 @@ impl Receiver {
             // Without a base the log restores nothing.
             _ if !is_receiving || self.board.base().is_none() => match self.board.standing() {
                 failing @ Standing::Unreachable { .. } if !is_receiving => failing,
-                _ => Standing::Starting,
+                _ => match self.board.fault_of_upkeep(NO_BASE).filter(|_| self.board.base().is_none()) {
+                    Some(reason) => Standing::Unreachable {
+                        reason: format!(
+                            "the generation has no base, so nothing of it can be restored: {reason}"
+                        ),
+                    },
+                    None => Standing::Starting,
+                },
             },
             _ => Standing::Shipping,
         })

@@ -8,6 +8,7 @@ use process::Secret;
 use super::drill::Drill;
 use super::files::Purpose;
 use super::inspect::Inspector;
+use super::inventory::{Inventory, NO_BASE};
 use super::layout::Layout;
 use super::login::Login;
 use super::lsn::Lsn;
@@ -81,9 +82,16 @@ impl Recovery {
         Ok(summaries.collect())
     }
 
-    /// Names the generations that are there and cannot be read: the file, and why.
-    pub fn unreadable(&self) -> Result<Vec<(String, String)>, BackupError> {
-        Ok(self.layout.read()?.unreadable.into_iter().map(|one| (one.file, one.reason)).collect())
+    /// Names the generations of which nothing can be restored: those that cannot be read, by the file, and those without a
+    /// base, and why.
+    pub fn unusable(&self) -> Result<Vec<(String, String)>, BackupError> {
+        let Inventory { generations, unreadable } = self.layout.read()?;
+        let baseless = generations.iter().filter(|generation| generation.bases.is_empty());
+        let baseless = baseless.map(|generation| (generation.path(), NO_BASE.to_owned()));
+        let unreadable = unreadable.into_iter().map(|one| (one.file, one.reason));
+        let mut unusable: Vec<_> = unreadable.chain(baseless).collect();
+        unusable.sort();
+        Ok(unusable)
     }
 
     /// Reads everything and names what is damaged or missing; with `deep` the end of each generation is also restored in

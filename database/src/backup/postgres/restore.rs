@@ -11,7 +11,7 @@ use super::files::{self, Purpose};
 use super::layout::Layout;
 use super::log_check::LogFolder;
 use super::lsn::{Lsn, SegmentName};
-use super::plan::{Plan, PlanError, Target};
+use super::plan::{Plan, PlanError, Rest, Target};
 use super::program::Program;
 use super::stop::Stop;
 use super::tools::{Tool, Tools};
@@ -37,6 +37,8 @@ pub struct Restored {
     pub base: (Lsn, Timestamp),
     /// How many segments of the log recovery reads.
     pub segments: usize,
+    /// Of the latest state: when what was committed is known to be in it.
+    pub covered: Option<Timestamp>,
     /// What starts the server.
     pub command: String,
     /// What should be known besides.
@@ -75,6 +77,10 @@ impl Restore<'_> {
             folder: to.clone(),
             base: (self.plan.base.end, self.plan.base.ended),
             segments: self.plan.segments.len(),
+            covered: match (self.plan.target, self.plan.rest) {
+                (Target::Latest, Rest::Nothing(noted)) => noted.and_then(|noted| noted.at),
+                _ => None,
+            },
             command: format!(
                 "{} start -D {} -l {}",
                 quoted(&control),
@@ -88,6 +94,12 @@ impl Restore<'_> {
     async fn make_in(&self, folder: &Path) -> Result<Vec<String>, BackupError> {
         let Plan { generation, base, segments, segment_bytes, .. } = self.plan;
         let mut notes = Vec::new();
+        if let Some(later) = &self.plan.baseless {
+            notes.push(format!(
+                "WARNING: this may be an EARLIER state than the latest: {later} is newer and has no base, so what was \
+                 committed since it began is NOT in it"
+            ));
+        }
         let wal = self.layout.wal(generation);
         let mut stop = self.plan.settings_of(self.stop);
         // Recovery takes a damaged record for the end of the log: an earlier state, and no error.

@@ -110,7 +110,7 @@ impl Receiver {
         newest: Generation,
         flushed: Lsn,
     ) -> Result<Option<String>, String> {
-        let timeline = server::timeline(session)?;
+        let timeline = server::timeline(session).await?;
         let history = server::history(tools, &self.login, timeline).await?;
         let (layout, line) = (self.layout.clone(), Line { timeline, history, flushed });
         let judging = move || match end_of(&layout, &newest, timeline).map_err(said)? {

@@ -39,6 +39,9 @@ const DROP: &str = "SELECT pg_drop_replication_slot($1::text::name)";
 
 const NOW: &str = "SELECT clock_timestamp(), pg_snapshot_xmax(pg_current_snapshot())::text";
 
+/// A segment's name begins with its timeline; what the last checkpoint tells may be the one before.
+const TIMELINE: &str = "SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)";
+
 /// How long the server may take to tell a timeline's history.
 const HISTORY_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -108,11 +111,11 @@ pub(super) async fn look(session: &Session, slot: &str) -> Result<Look, String> 
     Ok(Look { at, flushed, inserted, slot: Some(Slot { is_active, received, is_lost }) })
 }
 
-/// Gives the timeline the server wrote in when the connection was opened.
-pub(super) fn timeline(session: &Session) -> Result<u32, String> {
-    let timeline =
-        session.history.split_once('/').and_then(|(_, digits)| u32::from_str_radix(digits, 16).ok());
-    timeline.ok_or_else(|| format!("`{}` tells no timeline", session.history))
+/// Gives the timeline the server writes in.
+pub(super) async fn timeline(session: &Session) -> Result<u32, String> {
+    let row = session.query_one(TIMELINE, &[]).await.map_err(said)?;
+    let digits: String = row.try_get(0).map_err(said)?;
+    u32::from_str_radix(&digits, 16).map_err(|_| format!("`{digits}` is no timeline"))
 }
 
 /// Asks for a timeline's history. Only a connection for replication tells it without more rights than a backup needs, and

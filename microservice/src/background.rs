@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use database::{Error, Query};
+use database::Error;
 use jiff::Timestamp;
 use process::health::HealthState;
 use process::{Health, Shutdown};
@@ -131,8 +131,6 @@ impl Background {
 
     async fn probe(&self) -> Result<(), Error> {
         // A record that nobody makes: the cheapest question.
-        let query = Query::Get { collection: "_health".to_owned(), id: "probe".to_owned() };
-        let Preparation { database, namespace, .. } = &self.preparation;
-        database.query(namespace, &query).await.map(drop)
+        self.preparation.namespace.find("_health", "probe").await.map(drop)
     }
 }

@@ -11,12 +11,14 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use database::find::{Filter, Order, Position};
-use database::{Database, Error, Operation, Outcome, Precondition, Query, Transaction};
+use database::{Error, Operation, Outcome, Precondition};
 use process::Problem;
 use process::problem::kinds;
 use rand::RngCore as _;
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
+
+use crate::namespace::Namespace;
 
 /// The first byte of every cursor, so that a later form can be told apart.
 const FORM: u8 = 3;
@@ -50,15 +52,14 @@ impl Key {
 /// The key of a service's cursors, made by whichever instance first needs it.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    namespace: String,
-    database: Database,
+    namespace: Namespace,
     key: OnceCell<Key>,
 }
 
 impl Keys {
     /// Keeps the key of a namespace.
-    pub(crate) fn new(namespace: &str, database: Database) -> Self {
-        Self { namespace: namespace.to_owned(), database, key: OnceCell::new() }
+    pub(crate) fn new(namespace: Namespace) -> Self {
+        Self { namespace, key: OnceCell::new() }
     }
 
     /// Gives the key.
@@ -79,8 +80,7 @@ impl Keys {
             data,
             precondition: Precondition::Absent,
         };
-        let made = Transaction { namespace: self.namespace.clone(), operations: vec![put] };
-        match self.database.transact(made).await {
+        match self.namespace.transact(vec![put]).await {
             Ok(committed) if matches!(committed.outcomes.as_slice(), [Outcome::Written { .. }]) => {
                 Key::of(&secret)
             }
@@ -94,9 +94,7 @@ impl Keys {
     }
 
     async fn load(&self) -> Result<Option<Key>, Error> {
-        let query = Query::Get { collection: KEYS.to_owned(), id: KEY.to_owned() };
-        let page = self.database.query(&self.namespace, &query).await?;
-        let Some(record) = page.records.first() else { return Ok(None) };
+        let Some(record) = self.namespace.find(KEYS, KEY).await? else { return Ok(None) };
         let stored = record.data.get("key").and_then(Value::as_str);
         let secret = stored.and_then(|stored| BASE64_URL_SAFE_NO_PAD.decode(stored).ok());
         let secret =

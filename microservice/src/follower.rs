@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cache::Cache;
-use database::{Change, Database, Error, Operation, Precondition, Query, Transaction};
+use database::{Change, Error, Operation, Precondition};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::doubt::Doubt;
+use crate::namespace::Namespace;
 
 /// The collection of a namespace that holds its cursors; no declared collection begins with `_`.
 const CURSORS: &str = "_cursors";
@@ -70,16 +71,14 @@ impl OwnWrites {
 /// What a follower needs.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    /// The service's name, which is the namespace of its records.
-    pub(crate) namespace: String,
+    /// Where the changes are.
+    pub(crate) namespace: Namespace,
     /// The collections that are cached.
     pub(crate) collections: BTreeSet<String>,
     /// How long one of their records is cached at most.
     pub(crate) longest_ttl: Duration,
     /// Whether the cache is not to be believed.
     pub(crate) doubt: Arc<Doubt>,
-    /// Where the changes are.
-    pub(crate) database: Database,
     /// What is invalidated.
     pub(crate) cache: Cache,
     /// What needs no invalidation any more.
@@ -101,10 +100,10 @@ impl Follower {
         let mut saved = (cursor, Instant::now());
         loop {
             let asked = Instant::now();
-            match self.database.changes(Some(&self.namespace), cursor, BATCH, WAIT).await {
+            match self.namespace.changes(cursor, BATCH, WAIT).await {
                 Err(Error::ChangesGone { from }) => {
                     tracing::warn!(
-                        namespace = self.namespace,
+                        namespace = self.namespace.name,
                         "changes are gone that were not followed: the cache is not believed until it has expired"
                     );
                     self.doubt.rise(self.longest_ttl + self.longest_ttl / 8 + EXTRA_LIFE);
@@ -151,14 +150,13 @@ impl Follower {
     }
 
     async fn pause(&self, error: &Error) {
-        tracing::debug!(%error, namespace = self.namespace, "the changes cannot be followed");
+        tracing::debug!(%error, namespace = self.namespace.name, "the changes cannot be followed");
         tokio::time::sleep(PAUSE).await;
     }
 
     async fn load_cursor(&self) -> Result<u64, Error> {
-        let query = Query::Get { collection: CURSORS.to_owned(), id: CURSOR.to_owned() };
-        let page = self.database.query(&self.namespace, &query).await?;
-        let cursor = page.records.first().and_then(|record| record.data.get("sequence")?.as_u64());
+        let found = self.namespace.find(CURSORS, CURSOR).await?;
+        let cursor = found.and_then(|record| record.data.get("sequence")?.as_u64());
         Ok(cursor.unwrap_or(0))
     }
 
@@ -169,7 +167,6 @@ impl Follower {
             data: Map::from_iter([("sequence".to_owned(), Value::from(cursor))]),
             precondition: Precondition::None,
         };
-        let transaction = Transaction { namespace: self.namespace.clone(), operations: vec![put] };
-        self.database.transact(transaction).await.map(drop)
+        self.namespace.transact(vec![put]).await.map(drop)
     }
 }

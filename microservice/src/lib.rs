@@ -19,6 +19,7 @@ mod doubt;
 mod fault;
 mod follower;
 mod json_patch;
+mod namespace;
 mod openapi;
 mod preparation;
 mod purge;

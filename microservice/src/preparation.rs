@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use database::{Database, Declaration, Error};
+use database::{Declaration, Error};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 
 use crate::accounts::Accounts;
 use crate::cursor::Keys;
+use crate::namespace::Namespace;
 
 /// The first pause before what failed is tried again; doubled up to one of the longest, so that a house that starts all at
 /// once is ready at once.
@@ -30,10 +31,8 @@ const AT_ONCE: usize = 16;
 
 /// What is to be made.
 pub(crate) struct Preparation {
-    /// The service's name, which is the namespace of its records.
-    pub(crate) namespace: String,
     /// Where it is made.
-    pub(crate) database: Database,
+    pub(crate) namespace: Namespace,
     /// What its collections declare.
     pub(crate) declarations: Vec<Declaration>,
     /// The key of its cursors: made when it is needed, it would be missed when the disk is full.
@@ -113,7 +112,9 @@ impl Preparation {
 
     async fn attempt<'a>(&self, step: Step<'a>) -> (Step<'a>, Result<(), Error>) {
         let done = match step {
-            Step::Declare(declaration) => self.database.declare(&self.namespace, declaration).await,
+            Step::Declare(declaration) => {
+                self.namespace.database.declare(&self.namespace.name, declaration).await
+            }
             Step::MakeCursorKey(keys) => keys.key().await.map(drop),
             Step::PrepareAccounts(accounts) => accounts.prepare().await,
         };

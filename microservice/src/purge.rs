@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use database::find::field::UPDATED_AT;
 use database::find::{Comparison, Field, Filter, Order};
-use database::{Database, Error, Find, Operation, Precondition, Query, Record, Transaction};
+use database::{Error, Find, Operation, Precondition, Query, Record};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::config::Service;
 use crate::declare::deleted;
+use crate::namespace::Namespace;
 
 /// How often it is looked for what is over.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -29,8 +30,7 @@ const TRIMS: u32 = 20;
 /// What a service keeps only for a while.
 #[derive(Debug)]
 pub(crate) struct Purge {
-    namespace: String,
-    database: Database,
+    namespace: Namespace,
     /// The collections with deleted records that end, and after how long.
     deleted: Vec<(String, Duration)>,
     /// The collections with earlier versions that end.
@@ -39,7 +39,7 @@ pub(crate) struct Purge {
 
 impl Purge {
     /// Takes what a service's collections declare.
-    pub(crate) fn new(namespace: &str, service: &Service, database: Database) -> Self {
+    pub(crate) fn new(namespace: Namespace, service: &Service) -> Self {
         let (mut ending, mut histories) = (Vec::new(), Vec::new());
         for (name, settings) in &service.collections {
             if settings.soft_delete && !settings.keep_deleted.is_zero() {
@@ -51,7 +51,7 @@ impl Purge {
                 histories.extend(settings.soft_delete.then(|| deleted(name)));
             }
         }
-        Self { namespace: namespace.to_owned(), database, deleted: ending, histories }
+        Self { namespace, deleted: ending, histories }
     }
 
     /// Purges for ever; a database that is down is waited for.
@@ -84,7 +84,7 @@ impl Purge {
 
     async fn trim(&self, collection: &str) -> Result<(), Error> {
         for _ in 0..TRIMS {
-            self.transact(vec![Operation::Trim { collection: collection.to_owned() }]).await?;
+            self.namespace.transact(vec![Operation::Trim { collection: collection.to_owned() }]).await?;
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())
@@ -104,7 +104,7 @@ impl Purge {
             fields: Some(Vec::new()),
             ..Find::all(collection, BATCH)
         };
-        let found = self.database.query(&self.namespace, &Query::Find(find)).await?.records;
+        let found = self.namespace.query(&Query::Find(find)).await?.records;
         let delete = |record: &Record| Operation::Delete {
             collection: record.collection.clone(),
             id: record.id.clone(),
@@ -113,25 +113,20 @@ impl Purge {
         if found.is_empty() {
             return Ok(0);
         }
-        match self.transact(found.iter().map(delete).collect()).await {
+        match self.namespace.transact(found.iter().map(delete).collect()).await {
             // Some were restored, or purged by another instance: those that are left go one by one.
             Err(Error::PreconditionFailed { .. } | Error::NotFound { .. }) => {
                 for record in &found {
-                    match self.transact(vec![delete(record)]).await {
-                        Ok(()) | Err(Error::PreconditionFailed { .. } | Error::NotFound { .. }) => {}
+                    match self.namespace.transact(vec![delete(record)]).await {
+                        Ok(_) | Err(Error::PreconditionFailed { .. } | Error::NotFound { .. }) => {}
                         Err(error) => return Err(error),
                     }
                 }
             }
-            done => done?,
+            done => drop(done?),
         }
         tracing::debug!(collection, purged = found.len(), "deleted records were purged");
         Ok(found.len())
-    }
-
-    async fn transact(&self, operations: Vec<Operation>) -> Result<(), Error> {
-        let transaction = Transaction { namespace: self.namespace.clone(), operations };
-        self.database.transact(transaction).await.map(drop)
     }
 }
 

@@ -10,10 +10,11 @@
 use std::time::Duration;
 
 use cache::{Cache, record_key};
-use database::{Database, Error, Operation, Precondition, Query, Record, Transaction};
+use database::{Error, Operation, Precondition, Query, Record};
 use serde_json::{Map, Value};
 
 use crate::declare::deleted;
+use crate::namespace::Namespace;
 use crate::sensitive::Sensitive;
 
 /// The collection of a namespace that notes what was walked; no declared collection begins with `_`.
@@ -31,10 +32,8 @@ const LONG_PAUSE: Duration = Duration::from_secs(5);
 /// The collections of a service with sensitive fields.
 #[derive(Debug)]
 pub(crate) struct Reseal {
-    /// The service's name, which is the namespace of its records.
-    pub(crate) namespace: String,
     /// Where its records lie.
-    pub(crate) database: Database,
+    pub(crate) namespace: Namespace,
     /// What may have records from before a field was sensitive.
     pub(crate) cache: Cache,
     /// What each of them declares.
@@ -62,9 +61,9 @@ impl Reseal {
     }
 
     async fn walk(&self, sensitive: &Sensitive) -> Result<(), Error> {
-        let (namespace, collection) = (&self.namespace, sensitive.collection());
+        let (namespace, collection) = (&self.namespace.name, sensitive.collection());
         let state = Value::from(sensitive.state());
-        let note = self.get(WALKED, collection).await?;
+        let note = self.namespace.find(WALKED, collection).await?;
         if !sensitive.has_previous_keys() && note.is_some_and(|note| note.data.get("state") == Some(&state)) {
             return Ok(());
         }
@@ -73,7 +72,7 @@ impl Reseal {
             let mut after = None;
             loop {
                 let query = Query::List { collection: place.clone(), after, limit: PAGE };
-                let page = self.database.query(namespace, &query).await?;
+                let page = self.namespace.query(&query).await?;
                 for record in page.records {
                     self.seal_all(sensitive, &place, record, &mut tally).await?;
                 }
@@ -94,7 +93,8 @@ impl Reseal {
         tracing::info!(namespace, collection, sealed, "{what}");
         let data = Map::from_iter([("state".to_owned(), state)]);
         let (id, precondition) = (collection.to_owned(), Precondition::None);
-        self.transact(Operation::Put { collection: WALKED.to_owned(), id, data, precondition }).await
+        let put = Operation::Put { collection: WALKED.to_owned(), id, data, precondition };
+        self.namespace.transact(vec![put]).await.map(drop)
     }
 
     /// Seals a record and its earlier versions anew, where they need it. The record goes first: should somebody change it
@@ -110,12 +110,12 @@ impl Reseal {
         let sealed = tally.sealed;
         self.seal(sensitive, place, record, tally).await?;
         if tally.sealed > sealed && place == sensitive.collection() {
-            self.cache.invalidate(&[record_key(&self.namespace, place, &id)]).await;
+            self.cache.invalidate(&[record_key(&self.namespace.name, place, &id)]).await;
         }
         let mut before = None;
         loop {
             let query = Query::History { collection: place.to_owned(), id: id.clone(), before, limit: PAGE };
-            let page = self.database.query(&self.namespace, &query).await?;
+            let page = self.namespace.query(&query).await?;
             before = page.earlier.last().filter(|_| page.has_earlier).map(|last| last.record.version);
             for earlier in page.earlier {
                 self.seal(sensitive, place, earlier.record, tally).await?;
@@ -152,22 +152,12 @@ impl Reseal {
             version: record.version,
             data: record.data,
         };
-        match self.transact(rewrite).await {
-            Ok(()) => tally.sealed += 1,
+        match self.namespace.transact(vec![rewrite]).await {
+            Ok(_) => tally.sealed += 1,
             // Sealed, it is too large.
             Err(Error::Invalid { .. }) => tally.failed += 1,
             Err(error) => return Err(error),
         }
         Ok(())
-    }
-
-    async fn get(&self, collection: &str, id: &str) -> Result<Option<Record>, Error> {
-        let query = Query::Get { collection: collection.to_owned(), id: id.to_owned() };
-        Ok(self.database.query(&self.namespace, &query).await?.records.into_iter().next())
-    }
-
-    async fn transact(&self, operation: Operation) -> Result<(), Error> {
-        let transaction = Transaction { namespace: self.namespace.clone(), operations: vec![operation] };
-        self.database.transact(transaction).await.map(drop)
     }
 }

@@ -27,6 +27,7 @@ use crate::cursor::Keys;
 use crate::declare;
 use crate::doubt::Doubt;
 use crate::follower::{Follower, OwnWrites};
+use crate::namespace::Namespace;
 use crate::openapi;
 use crate::preparation::Preparation;
 use crate::purge::Purge;
@@ -71,9 +72,9 @@ pub fn bind(
     });
     let keys = service.has_sensitive_fields().then(|| sensitive::Keys::read(&config.sensitive));
     let keys = keys.transpose().map_err(|reason| RoleError::start(&role, reason))?.map(Arc::new);
+    let namespace = Namespace { name: name.to_owned(), database: database.clone() };
     let reseal = Reseal {
-        namespace: name.to_owned(),
-        database: database.clone(),
+        namespace: namespace.clone(),
         cache: cache.clone(),
         collections: service
             .collections
@@ -82,8 +83,8 @@ pub fn bind(
             .filter(|sensitive| !sensitive.is_empty())
             .collect(),
     };
-    let cursor_keys = Arc::new(Keys::new(name, database.clone()));
-    let purge = Purge::new(name, service, database.clone());
+    let cursor_keys = Arc::new(Keys::new(namespace.clone()));
+    let purge = Purge::new(namespace.clone(), service);
     let resources = match &accounts {
         Some(accounts) => accounts::routes(Arc::clone(accounts)),
         None => collection_routes(
@@ -100,7 +101,7 @@ pub fn bind(
     };
     let declarations = declare::declarations(service).map_err(|reason| RoleError::start(&role, reason))?;
     let follower = Follower {
-        namespace: name.to_owned(),
+        namespace: namespace.clone(),
         collections: cached_collections(service),
         longest_ttl: service
             .collections
@@ -109,7 +110,6 @@ pub fn bind(
             .max()
             .unwrap_or_default(),
         doubt: known.doubt,
-        database: database.clone(),
         cache,
         own_writes: known.own_writes,
     };
@@ -118,8 +118,7 @@ pub fn bind(
     let health = Health::new(&role);
     let router = router(resources, &health, token);
     let preparation = Preparation {
-        namespace: name.to_owned(),
-        database,
+        namespace,
         declarations,
         cursor_keys: accounts.is_none().then_some(cursor_keys),
         accounts,

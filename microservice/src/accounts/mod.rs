@@ -10,7 +10,6 @@
 
 mod endpoints;
 mod password;
-mod records;
 mod session;
 mod signer;
 mod start;
@@ -28,8 +27,8 @@ pub(crate) use endpoints::routes;
 
 use crate::config;
 use crate::fault::RETRY_AFTER;
+use crate::namespace::Namespace;
 use password::Hasher;
-use records::Records;
 use signer::Signer;
 use throttle::Throttle;
 pub(crate) use user::refuse_password;
@@ -47,7 +46,7 @@ pub struct FirstAdmin {
 #[derive(Debug)]
 pub(crate) struct Accounts {
     settings: config::Accounts,
-    records: Records,
+    records: Namespace,
     token: ClusterToken,
     hasher: Hasher,
     throttle: Mutex<Throttle>,
@@ -68,7 +67,7 @@ impl Accounts {
         Self {
             hasher: Hasher::new(settings.hashes),
             settings,
-            records: Records { namespace: namespace.to_owned(), database },
+            records: Namespace { name: namespace.to_owned(), database },
             token,
             throttle: Mutex::default(),
             signer: OnceLock::new(),

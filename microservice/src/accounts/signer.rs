@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::records::Records;
 use crate::config;
+use crate::namespace::Namespace;
 
 /// The collection of the keys.
 const KEYS: &str = "signing_keys";
@@ -54,7 +54,7 @@ pub(super) struct Signer {
 
 impl Signer {
     /// Loads the keys, making the first one if there is none; of two instances that try, one does.
-    pub(super) async fn load(records: &Records) -> Result<Self, Error> {
+    pub(super) async fn load(records: &Namespace) -> Result<Self, Error> {
         let mut stored = records.list::<StoredKey>(KEYS, None, PUBLISHED).await?;
         if stored.is_empty() {
             let made = records.put(KEYS, FIRST_KEY, &generate()?, Precondition::Absent).await;

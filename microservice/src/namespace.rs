@@ -1,56 +1,81 @@
-//! The accounts' records as typed values.
+//! A service's part of the database, for what the service itself keeps there: records as they lie or as typed values.
 
-use database::{Database, Error, Operation, Outcome, Precondition, Query, Transaction};
+use database::{
+    Change, Committed, Database, Error, Operation, Outcome, Page, Precondition, Query, Record, Transaction,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// The records of the accounts' namespace.
-#[derive(Debug)]
-pub(super) struct Records {
-    /// The namespace.
-    pub(super) namespace: String,
-    /// Where they lie.
-    pub(super) database: Database,
+/// One namespace with the database it lies in.
+#[derive(Debug, Clone)]
+pub(crate) struct Namespace {
+    /// Its name, which is the service's.
+    pub(crate) name: String,
+    /// Where its records lie.
+    pub(crate) database: Database,
 }
 
 /// One record with the version it was read at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Versioned<T> {
+pub(crate) struct Versioned<T> {
     /// Its name.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// The version.
-    pub(super) version: u64,
+    pub(crate) version: u64,
     /// What it says.
-    pub(super) value: T,
+    pub(crate) value: T,
 }
 
-impl Records {
+impl Namespace {
+    /// Asks something of it.
+    pub(crate) async fn query(&self, query: &Query) -> Result<Page, Error> {
+        self.database.query(&self.name, query).await
+    }
+
+    /// Does all of it or nothing.
+    pub(crate) async fn transact(&self, operations: Vec<Operation>) -> Result<Committed, Error> {
+        self.database.transact(Transaction { namespace: self.name.clone(), operations }).await
+    }
+
+    /// Lists changes after a sequence, waiting for them.
+    pub(crate) async fn changes(
+        &self,
+        after: u64,
+        limit: u32,
+        wait: std::time::Duration,
+    ) -> Result<Vec<Change>, Error> {
+        self.database.changes(Some(&self.name), after, limit, wait).await
+    }
+
+    /// Reads one record as it lies.
+    pub(crate) async fn find(&self, collection: &str, id: &str) -> Result<Option<Record>, Error> {
+        let query = Query::Get { collection: collection.to_owned(), id: id.to_owned() };
+        Ok(self.query(&query).await?.records.into_iter().next())
+    }
+
     /// Reads one record.
-    pub(super) async fn get<T: DeserializeOwned>(
+    pub(crate) async fn get<T: DeserializeOwned>(
         &self,
         collection: &str,
         id: &str,
     ) -> Result<Option<Versioned<T>>, Error> {
-        let query = Query::Get { collection: collection.to_owned(), id: id.to_owned() };
-        let page = self.database.query(&self.namespace, &query).await?;
-        page.records.into_iter().next().map(read).transpose()
+        self.find(collection, id).await?.map(read).transpose()
     }
 
     /// Reads the first records after a name, in the order of their names.
-    pub(super) async fn list<T: DeserializeOwned>(
+    pub(crate) async fn list<T: DeserializeOwned>(
         &self,
         collection: &str,
         after: Option<String>,
         limit: u32,
     ) -> Result<Vec<Versioned<T>>, Error> {
         let query = Query::List { collection: collection.to_owned(), after, limit };
-        let page = self.database.query(&self.namespace, &query).await?;
-        page.records.into_iter().map(read).collect()
+        self.query(&query).await?.records.into_iter().map(read).collect()
     }
 
     /// Writes one record and gives its new version.
-    pub(super) async fn put(
+    pub(crate) async fn put(
         &self,
         collection: &str,
         id: &str,
@@ -63,7 +88,7 @@ impl Records {
     }
 
     /// Removes one record; one that is gone already is no error.
-    pub(super) async fn delete(&self, collection: &str, id: &str) -> Result<(), Error> {
+    pub(crate) async fn delete(&self, collection: &str, id: &str) -> Result<(), Error> {
         let (collection, id) = (collection.to_owned(), id.to_owned());
         let deletion = Operation::Delete { collection, id, precondition: Precondition::None };
         match self.write(deletion).await {
@@ -73,8 +98,7 @@ impl Records {
     }
 
     async fn write(&self, operation: Operation) -> Result<u64, Error> {
-        let transaction = Transaction { namespace: self.namespace.clone(), operations: vec![operation] };
-        let committed = self.database.transact(transaction).await?;
+        let committed = self.transact(vec![operation]).await?;
         Ok(match committed.outcomes.first() {
             Some(Outcome::Written { record, .. }) => record.version,
             _ => committed.sequence,
@@ -82,7 +106,7 @@ impl Records {
     }
 }
 
-fn read<T: DeserializeOwned>(record: database::Record) -> Result<Versioned<T>, Error> {
+fn read<T: DeserializeOwned>(record: Record) -> Result<Versioned<T>, Error> {
     let (id, version) = (record.id, record.version);
     let place = format!("{}/{id}", record.collection);
     let value = serde_json::from_value(Value::Object(record.data))

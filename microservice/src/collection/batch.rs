@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::commit::{self, Change, commit};
 use super::once::{Once, happen};
 use super::patch;
-use super::prepare::{self, check_grant};
+use super::prepare::{self, check_grant, require_version};
 use super::read::{load, open};
 use super::representation::Representation;
 use super::reserved::{make_way, require_free_name};
@@ -227,9 +227,7 @@ async fn prepare(
         (Some(id), _) => id,
     };
     let conditions = conditions(operation).unwrap_or_default();
-    if collection.settings.require_if_match && !conditions.names_a_version() {
-        return Err(Problem::new(kinds::PRECONDITION_REQUIRED));
-    }
+    require_version(collection, &conditions)?;
     let grant = match operation.op {
         Verb::Delete => collection.rules.grant_delete(caller)?,
         _ => collection.rules.grant_update(caller)?,

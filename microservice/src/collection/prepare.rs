@@ -13,6 +13,7 @@ use super::Collection;
 use super::commit::Change;
 use super::read::check_sight;
 use crate::body;
+use crate::condition::Conditions;
 use crate::config::{Computed, Enqueue, MAX_BODY_LIMIT};
 use crate::declare::deleted;
 use crate::json_patch::equals;
@@ -168,6 +169,15 @@ pub(super) fn check_grant(
         true => Ok(()),
         false => Err(Problem::new(kinds::FORBIDDEN).detail("the record belongs to somebody else")),
     }
+}
+
+/// Says which changes must name a version (RFC 6585 §3).
+pub(super) fn require_version(collection: &Collection, conditions: &Conditions) -> Result<(), Problem> {
+    if collection.settings.require_if_match && !conditions.names_a_version() {
+        let detail = "send the ETag of the record you read as If-Match, or as `if_match` in a batch";
+        return Err(Problem::new(kinds::PRECONDITION_REQUIRED).detail(detail));
+    }
+    Ok(())
 }
 
 /// Checks what is to become a record against the schema and the sizes a record may have; what is kept sealed cannot be, and

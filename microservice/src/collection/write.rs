@@ -21,7 +21,7 @@ use super::Collection;
 use super::commit::{self, commit};
 use super::once::{Once, happen};
 use super::patch::Patch;
-use super::prepare::{self, check_grant};
+use super::prepare::{self, check_grant, require_version};
 use super::read::{conditions, load, open};
 use super::representation::Prepared;
 use super::reserved::{make_way, require_free_name};
@@ -136,15 +136,6 @@ pub(super) async fn once(
 ) -> Result<Response, Problem> {
     let done = |outcomes| respond(collection, commit::records(outcomes));
     happen(collection, asked.once.as_ref(), done, act).await
-}
-
-/// Says which changes must name a version (RFC 6585 §3).
-fn require_version(collection: &Collection, conditions: &Conditions) -> Result<(), Problem> {
-    if collection.settings.require_if_match && !conditions.names_a_version() {
-        let detail = "send the ETag of the record you read as If-Match";
-        return Err(Problem::new(kinds::PRECONDITION_REQUIRED).detail(detail));
-    }
-    Ok(())
 }
 
 /// What makes the new record of the present one.

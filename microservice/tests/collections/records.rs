@@ -167,6 +167,11 @@ pub(super) async fn a_collection_may_demand_the_version_and_go_without_a_cache(e
         let refused = house.send("catalog", method, &path, &[field], body).await;
         assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (428, "precondition-required"));
     }
+    let id = path.rsplit('/').next().unwrap();
+    let operation = json!({"op": "patch", "collection": "products", "id": id, "data": {}});
+    let refused = house.post("catalog", "/catalog/_batch", &json!({"operations": [operation]})).await;
+    assert_eq!((refused.status.as_u16(), refused.pointers()), (428, vec!["/operations/0".to_owned()]));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("`if_match`"), "{refused:?}");
     let read = house.get("catalog", &path).await;
     assert_eq!(read.field("cache-status"), "sixfold; fwd=bypass");
     let deleted = house.send("catalog", Method::DELETE, &path, &[("if-match", &tag)], "").await;

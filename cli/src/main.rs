@@ -7,6 +7,7 @@
 mod args;
 mod backup;
 mod config_command;
+mod outline;
 mod progress;
 mod reload;
 mod role;

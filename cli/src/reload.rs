@@ -11,6 +11,7 @@ use process::{ConfigError, telemetry};
 use tokio::signal::unix::Signal;
 
 use crate::args::Flags;
+use crate::outline::Outline;
 use crate::role::Role;
 use crate::settings::Settings;
 
@@ -47,6 +48,7 @@ pub(crate) async fn follow(
 ) -> Infallible {
     let started = reloader.current();
     let mut seen = look(source, reloader).await;
+    let mut outline = Outline::of(source.file.as_deref()).read_by(roles);
     loop {
         let cause = tokio::select! {
             _ = hangup.recv() => Cause::Asked,
@@ -56,9 +58,11 @@ pub(crate) async fn follow(
         let now = look(source, reloader).await;
         let (loading, reload) = (source.clone(), Arc::clone(reloader));
         let before = std::mem::replace(&mut seen, now);
-        let loaded = tokio::task::spawn_blocking(move || load(&loading, &reload, cause, &before)).await;
+        let loaded =
+            tokio::task::spawn_blocking(move || load(&loading, &reload, cause, &before, outline)).await;
         match loaded {
-            Ok(Ok(())) => {
+            Ok(Ok(read)) => {
+                outline = read.read_by(roles);
                 tracing::info!("the configuration was loaded again");
                 warn_of_fixed(&started, &reloader.current(), roles);
             }
@@ -70,17 +74,28 @@ pub(crate) async fn follow(
     }
 }
 
+/// Loads the settings and replaces the present ones; gives what the file had.
 fn load(
     source: &Source,
     reloader: &Reloader<Settings>,
     cause: Cause,
     seen: &Stamps,
-) -> Result<(), ConfigError> {
-    let checked = source.load().and_then(|settings| telemetry::check(&settings.process).map(|()| settings));
-    let settings = checked.inspect_err(|_| note_refused())?;
+    outline: Outline,
+) -> Result<Outline, ConfigError> {
+    let (settings, read) = read(source, outline).inspect_err(|_| note_refused())?;
     let process = settings.process.clone();
     reloader.replace(settings, cause, seen)?;
-    telemetry::change_filter(&process)
+    telemetry::change_filter(&process).map(|()| read)
+}
+
+fn read(source: &Source, before: Outline) -> Result<(Settings, Outline), ConfigError> {
+    // On both sides of the reading: the file may be in the midst of being written.
+    let look = || Outline::of(source.file.as_deref());
+    look().check_since(before)?;
+    let settings = source.load()?;
+    let now = look();
+    now.check_since(before)?;
+    telemetry::check(&settings.process).map(|()| (settings, now))
 }
 
 /// Waits until a file has changed and has stayed the same for a moment.
@@ -163,6 +178,31 @@ fn find_changes(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_was_emptied_or_cut_short_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sixfold.toml");
+        let source = Source { file: Some(file.clone()), flags: Flags::default() };
+        let whole =
+            "[process]\nlog = \"warn\"\n[load_balancer]\nbackends = [\"127.0.0.1:9001\"]\nretries = 1\n";
+        std::fs::write(&file, whole).unwrap();
+        let (settings, outline) = read(&source, Outline::default()).unwrap();
+        assert_eq!(settings.load_balancer.backends.len(), 1);
+        for (text, what) in [
+            ("", "the file"),
+            ("# [load_balancer]\n", "the file"),
+            ("[process]\nlog = \"warn\"\n", "load_balancer"),
+            ("[process]\nlog = \"warn\"\n[load_balancer]\n", "load_balancer.backends"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = read(&source, outline).unwrap_err().to_string();
+            assert!(error.contains(what), "{text:?} {error}");
+        }
+        std::fs::write(&file, "[load_balancer]\nbackends = []\n").unwrap();
+        let (settings, _) = read(&source, outline).unwrap();
+        assert!(settings.load_balancer.backends.is_empty(), "that is what was meant");
+    }
 
     #[test]
     fn only_what_this_process_reads_once_is_warned_of() {

@@ -235,3 +235,22 @@ async fn draining_lets_a_request_end_and_closes_who_waits() {
     let answer = busy.rest().await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("Connection: close\r\n"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_target_that_no_head_has_room_for_is_told_apart_from_fields() {
+    let (address, record) = backend::start(backend::answer_all).await;
+    let mut setup = Setup::default();
+    setup.rules.limits.head_size = 4 << 10;
+    let lane = start(address, setup);
+    let long = "x".repeat(4 << 10);
+    for (request, status) in [
+        (format!("GET /{long}"), 414),
+        (format!("GET /{long} HTTP/1.1\r\nHost: h\r\n\r\n"), 414),
+        (format!("GET / HTTP/1.1\r\nHost: h\r\nX: {long}\r\n\r\n"), 431),
+        (format!("GET / HTTP/1.1\r\nHost: h\r\nX: {long}"), 431),
+    ] {
+        let answer = lane.ask(request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+    assert_eq!(record.connections(), 0);
+}

@@ -217,7 +217,13 @@ pub(in crate::wire) fn parse(buffer: &mut Buffer, limits: &Limits) -> Result<Opt
         _ => {}
     }
     let bytes = buffer.filled();
-    let Some(line) = parse_line(bytes, limits)? else { return incomplete(bytes, limits) };
+    // Nothing but its target makes a request line so long (RFC 9112 §3).
+    let Some(line) = parse_line(bytes, limits)? else {
+        return incomplete(bytes, limits).map_err(|_| Refusal::TargetSize);
+    };
+    if line.end > limits.head_size {
+        return Err(Refusal::TargetSize);
+    }
     let mut spans = Spans::new();
     let Some(head_end) = fields::parse(bytes, line.end, limits.fields, &mut spans)? else {
         return incomplete(bytes, limits);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
 use http::StatusCode;
 use process::Problem;
 use process::problem::kinds;
@@ -13,7 +13,7 @@ use process::weighted::WEIGHT;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{AdminState, BackendView, check_weight, fault, read_body, read_name, refuse_body, unknown};
+use super::{AdminState, BackendView, Named, check_weight, fault, read_body, refuse_body, unknown};
 use crate::discovery::registry::Registered;
 use crate::discovery::{Leaving, Refused};
 
@@ -38,10 +38,9 @@ impl Default for Registration {
 /// Registers a backend (201) or renews its lease (200); the same request may come any number of times.
 pub(super) async fn register(
     State(state): State<AdminState>,
-    Path(name): Path<String>,
+    Named(name): Named,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<BackendView>), Problem> {
-    let name = read_name(&name)?;
     let body = body.map_err(refuse_body)?;
     let Registration { weight, lease } = read_body(&body)?;
     check_weight(weight)?;
@@ -74,9 +73,8 @@ pub(super) async fn register(
 /// Ends a registration: when it is answered, no new request is sent there.
 pub(super) async fn leave(
     State(state): State<AdminState>,
-    Path(name): Path<String>,
+    Named(name): Named,
 ) -> Result<StatusCode, Problem> {
-    let name = read_name(&name)?;
     let left = {
         let name = name.clone();
         state.change(move |directory| directory.leave(&name)).await?

@@ -10,11 +10,12 @@ mod patch;
 use std::sync::Arc;
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, State};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use http::StatusCode;
+use http::request::Parts;
 use process::problem::{Fault, kinds};
 use process::{Problem, weighted};
 use serde::de::DeserializeOwned;
@@ -99,11 +100,7 @@ async fn list(State(state): State<AdminState>) -> Json<Backends> {
     Json(Backends { backends: state.views(), names: state.0.directory.names() })
 }
 
-async fn show(
-    State(state): State<AdminState>,
-    Path(name): Path<String>,
-) -> Result<Json<BackendView>, Problem> {
-    let name = read_name(&name)?;
+async fn show(State(state): State<AdminState>, Named(name): Named) -> Result<Json<BackendView>, Problem> {
     state.view(&name).map(Json).ok_or_else(|| unknown(&name))
 }
 
@@ -145,9 +142,18 @@ fn view(report: BackendReport, standings: &[MemberStanding]) -> BackendView {
     }
 }
 
-/// Reads the backend a path names.
-fn read_name(name: &str) -> Result<String, Problem> {
-    read_address(name).map_err(|fault| Problem::new(kinds::MALFORMED_REQUEST).detail(fault))
+/// The backend a path names.
+struct Named(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let malformed = |fault: String| Problem::new(kinds::MALFORMED_REQUEST).detail(fault);
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(name) = path.map_err(|_| malformed("the path is not UTF-8".to_owned()))?;
+        read_address(&name).map(Self).map_err(malformed)
+    }
 }
 
 fn unknown(name: &str) -> Problem {

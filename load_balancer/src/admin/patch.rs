@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
 use http::HeaderMap;
 use process::Problem;
 use process::problem::kinds;
 use serde::{Deserialize, Deserializer};
 
-use super::{AdminState, BackendView, check_weight, read_body, read_name, refuse_body, unknown};
+use super::{AdminState, BackendView, Named, check_weight, read_body, refuse_body, unknown};
 
 /// The media types a patch may have: a merge patch (RFC 7396), which is also what plain JSON is taken for.
 const MEDIA_TYPES: [&str; 2] = ["application/merge-patch+json", "application/json"];
@@ -32,11 +32,10 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<O
 /// Sets weight and drain; with `load_balancer.state` it is durable when it is answered.
 pub(super) async fn patch(
     State(state): State<AdminState>,
-    Path(name): Path<String>,
+    Named(name): Named,
     fields: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<BackendView>, Problem> {
-    let name = read_name(&name)?;
     check_media_type(&fields)?;
     let body = body.map_err(refuse_body)?;
     let Patch { weight, drain } = read_body(&body)?;

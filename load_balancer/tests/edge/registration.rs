@@ -243,6 +243,8 @@ async fn what_cannot_be_is_refused_with_a_problem() {
         ("PUT", "/v1/backends/0.0.0.0:80", "{}", 400, "malformed-request"),
         ("PUT", "/v1/backends/127.0.0.1:0", "{}", 400, "malformed-request"),
         ("PUT", "/v1/backends/nowhere", "{}", 400, "malformed-request"),
+        ("PUT", "/v1/backends/%ff:80", "{}", 400, "malformed-request"),
+        ("DELETE", "/v1/backends/%ff:80", "", 400, "malformed-request"),
         ("PUT", "/v1/backends/127.0.0.1:1", "{}", 409, "conflict"),
         ("PUT", &known, "{", 400, "malformed-request"),
         ("PUT", &known, "[]", 422, "invalid-body"),

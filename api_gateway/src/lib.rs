@@ -32,4 +32,4 @@ mod token;
 mod upstream;
 
 pub use config::{Config, Settings};
-pub use role::{bind, run};
+pub use role::bind;

@@ -37,16 +37,6 @@ pub fn bind(settings: Reload<Settings>, listen: &str, token: &ClusterToken) -> R
     Ok(Bound::new(listening, name, health, run).with_admin(admin))
 }
 
-/// Binds one gateway and serves until the shutdown.
-pub async fn run(
-    settings: Reload<Settings>,
-    listen: &str,
-    token: &ClusterToken,
-    shutdown: Shutdown,
-) -> Result<(), RoleError> {
-    bind(settings, listen, token)?.run(shutdown).await
-}
-
 async fn serve(
     current: Current,
     name: String,

@@ -19,6 +19,6 @@ mod store;
 pub use config::Config;
 pub use handle::{Cache, Claim, Claimed, Fill, Found, Source};
 pub use record_key::record_key;
-pub use role::{bind, bind_store, run};
+pub use role::{bind, bind_store};
 pub use shared::SharedStore;
 pub use store::Statistics;

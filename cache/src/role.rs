@@ -67,11 +67,6 @@ pub fn bind_store(shared: SharedStore, config: &Config, token: &ClusterToken) ->
     Ok(Bound::new(listening, ROLE, health, run))
 }
 
-/// Binds and runs the role until the shutdown is requested.
-pub async fn run(config: &Config, token: &ClusterToken, shutdown: Shutdown) -> Result<(), RoleError> {
-    bind(config, token)?.run(shutdown).await
-}
-
 async fn sweep(store: &Store, clock: Clock, shutdown: &Shutdown) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -70,17 +70,15 @@ impl Role {
                 api_gateway::bind(reloader.part(part), listen, &token)
             }
             Self::Service { name, listen } => {
-                microservice::bind(
-                    name,
-                    listen.as_deref(),
-                    &settings.microservice,
-                    &settings.services,
+                let neighbours = microservice::Neighbours {
+                    services: &settings.services,
                     // A service of its own process is given its own namespace and nothing else.
-                    database(token.namespace_credential(name)),
-                    cache(),
-                    &token,
-                    first_admin.take_if(|_| settings.has_accounts(name)),
-                )
+                    database: database(token.namespace_credential(name)),
+                    cache: cache(),
+                    token: &token,
+                };
+                let first_admin = first_admin.take_if(|_| settings.has_accounts(name));
+                microservice::bind(name, listen.as_deref(), &settings.microservice, neighbours, first_admin)
             }
             Self::Worker => {
                 let database = database(token.secret().cloned());

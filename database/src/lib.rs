@@ -40,6 +40,6 @@ pub use job::{Job, JobCommand, JobState, NewJob};
 pub use record::{Earlier, Page, Query, Record};
 pub use remote::Remote;
 pub use retention::Retention;
-pub use role::{bind, bind_engine, open, run};
+pub use role::{bind, bind_engine, open};
 pub use transaction::{Committed, Operation, Outcome, Precondition, Transaction};
 pub use url::Url;

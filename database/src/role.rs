@@ -87,13 +87,3 @@ async fn watch_engine(
         }
     }
 }
-
-/// Runs the role until the shutdown is requested.
-pub async fn run(
-    config: &Config,
-    data: &Path,
-    token: &ClusterToken,
-    shutdown: Shutdown,
-) -> Result<(), RoleError> {
-    bind(config, data, token)?.run(shutdown).await
-}

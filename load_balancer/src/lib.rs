@@ -3,7 +3,7 @@
 //! As a library: a [`Cluster`] holds the backends of one name and what is known about them, shared by all
 //! threads as atomics; a [`Balancer`] is one thread's way to send a request to the best of them, and to
 //! another when that is safe; [`health::probe`] watches them from a thread of its own. As a role
-//! ([`bind`], [`run`]): a client's request enters `front`, which continues the trace, cleans the fields
+//! ([`bind`]): a client's request enters `front`, which continues the trace, cleans the fields
 //! and hands it to a balancer over the configured backends.
 
 pub mod access_log;
@@ -35,5 +35,5 @@ pub use balancer::{Balancer, SendError};
 pub use cluster::{Cluster, Member, Members, Options};
 pub use config::Config;
 pub use dispatch::{Passing, hedge};
-pub use role::{bind, run};
+pub use role::bind;
 pub use selection::{Policy, choose_backend};

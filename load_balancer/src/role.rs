@@ -67,8 +67,3 @@ pub fn bind(settings: Reload<Config>) -> Result<Bound, RoleError> {
     };
     Ok(Bound::new(listening, NAME, own_health, run).with_admin(routes))
 }
-
-/// Runs the load balancer until the shutdown is requested.
-pub async fn run(settings: Reload<Config>, shutdown: Shutdown) -> Result<(), RoleError> {
-    bind(settings)?.run(shutdown).await
-}

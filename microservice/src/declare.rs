@@ -4,26 +4,11 @@ use database::find::declaration::{COLUMN_LIMIT, INDEX_LIMIT};
 use database::find::field::UPDATED_AT;
 use database::find::{Column, Declaration, Field, Index, Kind};
 
-use crate::config::{self, Service};
+use crate::config;
 use crate::schema::Schema;
 
 /// Why settings cannot be declared: the part of them, and the reason.
 type Refused = (&'static str, String);
-
-/// Declares every collection of a service.
-pub(crate) fn declarations(service: &Service) -> Result<Vec<Declaration>, String> {
-    let mut declarations = Vec::new();
-    for (name, settings) in &service.collections {
-        let schema = Schema::load(settings)?;
-        let declaration = declaration(name, settings, &schema)
-            .map_err(|(part, reason)| format!("{name}.{part}: {reason}"))?;
-        if settings.soft_delete {
-            declarations.push(of_deleted(&declaration));
-        }
-        declarations.push(declaration);
-    }
-    Ok(declarations)
-}
 
 /// Names the collection where deleted records of a collection lie. No declared collection has a dot in its name, so it
 /// is nobody else's.
@@ -38,7 +23,7 @@ pub(crate) fn is_deleted(collection: &str) -> bool {
 
 /// Declares where deleted records lie: they are found as before, by when they were deleted too, and nothing of them is
 /// unique. Their histories came with them and grow older.
-fn of_deleted(declaration: &Declaration) -> Declaration {
+pub(crate) fn of_deleted(declaration: &Declaration) -> Declaration {
     let plain = |indexes: &[Index]| {
         let mut plain: Vec<Index> = Vec::new();
         for index in indexes {

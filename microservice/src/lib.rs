@@ -8,6 +8,7 @@
 //! change log and invalidated too (`follower`). `accounts` is the one service that is more than records.
 
 mod accounts;
+mod assemble;
 mod background;
 mod body;
 mod collection;
@@ -33,4 +34,4 @@ mod staleness;
 
 pub use accounts::FirstAdmin;
 pub use config::Config;
-pub use role::{bind, run};
+pub use role::{Neighbours, bind};

@@ -18,4 +18,4 @@ mod settle;
 
 pub use config::Config;
 pub use kind::{Attempt, Failure, Kind, Kinds, Progress};
-pub use role::{bind, bind_with_kinds, run};
+pub use role::{bind, bind_with_kinds};

@@ -54,15 +54,3 @@ pub fn bind_with_kinds(
     };
     Ok(Bound::new(vec![Listening { protocol: "http", address }], "worker", health, run))
 }
-
-/// Binds and runs a worker until the shutdown.
-pub async fn run(
-    config: &Config,
-    services: &Services,
-    database: Database,
-    cache: Cache,
-    token: &ClusterToken,
-    shutdown: Shutdown,
-) -> Result<(), RoleError> {
-    bind(config, services, database, cache, token)?.run(shutdown).await
-}

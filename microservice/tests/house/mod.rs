@@ -9,7 +9,7 @@ use bytes::Bytes;
 use cache::Cache;
 use database::{Database, Retention, Url};
 use http::{HeaderMap, Method, Request, StatusCode, header};
-use microservice::{Config, FirstAdmin};
+use microservice::{Config, FirstAdmin, Neighbours};
 use process::listen::Reserved;
 use process::{Bound, ClusterToken, HttpClient, RoleError, Services, Shutdown};
 use serde_json::Value;
@@ -244,16 +244,13 @@ impl House {
     }
 
     fn bind(&self, name: &str, teller: oneshot::Sender<FirstAdmin>) -> Result<Bound, RoleError> {
-        microservice::bind(
-            name,
-            Some("127.0.0.1:0"),
-            &self.config,
-            &Services::default(),
-            Database::connect(&self.database, self.token.namespace_credential(name)),
-            self.cache(),
-            &self.token,
-            Some(teller),
-        )
+        let neighbours = Neighbours {
+            services: &Services::default(),
+            database: Database::connect(&self.database, self.token.namespace_credential(name)),
+            cache: self.cache(),
+            token: &self.token,
+        };
+        microservice::bind(name, Some("127.0.0.1:0"), &self.config, neighbours, Some(teller))
     }
 
     pub(crate) async fn until_ready(&self, name: &str) {

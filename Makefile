@@ -55,7 +55,7 @@ bench: bench-needs build ## beside HAProxy, nginx, Envoy and PocketBase, about a
 bench-quick: bench-needs build ## the same in three minutes, to see that everything works; writes target/bench-quick/
 	$(CARGO) run --release -q -p bench -- all --quick --results target/bench-quick
 
-soak: test-needs ## kills of SQLite 300 times, of PostgreSQL and before it 30 times, of a backed-up SQLite 100 times, 20 losses of a backed-up PostgreSQL server, 150 losses of power and 200 failing disks, 1,000 damages, a change feed at 10,000 writes a second, every other fault 20 times under 3,000 requests a second (the last part about nine minutes); writes bench/results/faults.md
+soak: test-needs ## kills of SQLite 300 times, of PostgreSQL and before it 30 times, of a backed-up SQLite 100 times, 20 losses of a backed-up PostgreSQL server, 150 losses of power and 200 failing disks, 1,000 damages, a change feed at 10,000 writes a second, every other fault 20 times under 3,000 requests a second (the last part about twelve minutes); writes bench/results/faults.md
 	$(CARGO) build --release -p cli
 	@mkdir -p bench/results
 	SIXFOLD_FAULT_RUNS=20 SIXFOLD_FAULT_RATE=3000 SIXFOLD_FAULT_TABLE=$(CURDIR)/bench/results/faults.md \

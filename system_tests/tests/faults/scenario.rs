@@ -46,12 +46,11 @@ pub(crate) fn run(name: &str, behind: Behind, keys: &str, act: impl Fn(&mut Stag
 pub(crate) fn run_at(rate: u64, name: &str, behind: Behind, keys: &str, act: impl Fn(&mut Stage)) {
     let _turn = take_turn();
     let asked = |key: &str| std::env::var(key).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let (runs, rate) = match behind {
-        Behind::Light => {
-            (asked("SIXFOLD_FAULT_RUNS").unwrap_or(1), asked("SIXFOLD_FAULT_RATE").unwrap_or(rate))
-        }
-        // Seven processes of ours on two cores: what they bear, once.
-        Behind::Gateways => (1, RATE / 3),
+    let runs = asked("SIXFOLD_FAULT_RUNS").unwrap_or(1);
+    let rate = match behind {
+        Behind::Light => asked("SIXFOLD_FAULT_RATE").unwrap_or(rate),
+        // Seven processes of ours on two cores: what they bear.
+        Behind::Gateways => RATE / 3,
     };
     let mut tally = Tally::default();
     for _ in 0..runs {

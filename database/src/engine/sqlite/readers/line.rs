@@ -72,6 +72,15 @@ impl<Q> Line<Q> {
         Ok(())
     }
 
+    /// Tells whether a question waits that may be answered.
+    pub(super) fn may_begin(&self) -> bool {
+        !self.quick.is_empty() || self.turns.iter().any(|name| self.may_walk(name))
+    }
+
+    fn may_walk(&self, collection: &str) -> bool {
+        self.walks.get(collection).is_some_and(|walks| walks.under_way < self.most)
+    }
+
     /// Takes the next question that may be answered.
     pub(super) fn take(&mut self) -> Option<Turn<Q>> {
         let is_walk_due = self.quick_run >= QUICK_RUN;
@@ -90,9 +99,8 @@ impl<Q> Line<Q> {
     }
 
     fn take_walk(&mut self) -> Option<Turn<Q>> {
-        let (walks, most) = (&self.walks, self.most);
-        let may_begin = |name: &String| walks.get(name).is_some_and(|walks| walks.under_way < most);
-        let name = self.turns.remove(self.turns.iter().position(may_begin)?)?;
+        let place = self.turns.iter().position(|name| self.may_walk(name))?;
+        let name = self.turns.remove(place)?;
         let of_collection = self.walks.get_mut(&name)?;
         let question = of_collection.waiting.pop_front()?;
         of_collection.under_way += 1;
@@ -140,7 +148,9 @@ mod tests {
             (Some("b"), 5),
             (Some("b"), 6),
         ]);
+        assert!(line.may_begin());
         assert_eq!(taken(&mut line), [1, 5, 2, 6], "two of each at once");
+        assert!(!line.may_begin(), "others wait, and have to");
         line.end("a");
         assert_eq!(taken(&mut line), [3]);
         line.end("b");

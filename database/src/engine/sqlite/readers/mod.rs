@@ -33,6 +33,8 @@ struct Waiting {
 
 struct State {
     line: Line<Question>,
+    /// How many threads wait; none is woken for what may not begin, which under load is most of what comes.
+    idle: usize,
     is_closed: bool,
 }
 
@@ -41,7 +43,7 @@ impl Readers {
     /// is one for everything else.
     pub(super) fn start(file: &Path, config: &Config) -> Result<Self, OpenError> {
         let line = Line::new(config.read_queue, config.readers);
-        let state = Mutex::new(State { line, is_closed: false });
+        let state = Mutex::new(State { line, idle: 0, is_closed: false });
         let waiting = Arc::new(Waiting { state, news: Condvar::new() });
         let readers = Self { waiting, threads: Mutex::default() };
         for number in 0..=config.readers {
@@ -92,8 +94,8 @@ impl Readers {
                 return Err(Error::Unavailable { reason: "it is stopping".into() });
             }
             state.line.join(walks, question).map_err(|_| Error::Overloaded)?;
+            self.waiting.wake(&state);
         }
-        self.waiting.news.notify_one();
         answered
             .await
             .unwrap_or_else(|_| Err(Error::Storage { reason: "a read ended without answer".into() }))
@@ -119,9 +121,13 @@ impl Waiting {
                 if state.is_closed {
                     return;
                 }
+                state.idle += 1;
                 state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
                 continue;
             };
+            // The end of a walk may have let two begin: this one, and one for another thread.
+            self.wake(&state);
             drop(state);
             // A fault in one question must not cost the others their reader.
             if catch_unwind(AssertUnwindSafe(|| question(connection))).is_err() {
@@ -130,9 +136,14 @@ impl Waiting {
             state = self.lock();
             if let Some(collection) = walks {
                 state.line.end(&collection);
-                // Two walks may begin now: one here, and one that waited for this to end.
-                self.news.notify_one();
             }
+        }
+    }
+
+    /// Wakes a thread if there is one, and something for it.
+    fn wake(&self, state: &State) {
+        if state.idle > 0 && state.line.may_begin() {
+            self.news.notify_one();
         }
     }
 

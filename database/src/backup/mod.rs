@@ -12,6 +12,7 @@ mod error;
 mod figures;
 mod keys;
 mod name;
+mod notes;
 mod orders;
 pub mod postgres;
 mod sqlite;

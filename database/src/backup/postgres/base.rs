@@ -60,7 +60,7 @@ impl Maker<'_> {
     /// checkpoint done at once instead of spread out.
     pub(super) async fn make(&self, generation: &str, is_urgent: bool) -> Result<Base, BackupError> {
         let made = self.try_make(generation, is_urgent).await;
-        self.board.note_progress(None);
+        self.board.notes.note_progress(None);
         made
     }
 
@@ -120,7 +120,7 @@ impl Maker<'_> {
         let board = Arc::clone(self.board);
         let note = move |stream: Stream, line: &str| {
             if let Some((done, total)) = read_progress(line).filter(|_| stream == Stream::Errors) {
-                board.note_progress(Some(Progress { what: "base".to_owned(), done, total }));
+                board.notes.note_progress(Some(Progress { what: "base".to_owned(), done, total }));
             }
         };
         let started = Program::start(command, None, Signal::TERM, note);

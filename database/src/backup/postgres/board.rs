@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use super::lsn::Lsn;
-use crate::backup::BackupError;
 use crate::backup::config::{Config, Mode};
 use crate::backup::figures;
-use crate::backup::standing::{Standing, Standings};
+use crate::backup::notes::Notes;
+use crate::backup::standing::Standing;
 use crate::backup::status::{DrillReport, Progress};
-use crate::backup::undone::Undone;
 
 /// How many looks at the server are remembered to tell how old what is missing is.
 const REMEMBERED: usize = 4096;
@@ -60,11 +58,10 @@ pub struct ReceivingStatus {
 /// The shared state; written by the receiving and keeping threads, read by anybody.
 #[derive(Debug)]
 pub(super) struct Board {
+    /// What is noted with either engine.
+    pub(super) notes: Notes,
     state: Mutex<State>,
-    standings: Standings,
-    destination: String,
     slot: String,
-    mode: Mode,
 }
 
 #[derive(Debug, Default)]
@@ -77,33 +74,12 @@ struct State {
     age: Age,
     receiver_starts: u64,
     base: Option<(Lsn, Timestamp)>,
-    drill: Option<DrillReport>,
-    undone: Undone,
-    progress: Option<Progress>,
 }
 
 impl Board {
     pub(super) fn new(config: &Config) -> Self {
         figures::declare_received();
-        Self {
-            state: Mutex::default(),
-            standings: Standings::new(),
-            destination: config.destination.clone().unwrap_or_default(),
-            slot: config.postgres.slot.clone(),
-            mode: config.mode,
-        }
-    }
-
-    pub(super) fn watch(&self) -> watch::Receiver<Standing> {
-        self.standings.watch()
-    }
-
-    pub(super) fn standing(&self) -> Standing {
-        self.standings.get()
-    }
-
-    pub(super) fn note_standing(&self, standing: Standing) {
-        self.standings.note(standing);
+        Self { notes: Notes::new(config), state: Mutex::default(), slot: config.postgres.slot.clone() }
     }
 
     /// Notes which reception goes on, with its newest base.
@@ -161,33 +137,14 @@ impl Board {
         self.lock().received
     }
 
-    pub(super) fn note_drill(&self, report: DrillReport) {
-        figures::show_drill(&report);
-        self.lock().drill = Some(report);
-    }
-
-    /// Notes how a part of the upkeep went.
-    pub(super) fn note_upkeep<T>(&self, what: &'static str, done: &Result<T, BackupError>) {
-        self.lock().undone.note(what, done);
-    }
-
-    /// Says why a part of the upkeep was not done when it was tried last.
-    pub(super) fn fault_of_upkeep(&self, what: &str) -> Option<String> {
-        self.lock().undone.reason(what).map(ToOwned::to_owned)
-    }
-
-    pub(super) fn note_progress(&self, progress: Option<Progress>) {
-        self.lock().progress = progress;
-    }
-
     /// Puts the status together.
     pub(super) fn status(&self) -> ReceivingStatus {
         let state = self.lock();
         let behind = state.flushed.0.saturating_sub(state.received.0);
         let status = ReceivingStatus {
-            destination: self.destination.clone(),
-            mode: self.mode,
-            standing: self.standing(),
+            destination: self.notes.destination.clone(),
+            mode: self.notes.mode,
+            standing: self.notes.standing(),
             is_synchronous: state.is_synchronous,
             slot: self.slot.clone(),
             generation: state.generation.clone(),
@@ -198,9 +155,9 @@ impl Board {
             retained_bytes: behind,
             receiver_starts: state.receiver_starts,
             base: state.base,
-            drill: state.drill.clone(),
-            undone: state.undone.sentences(),
-            progress: state.progress.clone(),
+            drill: self.notes.drill(),
+            undone: self.notes.undone(),
+            progress: self.notes.progress(),
         };
         figures::show_received(&status);
         status

@@ -97,7 +97,7 @@ impl Keeper {
                     let storing = async {
                         let stored = self.store_base(true).await;
                         if stored.is_ok() {
-                            self.board.note_upkeep(NO_BASE, &stored);
+                            self.board.notes.note_upkeep(NO_BASE, &stored);
                         }
                         stored
                     };
@@ -147,7 +147,7 @@ impl Keeper {
 
     /// Notes how something went, and tells how soon it is due again.
     fn after<T>(&self, done: &Result<T, BackupError>, every: Duration, what: &'static str) -> Duration {
-        self.board.note_upkeep(what, done);
+        self.board.notes.note_upkeep(what, done);
         if done.is_ok() { every } else { AGAIN_AFTER }
     }
 
@@ -238,7 +238,7 @@ impl Keeper {
             scratch: &self.scratch,
         };
         let report = drill.run(Some((place, content)), &|_| ()).await;
-        self.board.note_drill(report.clone());
+        self.board.notes.note_drill(report.clone());
         match &report.fault {
             None => {
                 tracing::info!(%place, seconds = report.seconds, "the restore drill gave what was backed up");

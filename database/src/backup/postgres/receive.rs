@@ -114,14 +114,14 @@ impl Receiver {
                 Pause::Stopped => return,
                 Pause::KeptOff(reason) => {
                     // What mode `sync` promises nobody keeps then.
-                    self.board.note_standing(match self.config.mode {
+                    self.board.notes.note_standing(match self.config.mode {
                         Mode::Async => Standing::KeptOff { reason },
                         Mode::Sync => Standing::NotSynchronous { reason },
                     });
                     pause = KEPT_OFF;
                 }
                 Pause::Failed(reason) | Pause::Useless(reason) => {
-                    self.board.note_standing(Standing::Unreachable { reason });
+                    self.board.notes.note_standing(Standing::Unreachable { reason });
                     if began.elapsed() >= STEADY {
                         pause = FIRST_PAUSE;
                     }
@@ -168,7 +168,7 @@ impl Receiver {
             progress: Progress::new(began, self.config.timeout),
         };
         loop {
-            let is_shipping = self.board.standing() == Standing::Shipping;
+            let is_shipping = self.board.notes.standing() == Standing::Shipping;
             tokio::select! {
                 () = self.stop.cancelled() => {
                     self.note_end(&mut course).await;
@@ -183,13 +183,13 @@ impl Receiver {
                 () = tokio::time::sleep(if is_shipping { LOOK } else { LOOK_SOON }) => {}
             }
             match self.look(&mut course).await {
-                Ok(standing) => self.board.note_standing(standing),
+                Ok(standing) => self.board.notes.note_standing(standing),
                 Err(Pause::Failed(reason)) => {
                     // It may still receive; that is not known.
                     course.session = None;
                     course.progress = Progress::new(Instant::now(), self.config.timeout);
                     self.board.note_pause();
-                    self.board.note_standing(Standing::Unreachable { reason });
+                    self.board.notes.note_standing(Standing::Unreachable { reason });
                 }
                 Err(pause) => {
                     program.stop().await;
@@ -309,16 +309,18 @@ impl Receiver {
             }
             (Mode::Sync, Some(reason)) => Standing::NotSynchronous { reason },
             // Without a base the log restores nothing.
-            _ if !is_receiving || self.board.base().is_none() => match self.board.standing() {
+            _ if !is_receiving || self.board.base().is_none() => match self.board.notes.standing() {
                 failing @ Standing::Unreachable { .. } if !is_receiving => failing,
-                _ => match self.board.fault_of_upkeep(NO_BASE).filter(|_| self.board.base().is_none()) {
-                    Some(reason) => Standing::Unreachable {
-                        reason: format!(
-                            "the generation has no base, so nothing of it can be restored: {reason}"
-                        ),
-                    },
-                    None => Standing::Starting,
-                },
+                _ => {
+                    match self.board.notes.fault_of_upkeep(NO_BASE).filter(|_| self.board.base().is_none()) {
+                        Some(reason) => Standing::Unreachable {
+                            reason: format!(
+                                "the generation has no base, so nothing of it can be restored: {reason}"
+                            ),
+                        },
+                        None => Standing::Starting,
+                    }
+                }
             },
             _ => Standing::Shipping,
         })

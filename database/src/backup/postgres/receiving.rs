@@ -94,7 +94,7 @@ impl Receiving {
         if self.on_unreachable == OnUnreachable::Continue {
             return None;
         }
-        let is_refused = match (self.mode, self.board.standing()) {
+        let is_refused = match (self.mode, self.board.notes.standing()) {
             (_, Standing::Shipping) => false,
             (Mode::Sync, _) => true,
             (Mode::Async, standing) => {
@@ -106,7 +106,7 @@ impl Receiving {
 
     /// Tells the standing, and when it changes.
     pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
-        self.board.watch()
+        self.board.notes.watch()
     }
 
     /// Gives the status.

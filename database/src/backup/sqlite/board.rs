@@ -4,14 +4,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
-use crate::backup::BackupError;
 use crate::backup::config::{Config, Mode};
 use crate::backup::figures;
-use crate::backup::standing::{Standing, Standings};
+use crate::backup::notes::Notes;
+use crate::backup::standing::Standing;
 use crate::backup::status::{DrillReport, Progress};
-use crate::backup::undone::Undone;
 
 /// How far SQLite's log is shipped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,10 +44,9 @@ pub struct ShippingStatus {
 /// The shared standing; written by the shipping and keeping threads, read by anybody.
 #[derive(Debug)]
 pub(crate) struct Board {
+    /// What is noted with either engine.
+    pub(in crate::backup) notes: Notes,
     state: Mutex<State>,
-    standings: Standings,
-    destination: String,
-    mode: Mode,
 }
 
 #[derive(Debug, Default)]
@@ -59,34 +56,12 @@ struct State {
     offset: u64,
     shipped_ordinal: u64,
     base: Option<(u64, Timestamp)>,
-    drill: Option<DrillReport>,
-    undone: Undone,
-    progress: Option<Progress>,
 }
 
 impl Board {
     pub(crate) fn new(config: &Config) -> Self {
         figures::declare();
-        Self {
-            state: Mutex::default(),
-            standings: Standings::new(),
-            destination: config.destination.clone().unwrap_or_default(),
-            mode: config.mode,
-        }
-    }
-
-    /// Tells the standing, and when it changes.
-    pub(crate) fn watch(&self) -> watch::Receiver<Standing> {
-        self.standings.watch()
-    }
-
-    pub(crate) fn standing(&self) -> Standing {
-        self.standings.get()
-    }
-
-    /// Notes the standing; a change is said in the log once.
-    pub(crate) fn note_standing(&self, standing: Standing) {
-        self.standings.note(standing);
+        Self { notes: Notes::new(config), state: Mutex::default() }
     }
 
     /// Notes which chain is continued and how ordinals become numbers in it.
@@ -106,27 +81,6 @@ impl Board {
         self.lock().base = Some((number, at));
     }
 
-    pub(crate) fn note_drill(&self, report: DrillReport) {
-        figures::show_drill(&report);
-        self.lock().drill = Some(report);
-    }
-
-    /// Notes how a part of the upkeep went.
-    pub(crate) fn note_upkeep<T>(&self, what: &'static str, done: &Result<T, BackupError>) {
-        self.lock().undone.note(what, done);
-    }
-
-    pub(crate) fn note_progress(&self, progress: Option<Progress>) {
-        self.lock().progress = progress;
-    }
-
-    /// Counts what was done of the work in hand.
-    pub(crate) fn add_progress(&self, bytes: u64) {
-        if let Some(progress) = &mut self.lock().progress {
-            progress.done += bytes;
-        }
-    }
-
     /// Gives the generation and the offset of numbers in it.
     pub(crate) fn numbering(&self) -> Option<(String, u64)> {
         let state = self.lock();
@@ -142,18 +96,18 @@ impl Board {
         let state = self.lock();
         let age = oldest.map(|at| Timestamp::now().duration_since(at).as_secs_f64().max(0.0));
         let status = ShippingStatus {
-            destination: self.destination.clone(),
-            mode: self.mode,
-            standing: self.standing(),
+            destination: self.notes.destination.clone(),
+            mode: self.notes.mode,
+            standing: self.notes.standing(),
             generation: state.generation.clone(),
             committed: state.offset + ordinal,
             shipped: state.offset + state.shipped_ordinal,
             lag_commits: ordinal.saturating_sub(state.shipped_ordinal),
             lag_seconds: age.unwrap_or(0.0),
             base: state.base,
-            drill: state.drill.clone(),
-            undone: state.undone.sentences(),
-            progress: state.progress.clone(),
+            drill: self.notes.drill(),
+            undone: self.notes.undone(),
+            progress: self.notes.progress(),
         };
         figures::show_lag(&status);
         status

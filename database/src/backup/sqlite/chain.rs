@@ -200,7 +200,7 @@ fn shipper_store(shipper: &Shipper) -> snapshot::Store<'_> {
     snapshot::Store {
         destination: &shipper.destination,
         keys: &shipper.keys,
-        board: &shipper.board,
+        notes: &shipper.board.notes,
         feed: &shipper.feed,
         scratch,
         begins: true,

@@ -85,7 +85,7 @@ impl Keeper {
                     let storing = async {
                         let stored = self.store_base().await;
                         if stored.is_ok() {
-                            self.board.note_upkeep(NO_BASE, &stored);
+                            self.board.notes.note_upkeep(NO_BASE, &stored);
                             due.base = Instant::now() + self.config.base_every;
                         }
                         stored
@@ -101,7 +101,7 @@ impl Keeper {
     }
 
     async fn do_what_is_due(&self, due: &mut Due) {
-        if self.board.standing() != Standing::Shipping {
+        if self.board.notes.standing() != Standing::Shipping {
             return;
         }
         let now = Instant::now();
@@ -125,7 +125,7 @@ impl Keeper {
 
     /// Notes how something went, and tells how soon it is due again.
     fn after<T>(&self, done: &Result<T, BackupError>, every: Duration, what: &'static str) -> Duration {
-        self.board.note_upkeep(what, done);
+        self.board.notes.note_upkeep(what, done);
         match done {
             Ok(_) | Err(BackupError::Stopping) => every,
             Err(_) => every.min(AGAIN_AFTER),
@@ -171,7 +171,7 @@ impl Keeper {
                 let store = snapshot::Store {
                     destination: &self.recovery.destination,
                     keys: &self.recovery.keys,
-                    board: &self.board,
+                    notes: &self.board.notes,
                     feed: &self.feed,
                     scratch: snapshot::scratch_path(&self.database).join("keeper"),
                     begins: false,
@@ -201,7 +201,7 @@ impl Keeper {
                 (shipped, since) = (now, Instant::now());
             }
             if since.elapsed() >= self.config.timeout * SHIPPING_PATIENCE {
-                let reason = match self.board.standing() {
+                let reason = match self.board.notes.standing() {
                     Standing::Unreachable { reason } => format!(": {reason}"),
                     _ => String::new(),
                 };
@@ -303,7 +303,7 @@ impl Keeper {
         let commit = offset + snapshot.mark.ordinal;
         let scratch = snapshot::scratch_path(&self.database).join("drill");
         let report = drill::drill(&self.recovery, Some((commit, expected)), &scratch, &|_| ()).await;
-        self.board.note_drill(report.clone());
+        self.board.notes.note_drill(report.clone());
         match &report.fault {
             None => {
                 tracing::info!(commit, seconds = report.seconds, "the restore drill gave what was backed up")

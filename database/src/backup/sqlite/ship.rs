@@ -74,11 +74,11 @@ impl Shipper {
                 Ok(chain) => {
                     may_continue = false;
                     pause = FIRST_PAUSE;
-                    self.board.note_standing(Standing::Shipping);
+                    self.board.notes.note_standing(Standing::Shipping);
                     if !self.follow(chain).await {
                         break;
                     }
-                    self.board.note_standing(Standing::Starting);
+                    self.board.notes.note_standing(Standing::Starting);
                 }
                 Err(error) => {
                     self.note_failure(&error.to_string());
@@ -134,7 +134,7 @@ impl Shipper {
         match self.destination.check() {
             Ok(()) => {
                 // What failed to be stored says for itself when it goes again; here nothing waits.
-                self.board.note_standing(Standing::Shipping);
+                self.board.notes.note_standing(Standing::Shipping);
                 true
             }
             Err(error) => {
@@ -250,7 +250,7 @@ impl Shipper {
             self.rest(&mut pause).await;
         }
         figures::count_stored(Kind::Segment.folder(), bytes.len() as u64);
-        self.board.note_standing(Standing::Shipping);
+        self.board.notes.note_standing(Standing::Shipping);
         chain.number = name.last;
         chain.digest = digest;
         chain.is_head_stored = false;
@@ -305,7 +305,7 @@ impl Shipper {
     }
 
     fn note_failure(&self, reason: &str) {
-        self.board.note_standing(Standing::Unreachable { reason: reason.to_owned() });
+        self.board.notes.note_standing(Standing::Unreachable { reason: reason.to_owned() });
         self.feed.answer_all(self.unreachable_answer());
     }
 

@@ -104,7 +104,7 @@ impl Shipping {
         if self.on_unreachable == OnUnreachable::Continue {
             return None;
         }
-        let standing = self.board.standing();
+        let standing = self.board.notes.standing();
         let is_refused = match self.mode {
             Mode::Sync => standing != Standing::Shipping,
             Mode::Async => matches!(standing, Standing::Unreachable { .. }) && self.feed.is_full(),
@@ -115,7 +115,8 @@ impl Shipping {
     /// Takes what was just committed. The answers go out when that is safe; at once in mode `async`.
     pub(crate) fn note_commit(&self, frames: u32, at: Timestamp, answer: Answer) {
         let waits = self.mode == Mode::Sync
-            && (self.on_unreachable == OnUnreachable::Block || self.board.standing() == Standing::Shipping);
+            && (self.on_unreachable == OnUnreachable::Block
+                || self.board.notes.standing() == Standing::Shipping);
         match waits {
             true => {
                 if let Some(answer) = self.feed.note_commit(frames, at, Some(answer)) {
@@ -128,7 +129,7 @@ impl Shipping {
             }
         }
         // The destination may have been given up between the look and the entry; then nobody else answers.
-        if waits && matches!(self.board.standing(), Standing::Unreachable { .. }) {
+        if waits && matches!(self.board.notes.standing(), Standing::Unreachable { .. }) {
             self.feed.answer_all(match self.on_unreachable {
                 OnUnreachable::Continue => Safety::Safe,
                 OnUnreachable::Block => Safety::Unknown,
@@ -148,7 +149,7 @@ impl Shipping {
 
     /// Tells whether there is room for what could as well be written later.
     pub(crate) fn has_room(&self) -> bool {
-        self.board.standing() == Standing::Shipping && self.feed.has_room()
+        self.board.notes.standing() == Standing::Shipping && self.feed.has_room()
     }
 
     /// Runs a checkpoint unless the log is needed; tells whether it ran.
@@ -158,7 +159,7 @@ impl Shipping {
 
     /// Tells the standing, and when it changes.
     pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
-        self.board.watch()
+        self.board.notes.watch()
     }
 
     /// Gives the status.

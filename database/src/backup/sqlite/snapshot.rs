@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::board::Board;
 use super::feed::{Answer, Feed, Mark};
 use super::object::{self, Digest, Head};
 use super::wal::Place;
@@ -19,6 +18,7 @@ use super::{check, head};
 use crate::backup::destination::Destination;
 use crate::backup::keys::Keys;
 use crate::backup::name::Name;
+use crate::backup::notes::Notes;
 use crate::backup::status::Progress;
 use crate::backup::{BackupError, fault, replace_private};
 use crate::engine::sqlite::{Between, open_reader};
@@ -41,7 +41,7 @@ pub(super) struct Snapshot {
 pub(super) struct Store<'a> {
     pub(super) destination: &'a Destination,
     pub(super) keys: &'a Keys,
-    pub(super) board: &'a Board,
+    pub(super) notes: &'a Notes,
     /// Tells when to stop in the middle.
     pub(super) feed: &'a Feed,
     /// The folder it is made in; emptied before and after.
@@ -115,7 +115,7 @@ pub(super) async fn store(
     make_empty(&store.scratch)?;
     let done = store_in(source, name, place, &store).await;
     let _ = fs::remove_dir_all(&store.scratch);
-    store.board.note_progress(None);
+    store.notes.note_progress(None);
     done
 }
 
@@ -148,8 +148,8 @@ async fn store_in(
         let (path, content) = (head::head_of(&name.generation), head::write_head(name.last, &digest));
         store.destination.replace(&path, content).await?;
     }
-    store.board.note_progress(Some(Progress { what: "storing the base".into(), done: 0, total: bytes }));
-    store.destination.upload(&name.to_string(), &packed, &|sent| store.board.add_progress(sent)).await?;
+    store.notes.note_progress(Some(Progress { what: "storing the base".into(), done: 0, total: bytes }));
+    store.destination.upload(&name.to_string(), &packed, &|sent| store.notes.add_progress(sent)).await?;
     crate::backup::figures::count_stored(name.kind.folder(), bytes);
     Ok(Stored { pages, page_bytes, digest, bytes })
 }
@@ -166,7 +166,7 @@ fn copy_pages(source: Connection, copy: &Path, store: &Store<'_>) -> Result<(), 
                 let pages = |count: i32| u64::from(count.unsigned_abs()) * u64::from(page_bytes);
                 let (total, left) = (pages(progress.pagecount), pages(progress.remaining));
                 let what = "copying the base".into();
-                store.board.note_progress(Some(Progress { what, done: total - left, total }));
+                store.notes.note_progress(Some(Progress { what, done: total - left, total }));
                 if store.feed.is_closed() {
                     return Ok(false);
                 }

@@ -1,5 +1,8 @@
 //! A small fleet: one to three balancers before five gateways, each of which works on eight requests at a time.
 
+use std::time::Duration;
+
+use load_balancer::hedge;
 use load_balancer::selection::{Load, Maglev, Memory, Policy, Signals, Snapshot, choose_backend};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -20,6 +23,12 @@ const WAY_NS: u64 = MS / 20;
 
 /// What a probe or an answer of 500 takes at the gateway.
 const TRIFLE_NS: u64 = MS / 10;
+
+/// How often the balancer looks again after a request that is late.
+const PATIENCE_NS: u64 = 100 * MS;
+
+/// After so long the simulator looks no more: a policy that fails has tens of thousands that wait.
+const HOPELESS_NS: u64 = SECOND / 2;
 
 /// The interval of probes, `[load_balancer.health]`.
 const PROBE_EVERY_NS: u64 = SECOND;
@@ -154,7 +163,17 @@ pub(crate) fn run(setting: &Setting<'_>) -> Summary {
                 let key = choosing.random();
                 let balancer = &mut balancers[first.balancer];
                 let other = choose(setting, balancer, &table, &[first.gateway], key, now, &mut choosing);
-                let Some(gateway) = other.filter(|_| balancer.hedging.spend()) else { continue };
+                let waited_ns = now - first.sent_ns;
+                let waited = Duration::from_nanos(waited_ns);
+                let is_of_use =
+                    |gateway: &usize| hedge::is_of_use(waited, balancer.signals[*gateway].latency_ns());
+                let other = other.filter(is_of_use).filter(|_| balancer.hedging.spend());
+                let Some(gateway) = other else {
+                    if waited_ns < HOPELESS_NS {
+                        events.plan(now + waited_ns.min(PATIENCE_NS), Event::Late { id, turn });
+                    }
+                    continue;
+                };
                 let work_ns = MEDIAN_NS * (SIGMA * normal(&mut choosing)).exp();
                 let hedge = Request { gateway, work_ns, rival: Some(id), ..first };
                 let hedge = begin(hedge, &balancers, &mut requests, &mut free, now);

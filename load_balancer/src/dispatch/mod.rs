@@ -10,6 +10,7 @@ pub(crate) mod alarm;
 pub(crate) mod budget;
 pub mod hedge;
 mod lane;
+mod late;
 mod place;
 mod race;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub(crate) use lane::{Asked, Lane};
 pub use place::Passing;
 pub(crate) use place::Sent;
 
+use self::late::PATIENCE;
 use self::place::{Outcome, Place, attempt};
 use self::race::Race;
 use crate::balancer::{Balancer, SendError};
@@ -34,9 +36,6 @@ use crate::clock::now_ns;
 use crate::explain::Story;
 use crate::selection::{Choice, Reason};
 use crate::view::View;
-
-/// How often a request that takes long looks whether its backend is still well and whether it may be hedged.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// One request on its way.
 pub(crate) struct Way<'a, L> {
@@ -47,7 +46,8 @@ pub(crate) struct Way<'a, L> {
     retries: u32,
     /// The backends it was sent to, once it is sent to a second one.
     tried: Vec<usize>,
-    since_ns: u64,
+    /// Since when it is on its way, once that matters.
+    since: Option<Instant>,
     /// It is late, once the first alarm has rung: that was set for when it would be.
     is_late: bool,
     /// It is where it belongs, by its cookie or its key.
@@ -72,7 +72,7 @@ impl<'a, L: Lane> Way<'a, L> {
             asked,
             retries,
             tried: Vec::new(),
-            since_ns: 0,
+            since: None,
             is_late: false,
             is_at_home: false,
             story: Story::default(),
@@ -92,10 +92,10 @@ impl<'a, L: Lane> Way<'a, L> {
     async fn send(&mut self) -> Result<Sent<L::Reply>, SendError> {
         let place = self.obtain_place().await?;
         let first = place.index;
-        self.since_ns = place.started_ns();
         let (lane, view) = (self.lane, Rc::clone(&self.view));
         let mut attempt = pin!(attempt(lane, &view, place));
-        let outcome = match self.patience() {
+        let patience = self.patience();
+        let outcome = match patience {
             None => Some(attempt.as_mut().await),
             Some(patience) => race::before(attempt.as_mut(), self.balancer.alarm(patience)).await,
         };
@@ -103,6 +103,8 @@ impl<'a, L: Lane> Way<'a, L> {
             Some(outcome) if self.is_good(&outcome) || !self.may_go_on(&outcome) => self.finish(outcome),
             outcome => {
                 self.tried.push(first);
+                let took = outcome.as_ref().map(|outcome| Duration::from_nanos(outcome.took_ns));
+                self.since = Instant::now().checked_sub(took.or(patience).unwrap_or_default());
                 let race = if outcome.is_some() { Race::over(attempt) } else { Race::with(first, attempt) };
                 // Boxed: it is rare, and would make the future of every request larger.
                 Box::pin(self.go_on(race, outcome)).await
@@ -147,7 +149,7 @@ impl<'a, L: Lane> Way<'a, L> {
                     None => Err(SendError::NoBackend),
                 };
             }
-            outcome = race.next(self.balancer.alarm(PATIENCE)).await;
+            outcome = race.next(self.balancer.alarm(self.next_look())).await;
         }
     }
 
@@ -209,34 +211,6 @@ impl<'a, L: Lane> Way<'a, L> {
         self.choose(&twice, now)
     }
 
-    /// Sends the request to a second backend because the first is slow, or was lost meanwhile; not one that may be
-    /// sent only once, which is here because an attempt before this one did not reach its backend.
-    fn hedge<'r, P>(&mut self, race: &mut Race<'r, P, L::Reply>)
-    where
-        'a: 'r,
-    {
-        if !self.lane.is_repeatable() {
-            return;
-        }
-        let now = now_ns();
-        let Some(choice) = self.choose(&self.tried, now) else { return };
-        if race.places().all(|index| self.view.backend(index).is_lost()) {
-            if self.story.retries() < self.retries && self.spend_retry() {
-                self.start(race, choice, now);
-            }
-        } else if self.story.hedges == 0
-            && !self.is_at_home
-            && self.is_late(now)
-            // The first attempt may do without it, so that it comes within the limit.
-            && self.view.backend(choice.index).has_place()
-            && self.balancer.spend_hedge()
-        {
-            self.story.hedges += 1;
-            self.balancer.cluster().counters().hedges.fetch_add(1, Relaxed);
-            self.start(race, choice, now);
-        }
-    }
-
     /// Tells whether a request all attempts of which failed may wait for a backend that works. What this process
     /// has no descriptor for would keep its client's meanwhile.
     fn may_wait(&self, outcome: &Outcome<L::Reply>) -> bool {
@@ -295,24 +269,6 @@ impl<'a, L: Lane> Way<'a, L> {
         self.tried.push(choice.index);
         let (lane, view) = (self.lane, Rc::clone(&self.view));
         race.push(choice.index, Box::pin(async move { attempt(lane, &view, place).await }));
-    }
-
-    /// How long the first attempt goes unwatched; `None` if nothing could be done about it anyway.
-    fn patience(&mut self) -> Option<Duration> {
-        let could_help = self.retries > 0 && self.view.backends().len() > 1 && self.lane.is_repeatable();
-        could_help.then(|| {
-            let late = if self.is_at_home { None } else { self.balancer.hedge_delay() };
-            // What is late after seconds looks sooner whether its backend is lost.
-            self.is_late = late.is_some_and(|late| late <= PATIENCE);
-            late.unwrap_or(PATIENCE).min(PATIENCE)
-        })
-    }
-
-    /// Tells whether it takes longer than nearly all others do.
-    fn is_late(&mut self, now: u64) -> bool {
-        let waited = Duration::from_nanos(now.saturating_sub(self.since_ns));
-        self.is_late |= self.balancer.hedge_delay().is_some_and(|late| waited >= late);
-        self.is_late
     }
 
     /// Takes a place, or queues up for one, as also when others wait already.

@@ -56,10 +56,6 @@ impl Place {
     pub(super) fn new(index: usize, in_flight: InFlight, started_ns: u64) -> Self {
         Self { index, in_flight, started_ns }
     }
-
-    pub(super) fn started_ns(&self) -> u64 {
-        self.started_ns
-    }
 }
 
 /// An attempt under way. Given up, it notes that its backend took at least so long; else a backend that loses

@@ -382,6 +382,27 @@ async fn hedges_keep_to_their_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_late_request_is_hedged_once_others_answer_in_half_of_what_it_waited() {
+    on_thread(2, async |balancer| {
+        give_answers(balancer.cluster(), 100);
+        for (script, hedges, took_ms) in
+            [(&[Does::Answer(59, 200)][..], 0, 59..60), (&[Does::Silent, Does::Answer(1, 200)], 1, 60..100)]
+        {
+            // All are slow by now, since so much is asked.
+            for backend in &balancer.cluster().members().backends {
+                for at in (0..32).map(|answer| now_ns() + answer * 10_000_000) {
+                    backend.begin(at).note_response(200, Some(30_000_000), at);
+                }
+            }
+            let met = send(&balancer, true, script).await;
+            assert_eq!((met.result.unwrap(), met.hedges), (200, hedges));
+            assert!(took_ms.contains(&met.took.as_millis()), "{:?}", met.took);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_hedged_where_hedging_is_off_or_nothing_is_known_of_what_is_usual() {
     let hedge = hedge::Config { enabled: false, ..hedge::Config::default() };
     on_thread_with(3, Options { hedge, ..options() }, async |balancer| {

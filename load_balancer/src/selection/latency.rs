@@ -15,6 +15,7 @@
 //! `examples/simulate`; `docs/simulation.md` has the measurements.
 
 use super::candidates::{ALL_UP_TO, Candidates};
+use super::signals::FRESH_NS;
 use super::{Candidate, Reason, Signals, Snapshot};
 use crate::estimate::fade;
 
@@ -24,9 +25,6 @@ const TOLERANCE: f64 = 1.5;
 
 /// The unit of cost: a penalty of 250 ms weighs as much as 125 requests in flight.
 const UNIT_NS: f64 = 2e6;
-
-/// An estimate younger than this is as good as new.
-const FRESH_NS: u64 = 100_000_000;
 
 /// The time in which what is known to a backend's disadvantage loses 1/e of its weight when nothing new comes.
 ///

@@ -23,8 +23,17 @@ const TRIALS_A_SILENCE: u64 = 2;
 const CAUTIOUS_SILENCES: u64 = 8;
 const CAUTION_NS: u64 = 1_000_000_000;
 
-/// By fewer answers than this no backend is called slow.
-const ENOUGH_ANSWERS: u32 = 8;
+/// By answers of fewer moments than this no backend is called slow: all that one stall held up come at once.
+const ENOUGH_MOMENTS: u32 = 8;
+
+/// How far apart two moments are: longer than it takes to read what a stall held up. A guess.
+const MOMENT_NS: u64 = 10_000_000;
+
+/// An answer so many times faster than the median is not chance: a log-normal time with σ = 0.5 is that once in 30,000.
+const CHANGED: f32 = 8.0;
+
+/// After so long without an answer what was known may be over.
+pub(super) const FRESH_NS: u64 = 100_000_000;
 
 /// What a backend tells of itself in an answer (`Sixfold-Load`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,8 +74,9 @@ pub struct Signals {
     /// How long the slow start takes; zero when it is over.
     slow_ns: AtomicU64,
     penalty: Penalty,
-    /// Answers taken in; it stops where nobody looks any more.
-    answers: AtomicU32,
+    /// Moments in which it answered, up to [`ENOUGH_MOMENTS`], and the last one counted.
+    moments: AtomicU32,
+    moment_ns: AtomicU64,
     peak: PeakEwma,
     last_ns: AtomicU64,
     recent: Recent,
@@ -92,7 +102,8 @@ impl Signals {
             started_ns: AtomicU64::new(0),
             slow_ns: AtomicU64::new(0),
             penalty: Penalty::default(),
-            answers: AtomicU32::new(0),
+            moments: AtomicU32::new(0),
+            moment_ns: AtomicU64::new(0),
             peak: PeakEwma::default(),
             last_ns: AtomicU64::new(0),
             recent: Recent::default(),
@@ -134,7 +145,13 @@ impl Signals {
     /// Takes in an answer: how long it took, and what [`Self::begin`] gave for it.
     pub fn note_answer(&self, latency_ns: u64, in_flight_at_begin: u32, now_ns: u64) {
         self.moved_ns.store(now_ns, Relaxed);
-        self.answered_ns.store(now_ns, Relaxed);
+        let pause_ns = now_ns.saturating_sub(self.answered_ns.swap(now_ns, Relaxed));
+        if (pause_ns > FRESH_NS || !self.is_known())
+            && latency_ns as f64 * f64::from(CHANGED) < self.latency_ns()
+        {
+            // One stall held up all that is known of it, and it is over.
+            self.recent.clear();
+        }
         if self.given_up_ns.load(Relaxed) != 0 {
             self.given_up_ns.store(0, Relaxed);
         }
@@ -152,10 +169,7 @@ impl Signals {
 
     fn learn(&self, latency_ns: u64, in_flight_at_begin: u32, now_ns: u64) {
         self.last_ns.store(latency_ns, Relaxed);
-        let answers = self.answers.load(Relaxed);
-        if answers < ENOUGH_ANSWERS {
-            self.answers.store(answers + 1, Relaxed);
-        }
+        self.count_moment(now_ns);
         self.peak.observe(latency_ns, now_ns);
         let latency_ns = (latency_ns as f32).max(1.0);
         let (typical_ns, load) = self.recent.observe(latency_ns, in_flight_at_begin, now_ns);
@@ -163,6 +177,15 @@ impl Signals {
         self.typical_ns.store(typical_ns.to_bits(), Relaxed);
         self.typical_load.store(load.to_bits(), Relaxed);
         self.excess_ns.store(excess_ns.to_bits(), Relaxed);
+    }
+
+    fn count_moment(&self, now_ns: u64) {
+        let moments = self.moments.load(Relaxed);
+        let elapsed_ns = now_ns.saturating_sub(self.moment_ns.load(Relaxed));
+        if moments < ENOUGH_MOMENTS && (moments == 0 || elapsed_ns >= MOMENT_NS) {
+            self.moments.store(moments + 1, Relaxed);
+            self.moment_ns.store(now_ns, Relaxed);
+        }
     }
 
     /// Takes in a failure: no answer, or one of 500 to 599.
@@ -176,7 +199,7 @@ impl Signals {
         self.peak.clear();
         self.recent.clear();
         self.excess.clear();
-        self.answers.store(0, Relaxed);
+        self.moments.store(0, Relaxed);
         for figure in [&self.typical_ns, &self.typical_load, &self.excess_ns] {
             figure.store(0, Relaxed);
         }
@@ -318,10 +341,10 @@ impl Signals {
         now_ns.saturating_sub(self.answered_ns.load(Relaxed))
     }
 
-    /// Tells whether it has answered often enough to be compared with others: the first answers of a process
+    /// Tells whether it has answered at moments enough to be compared with others: the first answers of a process
     /// are slow, and one that is judged by them gets no others for long.
     pub(crate) fn is_known(&self) -> bool {
-        self.answers.load(Relaxed) >= ENOUGH_ANSWERS
+        self.moments.load(Relaxed) >= ENOUGH_MOMENTS
     }
 
     /// Gives what its recent failures cost, in nanoseconds.

@@ -81,10 +81,31 @@ fn one_twenty_times_slower_is_put_out_and_what_is_late_is_known() {
 }
 
 #[test]
+fn what_one_stall_held_up_puts_nobody_out_once_it_is_over() {
+    let cluster = cluster_of(5, Options::default());
+    let mut upkeep = Upkeep::default();
+    let mut now = 100 * SECOND;
+    let held_up = backend(&cluster, 4);
+    for at in 0..300 {
+        (0..4).for_each(|index| answer(&backend(&cluster, index), 200, 2 * MILLISECOND, now));
+        match at {
+            // The first that it got, all answered at once.
+            2 => (0..22).for_each(|_| answer(&held_up, 200, 80 * MILLISECOND, now)),
+            3 => answer(&held_up, 200, 2 * MILLISECOND, now),
+            _ => {}
+        }
+        cluster.look_after(&mut upkeep, now);
+        now += 10 * MILLISECOND;
+    }
+    assert_eq!(held_up.signals().latency_ns(), 2e6);
+    assert!(available(&cluster)[4], "{:?}", held_up.state());
+}
+
+#[test]
 fn a_backend_that_comes_back_is_judged_afresh() {
     let cluster = cluster_of(2, Options::default());
     let one = backend(&cluster, 0);
-    (0..9).for_each(|_| answer(&one, 200, 40 * MILLISECOND, SECOND));
+    (0..9).for_each(|at| answer(&one, 200, 40 * MILLISECOND, SECOND - (90 - 10 * at) * MILLISECOND));
     one.begin(SECOND).note_error(SECOND);
     assert!(one.signals().is_known() && one.signals().penalty_ns(SECOND) > 0.0);
     (0..2).for_each(|_| one.begin(SECOND).note_connect_failure(SECOND));

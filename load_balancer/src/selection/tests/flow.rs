@@ -91,12 +91,13 @@ fn share_of_first(policy: &Policy, own_ns: u64, usual_ns: u64, prepare: impl Fn(
     let backends: Vec<_> = (0..5).map(|_| Signals::new(1)).collect();
     for (index, one) in backends.iter().enumerate() {
         let latency_ns = if index == 0 { own_ns } else { usual_ns };
-        (0..32).for_each(|_| one.note_answer(latency_ns, 1, 1));
+        (0..32).for_each(|at| one.note_answer(latency_ns, 1, 10 * MILLISECOND * at));
     }
+    let now = 310 * MILLISECOND + 2;
     prepare(&backends[0]);
     let (memory, mut rng) = (Memory::default(), SmallRng::seed_from_u64(7));
     let choices = (0..10_000)
-        .map(|_| choose_backend(&Snapshot::plain(&backends, policy, &memory), 2, &mut rng).unwrap().index);
+        .map(|_| choose_backend(&Snapshot::plain(&backends, policy, &memory), now, &mut rng).unwrap().index);
     choices.filter(|index| *index == 0).count() as u32
 }
 
@@ -107,7 +108,7 @@ fn a_small_share_is_given_where_nobody_waits_too() {
         assert!((1_000..1_250).contains(&halved), "{policy:?} {halved}");
         let failed = share_of_first(&policy, 2 * MILLISECOND, 2 * MILLISECOND, |one| {
             one.set_weight(0.5);
-            one.note_failure(2);
+            one.note_failure(310 * MILLISECOND);
         });
         assert_eq!(failed, 0, "{policy:?}");
     }

@@ -144,6 +144,7 @@ fn a_pause_of_all_at_once_tells_none_from_the_others() {
     // As when this process was held up itself; by chance one had more in flight than the other.
     let backends = usual_backends(2);
     for (one, held_up) in backends.iter().zip([30, 20]) {
+        (2..10).for_each(|at| one.note_answer(2 * MILLISECOND, 1, at * 10 * MILLISECOND));
         for at in 0..1000 {
             let latency = if at < held_up { 80 * MILLISECOND } else { 2 * MILLISECOND };
             one.note_answer(latency, 1, 100 * MILLISECOND + at);
@@ -181,4 +182,53 @@ fn an_idle_backend_does_not_get_all_that_came_in_a_pause_of_our_own() {
     }
     let idle = backends[4].in_flight();
     assert!((20..35).contains(&idle), "{idle} of 100");
+}
+
+#[test]
+fn one_stall_of_a_cold_backend_is_over_with_its_first_good_answer() {
+    let backends: Vec<_> = (0..2).map(|_| Signals::new(1)).collect();
+    let (cold, other) = (&backends[0], &backends[1]);
+    // All that came first were held up together, enough of them to be called slow by.
+    let sent: Vec<_> = (0..32).map(|_| cold.begin(1)).collect();
+    for in_flight in sent {
+        cold.end();
+        cold.note_answer(90 * MILLISECOND, in_flight, 90 * MILLISECOND);
+    }
+    (1..10).for_each(|at| other.note_answer(2 * MILLISECOND, 1, at * 10 * MILLISECOND));
+    other.begin(90 * MILLISECOND);
+    let memory = Memory::default();
+    let mut rng = SmallRng::seed_from_u64(5);
+    let mut choose = |now: u64| {
+        choose_backend(&Snapshot::plain(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap().index
+    };
+    assert_eq!(choose(91 * MILLISECOND), 0, "one moment is not enough to call it slow");
+    let tried = cold.begin(91 * MILLISECOND);
+    cold.end();
+    cold.note_answer(2 * MILLISECOND, tried, 93 * MILLISECOND);
+    assert_eq!(cold.latency_ns(), 2e6);
+    (10..20).for_each(|at| {
+        cold.note_answer(2 * MILLISECOND, 1, at * 10 * MILLISECOND);
+        other.note_answer(2 * MILLISECOND, 1, at * 10 * MILLISECOND);
+    });
+    assert_eq!(choose(191 * MILLISECOND), 0);
+}
+
+#[test]
+fn one_that_was_slow_and_is_fast_after_a_pause_is_taken_for_fast_at_once() {
+    let backends = usual_backends(2);
+    let (slow, other) = (&backends[0], &backends[1]);
+    (0..32).for_each(|at| slow.note_answer(90 * MILLISECOND, 1, (100 + at * 10) * MILLISECOND));
+    other.note_answer(2 * MILLISECOND, 1, 410 * MILLISECOND);
+    other.begin(410 * MILLISECOND);
+    let memory = Memory::default();
+    let mut rng = SmallRng::seed_from_u64(5);
+    let mut choose = |now: u64| {
+        choose_backend(&Snapshot::plain(&backends, &Policy::Latency, &memory), now, &mut rng).unwrap().index
+    };
+    assert_eq!(choose(411 * MILLISECOND), 1);
+    // Amid its slow answers one fast one is an accident.
+    slow.note_answer(2 * MILLISECOND, 1, 412 * MILLISECOND);
+    assert_eq!(slow.latency_ns(), 90e6);
+    slow.note_answer(2 * MILLISECOND, 1, 600 * MILLISECOND);
+    assert_eq!(slow.latency_ns(), 2e6);
 }

@@ -103,7 +103,6 @@ pub(crate) struct ServiceOptions {
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct DatabaseOptions {
     #[command(subcommand)]
     pub(crate) action: Option<DatabaseAction>,
@@ -121,7 +120,8 @@ pub(crate) struct DatabaseOptions {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatabaseAction {
     /// Write a consistent copy of the database to FILE while it runs, or look after the continuous backup
-    #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+    // `backup --config FILE status` is no file named status.
+    #[command(subcommand_precedence_over_arg = true, arg_required_else_help = true)]
     Backup {
         /// The file to write; it must not exist
         file: Option<PathBuf>,
@@ -277,6 +277,12 @@ impl ServiceOptions {
 }
 
 impl DatabaseOptions {
+    /// Gives the first option that is of the role and not of what is done with its data.
+    pub(crate) fn of_the_role(&self) -> Option<&'static str> {
+        let options = [("--listen", self.listen.is_some()), ("--admin", self.admin.is_some())];
+        options.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
+    }
+
     pub(crate) fn flags(&self) -> Flags {
         let data = match &self.action {
             Some(
@@ -284,7 +290,7 @@ impl DatabaseOptions {
                 | DatabaseAction::Restore { data, .. }
                 | DatabaseAction::Compact { data }
                 | DatabaseAction::Copy { data, .. },
-            ) => data.as_ref(),
+            ) => data.as_ref().or(self.data.as_ref()),
             _ => self.data.as_ref(),
         };
         flags([
@@ -300,6 +306,30 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn what_is_done_with_a_backup_is_never_taken_for_the_file_to_write() {
+        for line in [
+            &["backup", "status"][..],
+            &["backup", "--config", "c.toml", "status"],
+            &["backup", "--data", "d", "status"],
+            &["--data", "d", "backup", "status"],
+            &["--config", "c.toml", "backup", "status"],
+        ] {
+            let args = Args::try_parse_from(["sixfold", "database"].iter().chain(line)).unwrap();
+            let Command::Database(DatabaseOptions { action: Some(action), .. }) = args.command else {
+                panic!()
+            };
+            let status = matches!(
+                action,
+                DatabaseAction::Backup { file: None, action: Some(BackupAction::Status), .. }
+            );
+            assert!(status, "{line:?}");
+        }
+        let file = Args::try_parse_from(["sixfold", "database", "backup", "--data", "d", "copy.db"]).unwrap();
+        let Command::Database(DatabaseOptions { action: Some(action), .. }) = file.command else { panic!() };
+        assert!(matches!(action, DatabaseAction::Backup { file: Some(_), action: None, .. }));
+    }
 
     #[test]
     fn the_help_reads_as_agreed() {

@@ -72,6 +72,9 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Database(options) => match options.action {
             None => serve_one(source(options.flags()), |_| Ok(Role::Database)),
+            Some(_) if let Some(option) = options.of_the_role() => {
+                anyhow::bail!("{option} is for the role, not for what is done with its data")
+            }
             Some(ref action) => backup::perform(&load(options.flags())?, action),
         },
         Command::Cache(options) => {
@@ -89,7 +92,9 @@ fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
             run::block_on(status::report(&settings, options.role.as_deref()))
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "sixfold", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "sixfold", &mut script);
+            std::io::Write::write_all(&mut std::io::stdout(), &script)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -39,6 +39,8 @@ pub fn start(config: &Config) -> Result<(), ConfigError> {
         LogFormat::Json => true,
     };
     let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_span_events(FmtSpan::NONE);
+    // It would say so on standard error, which panics where that is what cannot be written.
+    let builder = builder.log_internal_errors(false);
     // The filter comes last, because its type contains the format's.
     let started = if json {
         let builder = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);

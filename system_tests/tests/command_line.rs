@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use rustix::process::Signal;
-use system_tests::{House, Layout, Ports, binary, free_port, wait_until};
+use system_tests::{Client, House, Layout, Ports, binary, free_port, wait_until};
 
 fn sixfold(arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).output().expect("the binary starts")
@@ -68,6 +68,29 @@ async fn a_terminal_that_is_gone_does_not_end_the_house_and_the_password_is_stil
     })
     .await;
     assert!(child.try_wait().expect("its state").is_none(), "{}", said());
+    child.kill().expect("it can be killed");
+    child.wait().expect("it ends");
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_does_not_end_the_house() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("a full device");
+    let ports = Ports::find();
+    let mut child = Command::new(binary())
+        .args(["up", "--config"])
+        .arg(House::write_config(folder.path(), &ports, ""))
+        .stdout(full())
+        .stderr(full())
+        .spawn()
+        .expect("the binary starts");
+    let admin = Client::new(format!("http://127.0.0.1:{}", ports.admin));
+    wait_until("it is ready, a database made and all it logs lost", || async {
+        let asked = admin.try_send("GET", "/readyz", &[], "").await;
+        asked.is_ok_and(|reply| reply.status == 200)
+    })
+    .await;
+    assert!(child.try_wait().expect("its state").is_none());
     child.kill().expect("it can be killed");
     child.wait().expect("it ends");
 }

@@ -25,6 +25,9 @@ pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::R
     let data = &settings.process.data;
     let folder = settings.database.folder(data);
     match action {
+        DatabaseAction::Backup { file: Some(_), action: Some(_), .. } => {
+            anyhow::bail!("name a file to write, or what to do with the continuous backup, not both")
+        }
         DatabaseAction::Backup { file: Some(file), .. } => {
             let token = settings.token();
             let copying = backup::backup(&settings.database, data, &token, file);

@@ -84,6 +84,8 @@ pub struct HttpClient {
     pool: Pool,
     token: Option<Secret>,
     deadline: Duration,
+    /// How much of an answer's body is read, in bytes; all of it must come if there is no number.
+    enough: Option<usize>,
 }
 
 impl HttpClient {
@@ -94,7 +96,12 @@ impl HttpClient {
 
     /// Makes a client that sends another credential than the cluster token, or none.
     pub fn with_credential(token: Option<Secret>, deadline: Duration) -> Self {
-        Self { pool: Pool::default(), token, deadline }
+        Self { pool: Pool::default(), token, deadline, enough: None }
+    }
+
+    /// Reads no more of an answer's body than so many bytes, and takes what is longer for an answer all the same.
+    pub fn with_enough(self, bytes: usize) -> Self {
+        Self { enough: Some(bytes), ..self }
     }
 
     /// Sends a request with a JSON body and reads the whole answer, whatever its status.
@@ -137,7 +144,7 @@ impl HttpClient {
         if let Some(trace) = trace::current() {
             fields.insert(trace::TRACEPARENT, trace.header_value());
         }
-        match tokio::time::timeout(deadline, self.pool.exchange(request)).await {
+        match tokio::time::timeout(deadline, self.pool.exchange(request, self.enough)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Failure::Unsent(reason))) => Err(CallError::Connect { url: url.to_owned(), reason }),
             Ok(Err(Failure::Broken(reason))) => Err(CallError::Broken { url: url.to_owned(), reason }),

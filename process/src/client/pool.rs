@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -68,7 +69,11 @@ impl Pool {
     /// closed before anything was sent is passed over for the next, at last for a new one.
     ///
     /// Dropping the future closes the connection it uses.
-    pub(super) async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    pub(super) async fn exchange(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        enough: Option<usize>,
+    ) -> Result<Answer, Failure> {
         let authority = address(&mut request).map_err(|reason| Failure::Unsent(reason.to_owned()))?;
         loop {
             let kept = self.check_out(&authority);
@@ -77,7 +82,7 @@ impl Pool {
                 Some(connection) => connection,
                 None => open(&authority).await.map_err(|error| Failure::Unsent(error.to_string()))?,
             };
-            match connection.exchange(request).await {
+            match connection.exchange(request, enough).await {
                 Ok(answer) => {
                     self.check_in(authority, connection);
                     return Ok(answer);
@@ -136,15 +141,22 @@ type Driver = Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>;
 type Interrupted = (Option<Box<Request<Full<Bytes>>>>, String);
 
 impl Connection {
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Interrupted> {
+    async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        enough: Option<usize>,
+    ) -> Result<Answer, Interrupted> {
         let sending = self.sender.try_send_request(request);
         let mut reading = pin!(async {
             let response = sending
                 .await
                 .map_err(|mut error| (error.take_message().map(Box::new), root_cause(&error.into_error())))?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_LIMIT).collect().await;
-            let body = body.map_err(|error| (None, root_cause(&*error)))?.to_bytes();
+            let body = match enough {
+                None => read_all(body).await,
+                Some(enough) => read_beginning(body, enough).await,
+            };
+            let body = body.map_err(|reason| (None, reason))?;
             Ok(Answer { status: head.status, fields: head.headers, body })
         });
         poll_fn(|context| {
@@ -158,6 +170,24 @@ impl Connection {
         })
         .await
     }
+}
+
+async fn read_all(body: Incoming) -> Result<Bytes, String> {
+    let body = Limited::new(body, ANSWER_LIMIT).collect().await;
+    Ok(body.map_err(|error| root_cause(&*error))?.to_bytes())
+}
+
+/// Reads a body until it has so many bytes; the connection of what is longer is of no use any more.
+async fn read_beginning(mut body: Incoming, enough: usize) -> Result<Bytes, String> {
+    let mut read = BytesMut::new();
+    while read.len() < enough
+        && let Some(frame) = body.frame().await
+    {
+        if let Ok(data) = frame.map_err(|error| root_cause(&error))?.into_data() {
+            read.extend_from_slice(&data[..data.len().min(enough - read.len())]);
+        }
+    }
+    Ok(read.freeze())
 }
 
 /// Reads and writes what can be at present. A connection that ended is dropped at once, so that a request it still

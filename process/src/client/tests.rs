@@ -190,3 +190,31 @@ async fn an_unused_connection_is_closed() {
     server.post(&client).await.unwrap();
     assert!(matches!(seen.recv().await, Some(Ok(0))));
 }
+
+#[tokio::test]
+async fn what_is_longer_than_enough_is_an_answer_and_its_connection_is_not_used_again() {
+    let server = Server::start(|mut stream| async move {
+        loop {
+            read_request(&mut stream).await?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await?;
+            stream.write_all(&[b'x'; 200_000]).await?;
+        }
+    })
+    .await;
+    let client = client().with_enough(70_000);
+    for calls in 1..=2 {
+        let answered = server.post(&client).await.unwrap();
+        assert_eq!((answered.status.as_u16(), answered.body.len()), (200, 70_000));
+        assert_eq!(server.connections(), calls);
+    }
+}
+
+#[tokio::test]
+async fn a_short_answer_that_breaks_off_is_none_where_less_would_be_enough_of_a_long_one() {
+    let server = Server::start(|mut stream| async move {
+        read_request(&mut stream).await?;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await
+    })
+    .await;
+    assert!(server.post(&client().with_enough(70_000)).await.is_err());
+}

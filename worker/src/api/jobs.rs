@@ -85,7 +85,8 @@ fn read_new_job(
     Ok(NewJob { run_at, max_attempts: body.max_attempts, ..NewJob::new(queue, body.kind, payload) })
 }
 
-fn add(now: Timestamp, delay: Span) -> Option<Timestamp> {
+/// Gives the time that is so much later, if there is one.
+pub(super) fn add(now: Timestamp, delay: Span) -> Option<Timestamp> {
     now.checked_add(SignedDuration::try_from(delay.0).ok()?).ok()
 }
 

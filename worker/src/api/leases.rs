@@ -4,12 +4,13 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use database::JobCommand;
 use database::job::Retry;
+use jiff::Timestamp;
 use process::Problem;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Api;
-use super::jobs::command_job;
+use super::jobs::{add, command_job};
 use super::refusal::{invalid_at, refuse};
 use super::request::{Span, check_name, read_body};
 use super::view::{JobView, JobsView};
@@ -99,6 +100,9 @@ pub(super) async fn fail_job(api: &Api, id: &str, body: &[u8]) -> Result<Respons
     let FailBody { lease_token, error, retry, retry_after } = read_body(body)?;
     let retry = match (retry, retry_after) {
         (false, _) => Retry::Never,
+        (true, Some(after)) if add(Timestamp::now(), after).is_none() => {
+            return Err(invalid_at("/retry_after", "too far away"));
+        }
         (true, Some(after)) => Retry::AfterMs(after.millis()),
         (true, None) => Retry::Backoff,
     };

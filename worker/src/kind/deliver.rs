@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use database::limits::{NESTING_LIMIT, is_within};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use process::client::Answer;
@@ -88,8 +89,8 @@ impl Deliver {
     pub(super) fn new(services: Services, token: &ClusterToken) -> Self {
         Self {
             services,
-            house: HttpClient::new(token, ANSWER_TIMEOUT),
-            outside: HttpClient::with_credential(None, ANSWER_TIMEOUT),
+            house: HttpClient::new(token, ANSWER_TIMEOUT).with_enough(KEPT_BODY + 1),
+            outside: HttpClient::with_credential(None, ANSWER_TIMEOUT).with_enough(KEPT_BODY + 1),
         }
     }
 
@@ -238,15 +239,18 @@ fn write_body(body: Option<&Value>) -> Bytes {
     }
 }
 
-/// Keeps of an answer what fits into the job: JSON as JSON, anything else as text, cut at [`KEPT_BODY`].
+/// Keeps of an answer what fits into the job: JSON as JSON, anything else and what is nested deeper as text, cut at [`KEPT_BODY`].
 fn keep_answer(answer: &Answer) -> Value {
     let status = answer.status.as_u16();
     if answer.body.len() > KEPT_BODY {
         let text = String::from_utf8_lossy(&answer.body[..KEPT_BODY]);
         return json!({"status": status, "body": text, "truncated": true});
     }
+    // Within the result it is one level deeper.
     let body = serde_json::from_slice(&answer.body)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&answer.body).into_owned()));
+        .ok()
+        .filter(|body| is_within(body, NESTING_LIMIT - 1))
+        .unwrap_or_else(|| Value::String(String::from_utf8_lossy(&answer.body).into_owned()));
     json!({"status": status, "body": body})
 }
 
@@ -288,6 +292,18 @@ mod tests {
         assert_eq!(accept(forged), Err("/caller".into()));
         let stored = accept(json!({"service": "shop", "path": "/"})).unwrap();
         assert_eq!(stored["caller"], json!({"subject": "ada", "roles": ["user"]}));
+    }
+
+    #[test]
+    fn what_is_nested_deeper_than_a_result_may_be_is_kept_as_text() {
+        for (levels, is_json) in [(NESTING_LIMIT - 1, true), (NESTING_LIMIT, false)] {
+            let body = "[".repeat(levels) + &"]".repeat(levels);
+            let answer =
+                Answer { status: http::StatusCode::OK, fields: HeaderMap::new(), body: Bytes::from(body) };
+            let kept = keep_answer(&answer);
+            assert_eq!(kept["body"].is_array(), is_json, "{levels}");
+            assert!(is_within(&kept, NESTING_LIMIT), "{levels}");
+        }
     }
 
     #[test]

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 /// Reads JSON as what is expected; a fault carries its JSON Pointer (RFC 6901).
 pub(crate) fn read_payload<T: DeserializeOwned>(payload: Value) -> Result<T, Vec<Fault>> {
+    if !payload.is_object() {
+        return Err(fault_at("", "a JSON object is expected"));
+    }
     serde_path_to_error::deserialize(payload).map_err(|error| {
         vec![Fault { pointer: process::json::pointer_of(error.path()), detail: error.inner().to_string() }]
     })
@@ -34,5 +37,15 @@ mod tests {
         let faults = read_payload::<BTreeMap<String, Vec<u8>>>(json!({"a/b": [1, "two"]})).unwrap_err();
         assert_eq!(faults[0].pointer, "/a~1b/1");
         assert!(describe(&faults).starts_with("/a~1b/1: "));
+    }
+
+    #[test]
+    fn a_list_is_not_taken_for_the_members_in_their_order() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Pair {
+            _one: u8,
+            _two: u8,
+        }
+        assert_eq!(read_payload::<Pair>(json!([1, 2])).unwrap_err()[0].detail, "a JSON object is expected");
     }
 }

@@ -26,9 +26,11 @@ use crate::own;
 use crate::path::has_dot_segment;
 use crate::rate::{Client as RateClient, Rate};
 use crate::refusal::Refusal;
-use crate::routes::{Found, Route};
+use crate::route::Route;
+use crate::routes::Found;
 use crate::schema::{Check, check_body};
 use crate::shared::Shared;
+use crate::target::{find_host, normalise_path, strip_prefix};
 use crate::token::{self, Remembered, Verified};
 use crate::upstream::{Upstream, refuse_broken_body};
 
@@ -167,12 +169,18 @@ impl Generation {
 
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         client: &Rc<Client>,
         now: Instant,
     ) -> Result<Response<Body<Passing>>, Refusal> {
         // Who expects 100 (Continue) sends no body after another answer, so there is none to read.
         let sends_body = !request.headers().contains_key(header::EXPECT);
+        if let Err(refusal) = normalise_path(request.uri_mut()) {
+            if sends_body {
+                drain_beside(request.into_body());
+            }
+            return Err(refusal);
+        }
         if let Some(answer) = self.answer_itself(&request, client, now) {
             if sends_body {
                 drain_beside(request.into_body());
@@ -216,7 +224,8 @@ impl Generation {
             let detail = "the path has a dot segment; send it resolved";
             return Err(Problem::new(kinds::MALFORMED_REQUEST).detail(detail).into());
         }
-        let route = match shared.routes.find(find_host(request), path, request.method()) {
+        let host = find_host(request);
+        let route = match shared.routes.find(host, path, request.method()) {
             Found::Route(route) => route,
             Found::OtherMethods(allow) => {
                 let problem = Problem::new(kinds::METHOD_NOT_ALLOWED);
@@ -224,6 +233,10 @@ impl Generation {
             }
             Found::Nothing => return Err(Problem::new(kinds::NOT_FOUND).into()),
         };
+        if shared.routes.could_ask_more(route, host, path, request.method()) {
+            let detail = "the path could be read as one that asks for more; send it plain";
+            return Err(Problem::new(kinds::MALFORMED_REQUEST).detail(detail).into());
+        }
         let address = find_address(shared, client, request.headers());
         let user = self.authenticate(route, request.headers(), address, now).await?;
         self.charge(route, user.as_deref().map(|user| &user.identity), address, now)?;
@@ -325,7 +338,7 @@ impl Generation {
                     .with_field(header::CONNECTION, HeaderValue::from_static("close"))
             })?;
         if let Some(prefix) = &passed.route.strip_prefix {
-            strip_prefix(&mut request, prefix)?;
+            strip_prefix(request.uri_mut(), prefix)?;
         }
         let fields = request.headers_mut();
         identity::strip(fields);
@@ -399,25 +412,6 @@ async fn read_whole(mut body: Body, route: &Route) -> Result<Bytes, Refusal> {
         whole.extend_from_slice(data);
     }
     Ok(whole.freeze())
-}
-
-/// Gives the host a request asks for.
-fn find_host<B>(request: &Request<B>) -> Option<&str> {
-    request
-        .uri()
-        .authority()
-        .map(|authority| authority.as_str())
-        .or_else(|| request.headers().get(header::HOST)?.to_str().ok())
-}
-
-fn strip_prefix(request: &mut Request<Body>, prefix: &str) -> Result<(), Refusal> {
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    if let Some(rest) = target.strip_prefix(prefix) {
-        *request.uri_mut() = rest
-            .parse()
-            .map_err(|_| Problem::new(kinds::MALFORMED_REQUEST).detail("the path is malformed"))?;
-    }
-    Ok(())
 }
 
 /// Finds the address of who asked, behind all trusted proxies.

@@ -22,10 +22,12 @@ mod refusal;
 mod register;
 mod reload;
 mod role;
+mod route;
 mod routes;
 mod schema;
 mod service;
 mod shared;
+mod target;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -1,47 +1,21 @@
 //! The table of routes: from host, path and method to a route, built once and never changed.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use http::{HeaderValue, Method};
-use process::problem::kinds;
-use process::{ConfigError, Problem, Services};
+use process::{ConfigError, Services};
 
 use crate::config::{Config, RouteConfig, check_rate, unknown_service};
+use crate::path::{normalise, readings};
 use crate::rate::Rate;
-use crate::refusal::Refusal;
+use crate::route::Route;
+use crate::target::trim_host;
 
 /// What `Allow` tells of a route that takes every method: those of RFC 9110 and RFC 5789 that reach a service.
 const ANY_METHOD: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 
 /// What the gateway answers for every path.
 const OPTIONS: &str = "OPTIONS";
-
-/// A route ready for use.
-#[derive(Debug)]
-pub(crate) struct Route {
-    /// Tells its rate apart from the others'; 0 is the rate of the whole gateway.
-    pub(crate) number: u32,
-    /// The place of its service in [`RouteTable::services`].
-    pub(crate) service: usize,
-    pub(crate) is_public: bool,
-    pub(crate) roles: Vec<String>,
-    pub(crate) timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) total_timeout: Option<Duration>,
-    pub(crate) body_limit: u64,
-    pub(crate) rate: Option<Rate>,
-    pub(crate) validates: bool,
-    pub(crate) strip_prefix: Option<String>,
-}
-
-impl Route {
-    /// Refuses a body over the limit.
-    pub(crate) fn refuse_size(&self) -> Refusal {
-        let limit = process::size::format(self.body_limit);
-        Problem::new(kinds::BODY_TOO_LARGE).detail(format!("at most {limit} are taken here")).into()
-    }
-}
 
 /// What the table says about a request.
 #[derive(Debug)]
@@ -89,17 +63,18 @@ impl RouteTable {
             hosts: HashMap::new(),
             services: Vec::new(),
         };
-        for route in config.effective_routes(services) {
-            table.add(&route, config, services)?;
+        let routes = config.effective_routes(services);
+        for (place, route) in routes.iter().enumerate() {
+            table.add(route, &describe(config, place, route), config, services)?;
         }
         for paths in std::iter::once(&mut table.any_host).chain(table.hosts.values_mut()) {
             paths.complete()?;
         }
-        let needs_tokens = config.effective_routes(services).into_iter().find(|route| !route.public);
-        if let Some(route) = needs_tokens
+        let needs_tokens = routes.iter().enumerate().find(|(_, route)| !route.public);
+        if let Some((place, route)) = needs_tokens
             && services.find(&config.token.jwks_service).is_none()
         {
-            let key = describe(&route);
+            let key = describe(config, place, route);
             let message = format!(
                 "its users need tokens, but there is no service `{}` to check them with; set public = true or \
                  api_gateway.token.jwks_service",
@@ -125,13 +100,25 @@ impl RouteTable {
         self.find_entry(host, path).map(|entry| &entry.allow)
     }
 
+    /// Tells whether there is a server that would read a path as one whose route asks for more than this one.
+    pub(crate) fn could_ask_more(
+        &self,
+        route: &Route,
+        host: Option<&str>,
+        path: &str,
+        method: &Method,
+    ) -> bool {
+        readings(path).any(|reading| match self.find(host, &reading, method) {
+            Found::Route(other) => other.asks_more_than(route),
+            Found::OtherMethods(_) => true,
+            Found::Nothing => false,
+        })
+    }
+
     fn find_entry(&self, host: Option<&str>, path: &str) -> Option<&Entry> {
-        let own = host.filter(|_| !self.hosts.is_empty()).and_then(|host| {
-            let host = host.rsplit_once(':').map_or(host, |(name, port)| {
-                if port.bytes().all(|digit| digit.is_ascii_digit()) { name } else { host }
-            });
-            self.hosts.get(&host.to_ascii_lowercase())
-        });
+        let own = host
+            .filter(|_| !self.hosts.is_empty())
+            .and_then(|host| self.hosts.get(&trim_host(host).to_ascii_lowercase()));
         own.and_then(|paths| paths.find(path)).or_else(|| self.any_host.find(path))
     }
 
@@ -143,16 +130,20 @@ impl RouteTable {
     fn add(
         &mut self,
         config: &RouteConfig,
+        key: &str,
         gateway: &Config,
         services: &Services,
     ) -> Result<(), ConfigError> {
-        let key = describe(config);
-        let fault = |message: String| ConfigError::inconsistent(key.clone(), message);
+        let fault = |message: String| ConfigError::inconsistent(key, message);
         if services.find(&config.service).is_none() {
-            return Err(unknown_service(&key, &config.service, services));
+            return Err(unknown_service(key, &config.service, services));
         }
-        if !config.path.starts_with('/') {
-            return Err(fault("a path starts with `/`".to_owned()));
+        check_path(&config.path).map_err(fault)?;
+        if let Some(host) = &config.host
+            && trim_host(host) != host
+        {
+            let name = trim_host(host);
+            return Err(fault(format!("a host is a name without a port or a dot at its end, as `{name}`")));
         }
         if config.public && !config.roles.is_empty() {
             return Err(fault("it is public, so it cannot ask for roles".to_owned()));
@@ -165,10 +156,15 @@ impl RouteTable {
             return Err(fault(format!("strip_prefix `{prefix}` is not what the path starts with")));
         }
         if let Some(rate) = config.rate {
-            check_rate(&key, rate)?;
+            check_rate(key, rate)?;
         }
         let mut methods = Vec::with_capacity(config.methods.len());
         for name in &config.methods {
+            // They are case-sensitive (RFC 9110 §9.1), so it would match nothing that clients send.
+            if name.bytes().any(|byte| byte.is_ascii_lowercase()) {
+                let capital = name.to_ascii_uppercase();
+                return Err(fault(format!("there is no method `{name}`; did you mean `{capital}`?")));
+            }
             let method =
                 Method::from_bytes(name.as_bytes()).map_err(|_| fault(format!("`{name}` is no method")))?;
             methods.push(method);
@@ -259,10 +255,23 @@ fn number_of(route: &RouteConfig) -> u32 {
     hash.max(1)
 }
 
-/// Names a route in an error.
-fn describe(route: &RouteConfig) -> String {
+/// Refuses a path that no request has once it is normal.
+fn check_path(path: &str) -> Result<(), String> {
+    if !path.starts_with('/') {
+        return Err("a path starts with `/`".to_owned());
+    }
+    match normalise(path) {
+        Some(normal) if normal != path => Err(format!("requests are matched as `{normal}`; write it so")),
+        Some(_) if path.is_ascii() => Ok(()),
+        _ => Err("`%` and letters beyond ASCII are written percent-encoded, as in `%25`".to_owned()),
+    }
+}
+
+/// Names a route in an error; one's own by its place in the file, where the built-in ones have none.
+fn describe(gateway: &Config, place: usize, route: &RouteConfig) -> String {
     let host = route.host.as_deref().unwrap_or_default();
-    format!("api_gateway.routes: {host}{}", route.path)
+    let listed = if place < gateway.routes.len() { format!("[{place}]") } else { String::new() };
+    format!("api_gateway.routes{listed}: {host}{}", route.path)
 }
 
 #[cfg(test)]
@@ -317,9 +326,47 @@ mod tests {
         let table = table(r#"[{"host": "shop.example", "path": "/catalog/{*rest}", "service": "orders"}]"#);
         let find = |host, path| service(&table, Some(host), path, Method::GET).unwrap();
         assert_eq!(find("Shop.Example:8000", "/catalog/a"), "orders");
+        assert_eq!(find("shop.example.", "/catalog/a"), "orders");
+        assert_eq!(find("shop.example.:8000", "/catalog/a"), "orders");
         assert_eq!(find("shop.example", "/orders/a"), "orders");
         assert_eq!(find("other.example", "/catalog/a"), "catalog");
         assert_eq!(find("[::1]:8000", "/catalog/a"), "catalog");
+    }
+
+    #[test]
+    fn another_reading_counts_where_its_route_asks_for_more() {
+        let could = |inner: &str, outer: &str, path: &str| {
+            let service = r#""service": "orders""#;
+            let table = table(&format!(
+                r#"[{{"path": "/a/{{*rest}}", {service}, {outer}}}, {{"path": "/a/b/{{*rest}}", {service}, {inner}}}]"#
+            ));
+            let Found::Route(route) = table.find(None, path, &Method::GET) else { panic!("{path}") };
+            table.could_ask_more(route, None, path, &Method::GET)
+        };
+        let (public, user, one) = (r#""public": true"#, r#""roles": []"#, r#""roles": ["x"]"#);
+        let (two, limited) = (r#""roles": ["x", "y"]"#, r#""public": true, "body_limit": "1KiB""#);
+        let rated = r#""public": true, "rate": {"per_second": 1, "burst": 1}"#;
+        let (validated, post) =
+            (r#""public": true, "validate": true"#, r#""public": true, "methods": ["POST"]"#);
+        for (inner, outer) in [
+            (user, public),
+            (one, public),
+            (one, user),
+            (one, two),
+            (limited, public),
+            (rated, public),
+            (validated, public),
+            (post, public),
+        ] {
+            assert!(could(inner, outer, "/a//b/c"), "{inner} in {outer}");
+            assert!(!could(inner, outer, "/a//c/b"), "{inner} in {outer}, elsewhere");
+        }
+        for (inner, outer) in
+            [(public, public), (public, one), (user, one), (user, user), (two, one), (one, one)]
+        {
+            assert!(!could(inner, outer, "/a//b/c"), "{inner} in {outer}");
+        }
+        assert!(!could(one, public, "/a/b-c/d"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use proxy::{Body, BodyError, ForwardError, Pool, Timeouts};
 use crate::breaker::{Breaker, BreakerState, Outcome, Pass};
 use crate::figures;
 use crate::refusal::Refusal;
-use crate::routes::Route;
+use crate::route::Route;
 use crate::service::Service;
 use crate::shared::Shared;
 

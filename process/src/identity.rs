@@ -84,8 +84,10 @@ impl Identity {
 
     /// Reads the identity a gateway wrote; check the cluster token first.
     pub fn read(fields: &HeaderMap) -> Option<Self> {
-        let subject = fields.get(SUBJECT_FIELD)?.to_str().ok()?.to_owned();
-        let roles = fields.get(ROLES_FIELD).and_then(|roles| roles.to_str().ok()).unwrap_or_default();
+        // `to_str` would take ASCII alone, and names are in UTF-8.
+        let text = |value: &HeaderValue| str::from_utf8(value.as_bytes()).ok().map(str::to_owned);
+        let subject = fields.get(SUBJECT_FIELD).and_then(text)?;
+        let roles = fields.get(ROLES_FIELD).and_then(text).unwrap_or_default();
         let roles = roles.split(',').filter(|role| !role.is_empty()).map(str::to_owned).collect();
         let claims = fields.get(CLAIMS_FIELD).and_then(|claims| BASE64_URL_SAFE_NO_PAD.decode(claims).ok());
         let claims = claims.and_then(|claims| serde_json::from_slice(&claims).ok()).unwrap_or_default();
@@ -156,5 +158,14 @@ mod tests {
         let plain = Identity { subject: "bob".into(), roles: vec![], claims: BTreeMap::new() };
         plain.write(&mut fields);
         assert_eq!(Identity::read(&fields), Some(plain));
+    }
+
+    #[test]
+    fn a_name_beyond_ascii_reads_back_as_written() {
+        let roles = vec!["admin".into(), "prüfer".into()];
+        let user = Identity { subject: "jörg".into(), roles, claims: BTreeMap::new() };
+        let mut fields = HeaderMap::new();
+        user.write(&mut fields);
+        assert_eq!(Identity::read(&fields), Some(user));
     }
 }

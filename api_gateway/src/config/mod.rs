@@ -326,6 +326,7 @@ fn ends_in_0(address: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use process::config::Sources;
     use process::services::Service;
 
     use super::*;
@@ -355,6 +356,20 @@ mod tests {
         let text = message(r#"{"routes": [{"path": "/shop", "service": "catalogue"}]}"#);
         assert!(text.contains("did you mean `catalog`?"), "{text}");
         assert!(text.contains("/shop"), "{text}");
+    }
+
+    #[test]
+    fn a_route_at_fault_is_told_with_its_file_and_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sixfold.toml");
+        std::fs::write(&file, "[[api_gateway.routes]]\n\n[[api_gateway.routes]]\n").unwrap();
+        let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+        let config = toml_like(
+            r#"{"routes": [{"path": "/a", "service": "orders"},
+                           {"path": "/b", "service": "orders", "methods": ["get"]}]}"#,
+        );
+        let error = config.validate(&Services::default()).unwrap_err().placed(&sources).to_string();
+        assert!(error.starts_with(&format!("{}:3: ", file.display())) && error.contains("/b"), "{error}");
     }
 
     #[test]
@@ -400,6 +415,20 @@ mod tests {
             (r#"{"breaker": {"failure_rate": 0.0}}"#, "failure_rate"),
             (r#"{"routes": [{"path": "shop", "service": "orders"}]}"#, "shop"),
             (r#"{"routes": [{"path": "/shop", "service": "orders", "methods": ["G T"]}]}"#, "G T"),
+            (r#"{"routes": [{"path": "/shop", "service": "orders", "methods": ["post"]}]}"#, "mean `POST`"),
+            (
+                r#"{"routes": [{"path": "/shop", "service": "orders", "methods": ["Delete"]}]}"#,
+                "mean `DELETE`",
+            ),
+            (
+                r#"{"routes": [{"path": "/shop", "service": "orders", "host": "b.example:80"}]}"#,
+                "`b.example`",
+            ),
+            (r#"{"routes": [{"path": "/shop", "service": "orders", "host": "b.example."}]}"#, "`b.example`"),
+            (r#"{"routes": [{"path": "/%73hop", "service": "orders"}]}"#, "`/shop`"),
+            (r#"{"routes": [{"path": "/caf%c3%a9", "service": "orders"}]}"#, "`/caf%C3%A9`"),
+            (r#"{"routes": [{"path": "/café", "service": "orders"}]}"#, "percent-encoded"),
+            (r#"{"routes": [{"path": "/100%", "service": "orders"}]}"#, "percent-encoded"),
             (
                 r#"{"routes": [{"path": "/shop", "service": "orders", "public": true, "roles": ["a"]}]}"#,
                 "roles",

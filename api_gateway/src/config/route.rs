@@ -13,11 +13,11 @@ const LOGIN_RATE: RateConfig = RateConfig { per_second: 10, burst: 20 };
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
-    /// The path pattern: `/shop`, `/shop/{id}`, `/shop/{*rest}`.
+    /// The path pattern: `/shop`, `/shop/{id}`, `/shop/{*rest}`, of which the last does not match `/shop`.
     pub path: String,
     /// The service, by its name in `[services]`.
     pub service: String,
-    /// The host it answers for; without one, every host.
+    /// The host it answers for, without a port; without one, every host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// The methods it takes; without any, all that no other route of the same path takes.

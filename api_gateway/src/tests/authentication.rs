@@ -40,6 +40,68 @@ async fn a_bad_token_is_refused_even_where_none_is_needed() {
     house.stop().await;
 }
 
+/// A public route with guarded ones within.
+fn nested() -> Value {
+    json!([
+        {"path": "/shop/{*rest}", "service": "outside", "public": true},
+        {"path": "/shop/admin", "service": "outside", "roles": ["admin"]},
+        {"path": "/shop/admin/{*rest}", "service": "outside", "roles": ["admin"]},
+        {"host": "b.example", "path": "/{*rest}", "service": "outside", "roles": ["admin"]},
+        {"path": "/b/{*rest}", "service": "outside", "public": true},
+    ])
+}
+
+#[tokio::test]
+async fn a_guarded_path_is_guarded_however_it_is_written() {
+    let house = House::start(json!({"routes": nested()})).await;
+    let status = async |path| house.get(path, &[]).await.status.as_u16();
+    for path in ["/shop/admin", "/shop/admin/x", "/shop/%61dmin/x", "/%73hop/adm%69n/x"] {
+        assert_eq!(status(path).await, 401, "{path}");
+    }
+    for path in [
+        "/shop//admin/x",
+        "//shop/admin/x",
+        "/shop/admin/",
+        "/shop/admin%2fx",
+        "/shop/admin%5Cx",
+        "/shop%2Fadmin/x/",
+        "/shop/admin;v=1/x",
+        "/shop//admin%2Fx",
+        "/shop/%%361dmin/x",
+    ] {
+        assert!(matches!(status(path).await, 400 | 404), "{path}");
+    }
+    let admin = house.authorize("root", &["admin"]);
+    let seen = house.get("/shop/%61dmin/%7Ex%2f1?q=%61", &[("authorization", &admin)]).await;
+    assert_eq!(json_of(&seen)["target"], "/shop/admin/~x%2F1?q=%61", "the service sees what was matched");
+    for path in ["/shop/a//b", "/shop/a%2Fb", "/shop/a;b/c/", "/shop/administrator", "/shop/a%20b"] {
+        assert_eq!(json_of(&house.get(path, &[]).await)["target"], path);
+    }
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_guarded_host_is_guarded_however_it_is_written() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let house = House::start(json!({"routes": nested()})).await;
+    for (target, host) in [
+        ("/b/x", "b.example"),
+        ("/b/x", "B.example."),
+        ("/b/x", "b.example.:80"),
+        ("http://b.example./b/x", "a"),
+        ("http://user@b.example/b/x", "a"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(&house.gateway).await.unwrap();
+        let asks = format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(asks.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{target} {host}: {answer}");
+    }
+    house.stop().await;
+}
+
 #[tokio::test]
 async fn a_service_of_the_house_is_told_who_asks_and_another_is_not() {
     let outside = json!({"path": "/outside/{*rest}", "service": "outside", "public": true});

@@ -109,6 +109,22 @@ async fn options_of_the_server_as_a_whole_are_answered() {
 }
 
 #[tokio::test]
+async fn http_1_0_changes_no_protocol() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let house = House::start(json!({})).await;
+    let mut stream = tokio::net::TcpStream::connect(&house.gateway).await.unwrap();
+    let asks = b"GET /catalog/a HTTP/1.0\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    stream.write_all(asks).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    let told: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(told["target"], "/catalog/a");
+    assert_eq!((&told["fields"]["upgrade"], &told["fields"]["connection"]), (&json!(null), &json!(null)));
+    house.stop().await;
+}
+
+#[tokio::test]
 async fn asking_for_options_is_limited_too() {
     let house = House::start(json!({"rate": {"per_second": 1, "burst": 3}})).await;
     for _ in 0..3 {

@@ -59,6 +59,13 @@ impl Issuer {
         jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(&self.private)).unwrap()
     }
 
+    /// A token whose header lists what its reader must understand.
+    pub(crate) fn sign_critical(&self, claims: &Value, names: &[&str]) -> String {
+        let crit = Some(names.iter().map(|name| (*name).to_owned()).collect());
+        let header = Header { kid: Some(self.id.clone()), crit, ..Header::new(Algorithm::EdDSA) };
+        jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(&self.private)).unwrap()
+    }
+
     /// The attack in which a public key is passed off as a shared secret.
     pub(crate) fn sign_with_public_key_as_secret(&self, claims: &Value) -> String {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::HS256) };

@@ -71,8 +71,8 @@ pub fn prepare_request(
         return Err(Refusal::Target);
     }
     let body_size = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
-    let is_http2 = head.version == Version::HTTP_2;
-    set_target(&mut head.uri, &mut head.headers, head.version)?;
+    let version = head.version;
+    set_target(&mut head.uri, &mut head.headers, version)?;
     let fields = &mut head.headers;
     let present = Present::of(fields);
     if present.any(Present::FRAMING) {
@@ -95,19 +95,23 @@ pub fn prepare_request(
         // The body is asked for as soon as a backend is connected, and that is when this side answers 100.
         fields.remove(header::EXPECT);
     }
-    if is_http2 {
+    if version == Version::HTTP_2 {
         // First, because browsers split cookies into as many fields as there are.
         join_cookies(fields);
-        fields.remove(header::UPGRADE);
-    } else if removed.upgrade {
+    }
+    let upgrades = removed.upgrade && version == Version::HTTP_11;
+    if upgrades {
         fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    } else if removed.upgrade {
+        // HTTP/2 has none, and that of HTTP/1.0 must be ignored (RFC 9110 §7.8).
+        fields.remove(header::UPGRADE);
     }
     if fields.len() > MOST_FIELDS {
         return Err(Refusal::TooManyFields);
     }
     if removed.trailers {
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
-        if !removed.upgrade {
+        if !upgrades {
             fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
         }
     }
@@ -116,7 +120,7 @@ pub fn prepare_request(
         fields.remove(header::CONTENT_LENGTH);
         fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    forwarded::write(fields, present, client, trusted, head.version);
+    forwarded::write(fields, present, client, trusted, version);
     head.version = Version::HTTP_11;
     Ok(Request::from_parts(head, Body::from(body)))
 }

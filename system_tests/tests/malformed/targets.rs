@@ -76,8 +76,8 @@ pub(crate) fn cases() -> Vec<Case> {
     ];
     cases.push(head(
         "a target of percent signs",
-        "GET /x%0d%0aHost:%20b HTTP/1.1\r\nHost: a",
-        Either(Expected { target: "/x%0d%0aHost:%20b", ..GET }),
+        "GET /x%0D%0AHost:%20b HTTP/1.1\r\nHost: a",
+        Either(Expected { target: "/x%0D%0AHost:%20b", ..GET }),
     ));
     cases
 }

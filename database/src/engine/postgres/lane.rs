@@ -228,7 +228,7 @@ impl<B: Batch> Lane<B> {
             }
             Err(Failed::InDoubt { transaction, written, fault }) => {
                 self.link.discard(&session).await;
-                match self.ask_after(&transaction, &session.history, deadline).await {
+                match self.ask_after(&transaction, &session, deadline).await {
                     Some(true) => Ok(written),
                     Some(false) => Err(Unsettled::not_done(&fault)),
                     None => Err(Unsettled::unknown(&fault)),
@@ -239,13 +239,14 @@ impl<B: Batch> Lane<B> {
 
     /// Asks whether a transaction was committed; `None` if that cannot be learned in time.
     ///
-    /// In another history the same name may belong to another transaction.
-    async fn ask_after(&self, transaction: &str, history: &str, deadline: Instant) -> Option<bool> {
+    /// In another history the same name may belong to another transaction, and after a crash too: what had not reached
+    /// the log then was not committed, and its name is given again.
+    async fn ask_after(&self, transaction: &str, before: &Session, deadline: Instant) -> Option<bool> {
         while Instant::now() + PAUSE < deadline {
             tokio::time::sleep(PAUSE).await;
             let asking = async {
                 let session = self.link.session().await.ok()?;
-                if session.history != history {
+                if session.history != before.history {
                     return Some(None);
                 }
                 let row = match session.query_one(TRANSACTION_STATUS, &[&transaction]).await {
@@ -256,6 +257,7 @@ impl<B: Batch> Lane<B> {
                     }
                 };
                 match row.get::<_, Option<&str>>(0) {
+                    Some("committed") if session.life != before.life => Some(None),
                     // Committed here: a server that crashed meanwhile has not waited for its standbys, of which a backup
                     // may be one. A later commit that is answered proves that they have this one too.
                     Some("committed") => match session.run(MARK).await {

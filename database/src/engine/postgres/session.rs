@@ -41,6 +41,11 @@ const HISTORY: &str = "SELECT system_identifier::text || '/' || left(pg_walfile_
         || '.' || to_regclass('counter')::oid::text, '') \
     FROM pg_control_system()";
 
+/// What changes when the server is started again, and when it recovers from a crash by itself, which resets these figures.
+/// A transaction's name is used again after a crash if nothing of it had reached the log.
+const LIFE: &str =
+    "SELECT pg_postmaster_start_time()::text || '/' || coalesce(stats_reset::text, '') FROM pg_stat_bgwriter";
+
 /// Which server a standby is a copy of. It does not tell its history; what it holds does (`replicas`).
 const COPY_OF: &str = "SELECT system_identifier::text || '/' FROM pg_control_system()";
 
@@ -75,6 +80,8 @@ pub(crate) struct Session {
     statements: Mutex<HashMap<Arc<str>, Statement>>,
     /// The server and its history when it was opened; of a standby the beginning of that.
     pub(crate) history: String,
+    /// The server's life since it was started or had crashed, when it was opened.
+    pub(crate) life: String,
     _driver: AbortOnDropHandle<()>,
 }
 
@@ -169,7 +176,8 @@ impl Server {
             }
         };
         let history = client.query_typed_one(history, &[]).await?.get(0);
-        let session = Session { client, statements: Mutex::default(), history, _driver: driver };
+        let life = client.query_typed_one(LIFE, &[]).await?.get(0);
+        let session = Session { client, statements: Mutex::default(), history, life, _driver: driver };
         futures_util::future::try_join_all(statements.iter().map(|sql| session.prepare(sql))).await?;
         Ok(session)
     }

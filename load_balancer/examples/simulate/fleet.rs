@@ -24,9 +24,6 @@ const WAY_NS: u64 = MS / 20;
 /// What a probe or an answer of 500 takes at the gateway.
 const TRIFLE_NS: u64 = MS / 10;
 
-/// How often the balancer looks again after a request that is late.
-const PATIENCE_NS: u64 = 100 * MS;
-
 /// After so long the simulator looks no more: a policy that fails has tens of thousands that wait.
 const HOPELESS_NS: u64 = SECOND / 2;
 
@@ -170,7 +167,8 @@ pub(crate) fn run(setting: &Setting<'_>) -> Summary {
                 let other = other.filter(is_of_use).filter(|_| balancer.hedging.spend());
                 let Some(gateway) = other else {
                     if waited_ns < HOPELESS_NS {
-                        events.plan(now + waited_ns.min(PATIENCE_NS), Event::Late { id, turn });
+                        let next_ns = hedge::next_look(waited).as_nanos() as u64;
+                        events.plan(now + next_ns, Event::Late { id, turn });
                     }
                     continue;
                 };

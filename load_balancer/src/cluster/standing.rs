@@ -284,7 +284,7 @@ impl Backend {
 
     /// Gives the median of the window, or that of the last answers if they are faster: all of the window may have been
     /// held up by one stall that is over.
-    fn slow_still(&self, median_ns: f64) -> f64 {
+    fn lasting_median_ns(&self, median_ns: f64) -> f64 {
         match self.signals().latency_ns() {
             0.0 => median_ns,
             last_ns => median_ns.min(last_ns),
@@ -304,7 +304,7 @@ impl Backend {
             run: self.run.load(Relaxed),
             requests: tally.requests(),
             failures: tally.failures,
-            median_ns: condition.median_ns.map(|median_ns| self.slow_still(median_ns)),
+            median_ns: condition.median_ns.map(|median_ns| self.lasting_median_ns(median_ns)),
             is_stalled: condition.is_stalled,
             trial_good: self.trial_good.load(Relaxed),
             trial_slow: self.trial_slow.load(Relaxed),

@@ -23,6 +23,12 @@ pub(crate) const CAUTION: Duration = Duration::from_millis(100);
 /// What a thread may save up: a backend that stalls holds up all it is working on at once.
 pub const SAVINGS: f64 = 50.0;
 
+/// How often a request that takes long looks whether its backend is still well and whether it may be hedged.
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The shortest time between two such looks, as [`Config::min_delay`] is unless told otherwise.
+const SHORTEST: Duration = Duration::from_millis(2);
+
 /// The section `[load_balancer.hedge]`: when a request is sent to a second backend as well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -94,6 +100,12 @@ impl Config {
 /// that their requests were hedged too, and p99 was up to twice what it is without hedges (`examples/simulate`).
 pub fn is_of_use(waited: Duration, median_ns: f64) -> bool {
     2.0 * median_ns <= waited.as_nanos() as f64
+}
+
+/// Gives how long until a late request is looked at again that it was of no use to hedge: it may be when it has waited as
+/// long again.
+pub fn next_look(waited: Duration) -> Duration {
+    waited.clamp(SHORTEST, PATIENCE)
 }
 
 #[cfg(test)]

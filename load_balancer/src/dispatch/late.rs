@@ -3,16 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::hedge::PATIENCE;
 use super::race::Race;
 use super::{Lane, Way, hedge};
 use crate::clock::now_ns;
 use crate::selection::Candidate;
-
-/// How often a request that takes long looks whether its backend is still well and whether it may be hedged.
-pub(super) const PATIENCE: Duration = Duration::from_millis(100);
-
-/// The shortest time between two such looks, as [`hedge::Config::min_delay`].
-const SHORTEST: Duration = Duration::from_millis(2);
 
 impl<'a, L: Lane> Way<'a, L> {
     /// How long the first attempt goes unwatched; `None` if nothing could be done about it anyway.
@@ -66,11 +61,10 @@ impl<'a, L: Lane> Way<'a, L> {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// How long until it is looked again. A late one that it was of no use to hedge may be hedged when it has waited as
-    /// long again.
+    /// How long until it is looked again.
     pub(super) fn next_look(&self) -> Duration {
         match self.is_late && self.story.hedges == 0 {
-            true => self.waited().clamp(SHORTEST, PATIENCE),
+            true => hedge::next_look(self.waited()),
             false => PATIENCE,
         }
     }

@@ -28,7 +28,7 @@ pub(crate) use lane::{Asked, Lane};
 pub use place::Passing;
 pub(crate) use place::Sent;
 
-use self::late::PATIENCE;
+use self::hedge::PATIENCE;
 use self::place::{Outcome, Place, attempt};
 use self::race::Race;
 use crate::balancer::{Balancer, SendError};

@@ -30,7 +30,7 @@ const ENOUGH_MOMENTS: u32 = 8;
 const MOMENT_NS: u64 = 10_000_000;
 
 /// An answer so many times faster than the median is not chance: a log-normal time with σ = 0.5 is that once in 30,000.
-const CHANGED: f32 = 8.0;
+const CHANGED: f64 = 8.0;
 
 /// After so long without an answer what was known may be over.
 pub(super) const FRESH_NS: u64 = 100_000_000;
@@ -145,10 +145,9 @@ impl Signals {
     /// Takes in an answer: how long it took, and what [`Self::begin`] gave for it.
     pub fn note_answer(&self, latency_ns: u64, in_flight_at_begin: u32, now_ns: u64) {
         self.moved_ns.store(now_ns, Relaxed);
-        let pause_ns = now_ns.saturating_sub(self.answered_ns.swap(now_ns, Relaxed));
-        if (pause_ns > FRESH_NS || !self.is_known())
-            && latency_ns as f64 * f64::from(CHANGED) < self.latency_ns()
-        {
+        let pause_ns = self.age_ns(now_ns);
+        self.answered_ns.store(now_ns, Relaxed);
+        if (pause_ns > FRESH_NS || !self.is_known()) && latency_ns as f64 * CHANGED < self.latency_ns() {
             // One stall held up all that is known of it, and it is over.
             self.recent.clear();
         }

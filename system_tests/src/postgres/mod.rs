@@ -173,7 +173,17 @@ impl Server {
 
     /// Gives the URL of a database on it.
     pub fn url(&self) -> String {
-        format!("postgres://sixfold:p%40ss%20word@127.0.0.1:{}/postgres", self.port)
+        self.url_at(self.port)
+    }
+
+    /// The same by way of another port: of what stands before the server.
+    pub fn url_at(&self, port: u16) -> String {
+        format!("postgres://sixfold:p%40ss%20word@127.0.0.1:{port}/postgres")
+    }
+
+    /// Gives the port it listens at.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Stops it as a crash would: nothing is flushed, connections break.

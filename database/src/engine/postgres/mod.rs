@@ -287,6 +287,8 @@ async fn enter<W, D>(lane: &mpsc::Sender<Task<W, D>>, work: W) -> Result<D, Erro
 }
 
 #[cfg(test)]
+mod doubt_tests;
+#[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
 mod server_tests;

@@ -1,7 +1,6 @@
 //! A commit that was sent and not answered, before a crash.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Map;
@@ -10,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::{Committed, Config, Engine, Error, Operation, Precondition, Transaction};
 
@@ -42,7 +41,7 @@ enum Mode {
 struct Relay {
     port: u16,
     mode: watch::Sender<Mode>,
-    _accepting: JoinHandle<()>,
+    _accepting: JoinSet<()>,
 }
 
 impl Relay {
@@ -51,7 +50,8 @@ impl Relay {
         let port = listener.local_addr().unwrap().port();
         let mode = watch::Sender::new(Mode::Pass);
         let state = mode.clone();
-        let accepting = tokio::spawn(async move {
+        let mut accepting = JoinSet::new();
+        accepting.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
@@ -113,8 +113,8 @@ async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mode: &watch::S
     until(mode, |mode| mode != Mode::Held).await;
 }
 
-async fn put(engine: Arc<Engine>, id: String) -> Result<Committed, Error> {
-    let (collection, data) = ("things".into(), Map::new());
+async fn put(engine: &Engine, id: &str) -> Result<Committed, Error> {
+    let (collection, id, data) = ("things".into(), id.to_owned(), Map::new());
     let operations = vec![Operation::Put { collection, id, data, precondition: Precondition::None }];
     engine.transact(Transaction { namespace: "shop".into(), operations }).await
 }
@@ -124,18 +124,21 @@ async fn put(engine: Arc<Engine>, id: String) -> Result<Committed, Error> {
 async fn crash_amid(
     server: &Server,
     relay: &Relay,
-    engine: &Arc<Engine>,
+    engine: &Engine,
     id: &str,
 ) -> Option<Result<Committed, Error>> {
     relay.mode.send_replace(Mode::Hold);
-    let putting = tokio::spawn(put(Arc::clone(engine), id.to_owned()));
-    until(&relay.mode, |mode| mode == Mode::Held).await;
-    let name = server.ask(UNDER_WAY);
-    server.crash();
-    server.start_again();
-    let taken = server.ask(NEXT);
-    relay.mode.send_replace(Mode::Pass);
-    let answer = tokio::time::timeout(PATIENCE, putting).await.unwrap().unwrap();
+    let crashing = async {
+        until(&relay.mode, |mode| mode == Mode::Held).await;
+        let name = server.ask(UNDER_WAY);
+        server.crash();
+        server.start_again();
+        let taken = server.ask(NEXT);
+        relay.mode.send_replace(Mode::Pass);
+        (name, taken)
+    };
+    let both = async { tokio::join!(put(engine, id), crashing) };
+    let (answer, (name, taken)) = tokio::time::timeout(PATIENCE, both).await.unwrap();
     assert!(!name.is_empty(), "the transaction had a name");
     (name == taken).then_some(answer)
 }
@@ -145,8 +148,8 @@ async fn a_transaction_s_name_that_another_has_after_a_crash_proves_no_commit() 
     let server = Server::start_in_memory();
     let relay = Relay::start(server.port()).await;
     let config = Config { url: server.url_at(relay.port).parse().unwrap(), ..Config::default() };
-    let engine = Arc::new(Engine::open(&config, Path::new("none")).unwrap());
-    put(Arc::clone(&engine), "before".into()).await.unwrap();
+    let engine = Engine::open(&config, Path::new("none")).unwrap();
+    put(&engine, "before").await.unwrap();
     let mut tries = 0..TRIES;
     let answer = loop {
         let number = tries.next().expect("a name that is given again");

@@ -218,6 +218,8 @@ impl Upstream {
         let fault = |reason: io::Error| ForwardError::unconnected(self.address(), reason);
         let stream = self.open(timeouts, client).await.map_err(fault)?;
         let pool = self.pool.upgrade().ok_or_else(|| fault(io::ErrorKind::NotConnected.into()))?;
+        // It may become a tunnel, which hyper takes over with all that is around it.
+        stream.keep_alive();
         let (sender, connection) = pool
             .builder
             .handshake(TokioIo::new(stream))

@@ -6,11 +6,19 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 use tokio_rustls::rustls::HandshakeKind;
+
+/// When TCP asks a silent end whether it is there, and how often until it is taken for gone: two
+/// minutes in all, and within what most address translators remember a connection for.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 6;
 
 /// An open connection to a client or a backend.
 #[derive(Debug)]
@@ -59,6 +67,15 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Has TCP ask whether the other end is still there: a machine that went away says nothing.
+    pub(crate) fn keep_alive(&self) {
+        let asking = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
+        let asking = asking.with_retries(KEEPALIVE_RETRIES);
+        if let Err(error) = SockRef::from(self.socket()).set_tcp_keepalive(&asking) {
+            tracing::debug!(%error, "a connection is without keepalive");
         }
     }
 }

@@ -101,8 +101,10 @@ impl Host {
         first.or(second)
     }
 
+    /// Gives its addresses. The unspecified one (`0.0.0.0`, `::`) is what a resolver that blocks a name answers; whoever
+    /// connects to it reaches itself.
     fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.v4.0.iter().chain(&self.v6.0).copied()
+        self.v4.0.iter().chain(&self.v6.0).copied().filter(|ip| !ip.is_unspecified())
     }
 }
 
@@ -260,6 +262,19 @@ mod tests {
         assert_eq!(names(&memory), ["10.0.0.1:80", "10.0.0.2:80", "[::1]:80"]);
         memory.take(name(&[3]), 80, GRACE, now);
         assert_eq!(names(&memory), ["10.0.0.3:80"], "what an answer leaves out is gone at once");
+    }
+
+    #[test]
+    fn an_unspecified_address_is_none() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let blocked = || {
+            let (v4, v6) = ("0.0.0.0".parse().unwrap(), "::".parse().unwrap());
+            Look::Name((Answer::Records(vec![v4]), Answer::Records(vec![v6])))
+        };
+        assert_eq!(memory.take(blocked(), 80, GRACE, now), [Event::Unfound]);
+        memory.take(name(&[1]), 80, GRACE, now);
+        assert_eq!(memory.take(blocked(), 80, GRACE, now), [Event::Emptied]);
+        assert_eq!(names(&memory), ["10.0.0.1:80"]);
     }
 
     #[test]

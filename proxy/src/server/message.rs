@@ -84,6 +84,8 @@ pub async fn serve<H: Handler>(connection: Connection, handler: Rc<H>) {
         let connection = pin!(builders.http2.serve_connection(socket, service));
         drive(connection, &watched, http2::Connection::graceful_shutdown).await
     } else {
+        // It may become a tunnel, which hyper takes over with all that is around it.
+        stream.keep_alive();
         let socket = TokioIo::new(Socket::http1(stream, standing));
         let connection = pin!(builders.http1.serve_connection(socket, service).with_upgrades());
         drive(connection, &watched, http1::UpgradeableConnection::graceful_shutdown).await

@@ -4,9 +4,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
@@ -15,13 +13,6 @@ use super::body::relay::{End, Relay, Sink, Source};
 use super::downstream::Downstream;
 use super::respond::Ending;
 use super::upstream::Link;
-use crate::stream::Stream;
-
-/// When TCP asks an end of a tunnel that is silent whether it is there, and how often until it is taken for gone: two
-/// minutes in all, and within what most address translators remember a connection for.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_RETRIES: u32 = 6;
 
 /// One direction of a tunnel.
 struct Way {
@@ -62,8 +53,8 @@ impl Way {
 /// for a tunnel within the grace.
 pub(super) async fn run(client: &RefCell<Downstream>, link: &mut Link, limits: &Limits) -> Ending {
     let (mut there, mut back) = (Way::new(), Way::new());
-    keep_alive(&client.borrow().stream);
-    keep_alive(&link.stream);
+    client.borrow().stream.keep_alive();
+    link.stream.keep_alive();
     let (mut moved, mut since) = (0, Instant::now());
     poll_fn(|cx| {
         let mut client = client.borrow_mut();
@@ -95,13 +86,4 @@ pub(super) async fn run(client: &RefCell<Downstream>, link: &mut Link, limits: &
         if client.timer.poll_due(cx, since + patience) { Poll::Ready(Ending::Whole) } else { Poll::Pending }
     })
     .await
-}
-
-/// Has TCP ask whether the other end is still there: a machine that went away says nothing.
-fn keep_alive(stream: &Stream) {
-    let asking = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
-    let asking = asking.with_retries(KEEPALIVE_RETRIES);
-    if let Err(error) = SockRef::from(stream.socket()).set_tcp_keepalive(&asking) {
-        tracing::debug!(%error, "a tunnel is without keepalive");
-    }
 }

@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::raw_http2::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS};
+#[cfg(target_os = "linux")]
+use crate::sockets::is_kept_alive;
 use crate::support::{Echo, Lane, get, soon, start};
 
 struct Panics;
@@ -173,6 +175,25 @@ async fn an_upgraded_connection_counts_and_ends_with_the_grace() {
     running.shutdown.request_by(tokio::time::Instant::now() + Duration::from_millis(200));
     assert_eq!(soon(open.read(&mut [0; 1])).await.unwrap_or(0), 0);
     running.ended().await.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn both_ends_of_an_upgraded_connection_are_asked_by_tcp() {
+    let (backend, _tasks) = upgrading_backend().await;
+    let running = start(Limits::default(), Target::plain(backend));
+    let open = upgraded(running.address).await;
+    let (ours, theirs) = (running.address.port(), open.local_addr().unwrap().port());
+    let both_are_asked = async {
+        let is_so = || {
+            is_kept_alive(|local, remote| (local, remote) == (ours, theirs))
+                && is_kept_alive(|_, remote| remote == backend.port())
+        };
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(both_are_asked).await;
 }
 
 #[tokio::test]

@@ -12,5 +12,7 @@ mod http2_peers;
 mod lifecycle;
 mod proxy_protocol;
 mod raw_http2;
+#[path = "../sockets/mod.rs"]
+mod sockets;
 mod support;
 mod tls;

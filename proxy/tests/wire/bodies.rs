@@ -8,6 +8,8 @@ use tokio::io::AsyncWriteExt;
 
 use crate::backend;
 use crate::front::{Setup, start};
+#[cfg(target_os = "linux")]
+use crate::sockets::is_kept_alive;
 
 #[tokio::test]
 async fn a_chunked_upload_arrives_as_it_was_sent() {
@@ -293,23 +295,11 @@ async fn both_ends_of_a_tunnel_are_asked_by_tcp() {
     let lane = start(address, Setup::default());
     let caller = tunnel(&lane).await;
     let (ours, theirs) = (lane.address.port(), caller.stream.local_addr().unwrap().port());
-    // Another timer runs until what was sent is known to have come.
     let is_so = |_: &crate::front::Seen| {
-        is_asked(|local, remote| (local, remote) == (ours, theirs))
-            && is_asked(|_, remote| remote == address.port())
+        is_kept_alive(|local, remote| (local, remote) == (ours, theirs))
+            && is_kept_alive(|_, remote| remote == address.port())
     };
     lane.seen.until(is_so).await;
-}
-
-/// Tells whether a connection between such ports has the timer of keepalive (proc(5), `/proc/net/tcp`).
-#[cfg(target_os = "linux")]
-fn is_asked(is_it: impl Fn(u16, u16) -> bool) -> bool {
-    let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let port = |address: &str| u16::from_str_radix(address.split(':').nth(1).unwrap(), 16).unwrap();
-    connections.lines().skip(1).any(|line| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        is_it(port(columns[1]), port(columns[2])) && columns[5].starts_with("02:")
-    })
 }
 
 #[tokio::test]

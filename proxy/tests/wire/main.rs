@@ -4,6 +4,8 @@
 
 mod backend;
 mod front;
+#[path = "../sockets/mod.rs"]
+mod sockets;
 
 mod bodies;
 mod connections;

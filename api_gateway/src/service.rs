@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use load_balancer::{Cluster, Member, Options, health};
-use process::{RoleError, Services, Shutdown};
+use load_balancer::{Cluster, Member, Options, discovery, health};
+use process::{ConfigError, RoleError, Services, Shutdown};
 
 use crate::breaker::BreakerState;
 use crate::config::Config;
@@ -89,6 +89,17 @@ impl Service {
             .map(|circuit| BreakerState::from_number(circuit.load(Ordering::Relaxed)))
             .collect()
     }
+}
+
+/// Checks that every instance can be an address; whether it is reachable shows later.
+pub(crate) fn check_instances(services: &Services) -> Result<(), ConfigError> {
+    for (name, service) in &services.0 {
+        for instance in &service.instances {
+            discovery::read_address(&instance.address)
+                .map_err(|fault| ConfigError::inconsistent(format!("services.{name}.instances"), fault))?;
+        }
+    }
+    Ok(())
 }
 
 /// Probes the instances of all services from a thread of its own, which is joined when this ends.

@@ -1,5 +1,6 @@
 //! `sixfold config show` and `sixfold config check`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -21,14 +22,21 @@ pub(crate) fn check(settings: &Settings, file: Option<&Path>) -> anyhow::Result<
     telemetry::check(&settings.process)?;
     let roles = up::roles(settings);
     let token = settings.token();
+    let mut taken = BTreeMap::new();
     for role in &roles {
-        for address in role.addresses(settings) {
+        for configured in role.addresses(settings) {
             let role_name = role.to_string();
-            let _address = match role {
+            let address = match role {
                 // They guard themselves, so they may be open to the world.
-                Role::LoadBalancer | Role::Gateway { .. } => listen::resolve(&role_name, &address)?,
-                _ => listen::resolve_internal(&role_name, &address, &token)?,
+                Role::LoadBalancer | Role::Gateway { .. } => listen::resolve(&role_name, &configured)?,
+                _ => listen::resolve_internal(&role_name, &configured, &token)?,
             };
+            // Port 0 is another one each time.
+            if address.port() != 0
+                && let Some(other) = taken.insert(address, role_name.clone())
+            {
+                anyhow::bail!("{role_name}: {configured} is the address of {other}, too");
+            }
         }
     }
     let source =

@@ -45,6 +45,8 @@ async fn what_a_role_would_refuse_the_check_refuses_too() {
         ("[database]\nlisten = \"0.0.0.0:5002\"\n", "no cluster token is set"),
         ("[load_balancer]\nlisten = \"nonsense\"\n", "nonsense"),
         ("[process]\nlog = \"blub===\"\n", "process.log"),
+        ("[cache]\nlisten = \"127.0.0.1:5005\"\n", "127.0.0.1:5005 is the address of"),
+        ("[services.shop]\ninstances = [\"http://a:1/\"]\n", "sixfold.toml:2: services.shop.instances"),
     ];
     for (text, says) in cases {
         std::fs::write(&file, text).expect("the file");

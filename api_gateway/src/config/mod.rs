@@ -285,6 +285,7 @@ impl Config {
         health::Config::from(&self.probe).validate("api_gateway.probe")?;
         TrustedProxies::parse(&self.trusted_proxies)
             .map_err(|error| ConfigError::inconsistent("api_gateway.trusted_proxies", error.to_string()))?;
+        crate::service::check_instances(services)?;
         crate::routes::RouteTable::build(self, services).map(drop)
     }
 
@@ -396,6 +397,16 @@ mod tests {
         let config =
             toml_like(r#"{"routes": [{"path": "/mine/{*rest}", "service": "mine", "public": true}]}"#);
         config.validate(&services).unwrap();
+    }
+
+    #[test]
+    fn an_instance_that_is_no_address_is_refused() {
+        for address in ["http://127.0.0.1:1/", "127.0.0.1", "shop:", "shop:0", "0.0.0.0:80", ""] {
+            let mine = Service { instances: vec!["127.0.0.1:1".into(), address.into()], internal: false };
+            let services = Services([("mine".to_owned(), mine)].into());
+            let text = Config::default().validate(&services).unwrap_err().to_string();
+            assert!(text.starts_with("services.mine.instances: ") && text.contains(address), "{text}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ const LONGEST_LABEL: usize = 63;
 /// Reads `host:port` and gives it in one spelling: names in lower case, addresses as Rust writes them.
 ///
 /// Refuses what no backend can be reached at: port 0, 0.0.0.0, a multicast address.
-pub(crate) fn read(text: &str) -> Result<String, String> {
+pub fn read(text: &str) -> Result<String, String> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         check_port(text, address.port())?;
         check_ip(text, address.ip())?;

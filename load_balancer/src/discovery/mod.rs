@@ -22,7 +22,7 @@ use std::time::Duration;
 use process::{ConfigError, Weighted};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use address::read as read_address;
+pub use address::read as read_address;
 pub(crate) use directory::{Directory, Leaving, MemberStanding, Refused};
 pub(crate) use membership::Membership;
 pub(crate) use merge::Override;

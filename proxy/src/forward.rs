@@ -138,10 +138,12 @@ impl ForwardError {
 
     /// Tells whether the request was certainly not acted on, so that any method may be repeated.
     pub fn is_unsent(&self) -> bool {
-        matches!(
-            self,
-            Self::Connect { .. } | Self::NoAddress { .. } | Self::Exhausted { .. } | Self::Refused { .. }
-        )
+        self.is_unreached() || matches!(self, Self::Refused { .. })
+    }
+
+    /// Tells whether no connection came about, so that the backend had no work with the request at all.
+    pub fn is_unreached(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::NoAddress { .. } | Self::Exhausted { .. })
     }
 
     /// Tells whether an idempotent request may be repeated elsewhere.

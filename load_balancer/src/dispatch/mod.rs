@@ -221,7 +221,7 @@ impl<'a, L: Lane> Way<'a, L> {
     /// Sends a request again when backends that failed it, one after the other, turn out to be gone, as when all
     /// are restarted at once: a moment later that is known, and it waits like those that come then.
     ///
-    /// While nothing of it was sent, for as long as requests wait in an outage: with few requests it takes many
+    /// While none could be reached, for as long as requests wait in an outage: with few requests it takes many
     /// such moments until all that are gone are known to be, and the first that is back may be overrun by all who
     /// waited. That burdens nobody, so no budget counts it.
     async fn wait_and_send(&mut self, mut bad: Outcome<L::Reply>) -> Result<Sent<L::Reply>, SendError> {
@@ -230,12 +230,13 @@ impl<'a, L: Lane> Way<'a, L> {
         cluster.doubt_all();
         for time in 0_u32.. {
             self.balancer.alarm(PATIENCE).await;
-            let is_unsent = matches!(&bad.result, Err(error) if error.is_unsent());
-            let may = if is_unsent {
+            let is = |kind: fn(&ForwardError) -> bool| matches!(&bad.result, Err(error) if kind(error));
+            let may = if is(ForwardError::is_unreached) {
                 time < self.retries || Instant::now() < until
             } else {
                 // What breaks the connections of backends that stay well may be the request itself.
-                time < self.retries && !cluster.is_available() && self.balancer.spend_retry()
+                let may_help = is(ForwardError::is_unsent) || !cluster.is_available();
+                may_help && time < self.retries && self.balancer.spend_retry()
             };
             if !may {
                 break;

@@ -58,9 +58,13 @@ impl Front {
         }
     }
 
-    /// Gives what holds for the present request.
+    /// Gives what holds for the present request: the newest, since backends are chosen by the newest too.
     fn settings(&self) -> Rc<Settings> {
-        Rc::clone(&self.settings.borrow())
+        let mut settings = self.settings.borrow_mut();
+        if settings.is_outdated(&self.plan) {
+            *settings = Rc::new(self.plan.settings());
+        }
+        Rc::clone(&settings)
     }
 
     /// Says what the response to a request tells of its way: calls back with names and values.
@@ -102,14 +106,11 @@ impl server::Handler for Front {
         wire::serve(connection, Rc::clone(self))
     }
 
-    /// Does what is due once a second; new settings are taken up here, so that requests need not look.
+    /// Does what is due once a second.
     fn tick(&self) {
         self.balancer.tick();
         self.figures.publish();
         self.lines.flush();
-        if self.settings.borrow().is_outdated(&self.plan) {
-            self.settings.replace(Rc::new(self.plan.settings()));
-        }
     }
 }
 

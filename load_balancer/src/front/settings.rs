@@ -3,6 +3,8 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use arc_swap::ArcSwap;
 use proxy::pool::PoolOptions;
@@ -18,6 +20,8 @@ use crate::{Cluster, Config, Policy};
 pub(crate) struct Plan {
     cluster: Arc<Cluster>,
     config: ArcSwap<Config>,
+    /// How often it was replaced, which is cheaper to look at.
+    revision: AtomicU64,
     log: AccessLog,
     tls: Option<tls::Acceptor>,
 }
@@ -25,7 +29,7 @@ pub(crate) struct Plan {
 /// What one thread holds of the configuration until there is another.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    config: Arc<Config>,
+    revision: u64,
     pub(crate) timeouts: Timeouts,
     pub(crate) retries: u32,
     pub(crate) policy: Policy,
@@ -44,10 +48,10 @@ impl Plan {
         tls: Option<tls::Acceptor>,
     ) -> io::Result<Self> {
         let log = AccessLog::open(&config.access_log.path)?;
-        Ok(Self { cluster, config: ArcSwap::new(config), log, tls })
+        Ok(Self { cluster, config: ArcSwap::new(config), revision: AtomicU64::new(0), log, tls })
     }
 
-    /// Takes another configuration; threads have it within a second, and requests in flight end under theirs.
+    /// Takes another configuration: requests that come from now on are under it, those in flight end under theirs.
     ///
     /// What its files say was checked before; should they have changed since, what they say now is told as an
     /// error and the rest holds.
@@ -68,6 +72,7 @@ impl Plan {
         // Also when the path is the same: the file may have been moved away.
         self.log.reopen(&config.access_log.path);
         self.config.store(config);
+        self.revision.fetch_add(1, Release);
     }
 
     pub(crate) fn cluster(&self) -> &Arc<Cluster> {
@@ -79,8 +84,11 @@ impl Plan {
     }
 
     pub(super) fn settings(&self) -> Settings {
-        let config = self.config.load_full();
+        // Read first: what comes between the two is looked at again.
+        let revision = self.revision.load(Acquire);
+        let config = self.config.load();
         Settings {
+            revision,
             timeouts: config.timeouts(),
             retries: config.retries,
             policy: config.policy.clone(),
@@ -89,7 +97,6 @@ impl Plan {
             server_timing: config.server_timing,
             explain: config.explain,
             access_log: config.access_log.clone(),
-            config,
         }
     }
 }
@@ -97,6 +104,6 @@ impl Plan {
 impl Settings {
     /// Tells whether another configuration holds by now.
     pub(super) fn is_outdated(&self, plan: &Plan) -> bool {
-        !Arc::ptr_eq(&self.config, &plan.config.load())
+        self.revision != plan.revision.load(Acquire)
     }
 }

@@ -82,3 +82,33 @@ async fn a_weight_of_the_file_changes_the_shares_and_forgets_nothing() {
     assert_eq!(set(json!({})).await["weight"], 7.0, "the operator's word stands over the file's");
     assert_eq!(set(json!({"weight": null})).await["weight"], 5.0);
 }
+
+#[tokio::test]
+async fn what_a_reload_says_holds_as_a_whole_and_from_the_next_request_on() {
+    let backends = [Backend::answering(OK).await, Backend::answering(OK).await];
+    let by = |policy| load_balancer::Config {
+        policy,
+        explain: serde_json::from_str("\"always\"").unwrap(),
+        ..config(&backends.each_ref().map(|one| one.address))
+    };
+    let reloader = Reloader::new(by(Policy::Random));
+    let bound = load_balancer::bind(reloader.part(Clone::clone)).unwrap();
+    let balancer = Running::of(bound, Shutdown::new(Duration::from_secs(5)));
+    let mut client = balancer.connect().await;
+    let seen = reloader.look_at_files([]);
+    for (policy, told) in [(Policy::RoundRobin, "policy=round_robin"), (Policy::Random, "policy=random")] {
+        reloader.replace(by(policy), Cause::Asked, &seen).unwrap();
+        let mut mixed = 0;
+        loop {
+            client.send(GET).await;
+            let explained = client.read_response(false).await.head.get("sixfold-explain").unwrap();
+            let told_by = explained.contains("policy=random");
+            mixed += u32::from(told_by != explained.contains("why=random"));
+            if explained.contains(told) {
+                break;
+            }
+        }
+        // One may come in the very moment.
+        assert!(mixed <= 1, "of {mixed} answers one half was by the old and one by the new");
+    }
+}

@@ -16,7 +16,7 @@
 
 use super::candidates::{ALL_UP_TO, Candidates};
 use super::signals::FRESH_NS;
-use super::{Candidate, Reason, Signals, Snapshot};
+use super::{Candidate, Reason, Signals, Snapshot, score};
 use crate::estimate::fade;
 
 /// A backend this much slower than the fastest still counts as equal: medians of 32 log-normal answers (σ = 0.5)
@@ -31,9 +31,6 @@ const UNIT_NS: f64 = 2e6;
 /// This bounds exploration: a backend 10 times slower gets one request in about 5 s, one 1,000 times slower one
 /// in half a minute, and none starves.
 const OBLIVION_NS: f64 = 4e9;
-
-/// The least share that is divided by.
-const LEAST_SHARE: f64 = 1e-3;
 
 /// Chooses the least cost.
 pub(crate) fn choose<B: Candidate>(
@@ -65,7 +62,7 @@ pub(crate) fn choose<B: Candidate>(
         let silent_ns = signals.silent_ns(snapshot.is_repeatable, now_ns).saturating_sub(pause_ns);
         let (ratio, reason) =
             ratio(signals, medians[slot], (reference_ns, reference_load), silent_ns, now_ns);
-        let load = (signals.load(now_ns) + 1.0) / signals.share(now_ns).max(LEAST_SHARE);
+        let load = (signals.load(now_ns) + 1.0) / score::positive_share(signals, now_ns);
         let stalls = if signals.is_known() && medians[slot] > 0.0 {
             1.0 + (signals.excess_ns() - common_ns * TOLERANCE).max(0.0) / medians[slot]
         } else {

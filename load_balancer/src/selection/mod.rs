@@ -205,12 +205,14 @@ pub fn choose_backend<B: Candidate>(
         policy => {
             let candidates = Candidates::gather(snapshot, rng);
             let (index, reason) = match policy {
-                Policy::Prequal { q_rif } => prequal::choose_slot(snapshot, &candidates, *q_rif, now_ns)?,
                 Policy::LowestLatency => {
                     (score::least(snapshot, &candidates, |one| one.last_ns() as f64)?, Reason::Lowest)
                 }
                 rule => match (turn::of_small_share(snapshot, &candidates, now_ns, rng), rule) {
                     (Some(index), _) => (index, Reason::Turn),
+                    (None, Policy::Prequal { q_rif }) => {
+                        prequal::choose_slot(snapshot, &candidates, *q_rif, now_ns)?
+                    }
                     (None, Policy::LeastRequest) => {
                         (score::least(snapshot, &candidates, |one| score::load(one, now_ns))?, Reason::Lowest)
                     }

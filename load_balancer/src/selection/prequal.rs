@@ -18,6 +18,9 @@ struct Seen {
 }
 
 /// Chooses among slots, one a backend.
+///
+/// The paper has no weights: here a backend of half the share is as if each of its requests, the next one too, were two
+/// and took twice as long.
 pub(crate) fn choose_slot<B: Candidate>(
     snapshot: &Snapshot<'_, B>,
     candidates: &Candidates,
@@ -26,7 +29,9 @@ pub(crate) fn choose_slot<B: Candidate>(
 ) -> Option<(usize, Reason)> {
     let mut seen = [Seen::default(); ALL_UP_TO];
     for (seen, index) in seen.iter_mut().zip(candidates.as_slice()) {
-        *seen = look(snapshot.backends[*index as usize].signals(), now_ns);
+        let signals = snapshot.backends[*index as usize].signals();
+        let (own, times) = (look(signals, now_ns), 1.0 / score::positive_share(signals, now_ns));
+        *seen = Seen { load: own.load + times, latency_ns: own.latency_ns * times };
     }
     let seen = &seen[..candidates.as_slice().len()];
     let (place, reason) = hot_cold(seen, hot_from(seen, q_rif))?;
@@ -47,10 +52,10 @@ pub(crate) fn choose_from_pool<B: Candidate>(
     pool.remove_old(now_ns);
     let count = snapshot.backends.len();
     for _ in 0..R_PROBE as usize {
-        let index = rng.random_range(0..count);
-        let signals = snapshot.backends[index].signals();
-        if snapshot.is_eligible(index) && snapshot.memory.sends_no_probes() {
-            let seen = look(signals, now_ns);
+        // By weight, as those that are taken at random are.
+        let drawn = turn::draw(snapshot, now_ns, rng);
+        if let Some(index) = drawn.filter(|_| snapshot.memory.sends_no_probes()) {
+            let seen = look(snapshot.backends[index].signals(), now_ns);
             pool.add(index, seen.load, seen.latency_ns, now_ns);
         }
     }

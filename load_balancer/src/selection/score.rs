@@ -33,17 +33,22 @@ pub(crate) fn least<B: Candidate>(
 pub(crate) fn peak_ewma(signals: &Signals, now_ns: u64) -> f64 {
     let latency_ns = signals.peak_ns(now_ns).max(UNKNOWN_LATENCY_NS);
     let load = f64::from(signals.in_flight()) + 1.0;
-    latency_ns * load / signals.share(now_ns).max(LEAST_SHARE) + signals.penalty_ns(now_ns)
+    latency_ns * load / positive_share(signals, now_ns) + signals.penalty_ns(now_ns)
 }
 
 /// Gives what `least_request` compares: requests in flight for the share, and failures as if they were some.
 pub(crate) fn load(signals: &Signals, now_ns: u64) -> f64 {
     let load = f64::from(signals.in_flight()) + 1.0;
-    load / signals.share(now_ns).max(LEAST_SHARE) + signals.penalty_ns(now_ns) / PENALTY_PER_REQUEST_NS
+    load / positive_share(signals, now_ns) + signals.penalty_ns(now_ns) / PENALTY_PER_REQUEST_NS
 }
 
 /// Gives the requests in flight at a backend for all its callers, as far as known, in the same way.
 pub(crate) fn total_load(signals: &Signals, now_ns: u64) -> f64 {
-    let load = signals.load(now_ns) / signals.share(now_ns).max(LEAST_SHARE);
+    let load = signals.load(now_ns) / positive_share(signals, now_ns);
     load + signals.penalty_ns(now_ns) / PENALTY_PER_REQUEST_NS
+}
+
+/// Gives a share that can be divided by.
+pub(crate) fn positive_share(signals: &Signals, now_ns: u64) -> f64 {
+    signals.share(now_ns).max(LEAST_SHARE)
 }

@@ -109,20 +109,10 @@ pub(crate) fn any<B: Candidate>(
     rng: &mut impl Rng,
 ) -> Option<usize> {
     let share = |index: usize| snapshot.backends[index].signals().share(now_ns);
-    let count = snapshot.backends.len();
-    if count > ALL_UP_TO {
-        let greatest = snapshot.memory.greatest_share();
-        for _ in 0..DRAWS {
-            let index = rng.random_range(0..count);
-            if !snapshot.is_eligible(index) {
-                continue;
-            }
-            let share = share(index);
-            snapshot.memory.see_share(share);
-            if share >= greatest || rng.random::<f64>() * greatest < share {
-                return Some(index);
-            }
-        }
+    if snapshot.backends.len() > ALL_UP_TO
+        && let Some(index) = draw(snapshot, now_ns, rng)
+    {
+        return Some(index);
     }
     let total: f64 = snapshot.eligible().map(share).sum();
     let mut left = rng.random::<f64>() * total;
@@ -135,4 +125,25 @@ pub(crate) fn any<B: Candidate>(
         }
     }
     last
+}
+
+/// Draws one of a fleet by weight without looking at all of them; `None` if none of the draws fitted.
+pub(crate) fn draw<B: Candidate>(
+    snapshot: &Snapshot<'_, B>,
+    now_ns: u64,
+    rng: &mut impl Rng,
+) -> Option<usize> {
+    let greatest = snapshot.memory.greatest_share();
+    for _ in 0..DRAWS {
+        let index = rng.random_range(0..snapshot.backends.len());
+        if !snapshot.is_eligible(index) {
+            continue;
+        }
+        let share = snapshot.backends[index].signals().share(now_ns);
+        snapshot.memory.see_share(share);
+        if share >= greatest || rng.random::<f64>() * greatest < share {
+            return Some(index);
+        }
+    }
+    None
 }

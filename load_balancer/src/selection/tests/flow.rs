@@ -103,7 +103,7 @@ fn share_of_first(policy: &Policy, own_ns: u64, usual_ns: u64, prepare: impl Fn(
 
 #[test]
 fn a_small_share_is_given_where_nobody_waits_too() {
-    for policy in [Policy::Latency, Policy::LeastRequest] {
+    for policy in [Policy::Latency, Policy::LeastRequest, Policy::prequal()] {
         let halved = share_of_first(&policy, 2 * MILLISECOND, 2 * MILLISECOND, |one| one.set_weight(0.5));
         assert!((1_000..1_250).contains(&halved), "{policy:?} {halved}");
         let failed = share_of_first(&policy, 2 * MILLISECOND, 2 * MILLISECOND, |one| {
@@ -116,7 +116,7 @@ fn a_small_share_is_given_where_nobody_waits_too() {
 
 #[test]
 fn a_small_share_is_not_lost_for_less_than_a_millisecond() {
-    for policy in [Policy::Latency, Policy::LeastRequest] {
+    for policy in [Policy::Latency, Policy::LeastRequest, Policy::prequal()] {
         let answering_in =
             |own_ns| share_of_first(&policy, own_ns, MILLISECOND / 10, |one| one.set_weight(0.5));
         let (colder, slow) = (answering_in(MILLISECOND / 3), answering_in(2 * MILLISECOND));

@@ -83,7 +83,7 @@ fn weighted(weight: f64) -> Signals {
 
 #[test]
 fn weights_are_respected_in_small_and_large_fleets() {
-    for policy in [Policy::RoundRobin, Policy::Random] {
+    for policy in [Policy::RoundRobin, Policy::Random, Policy::prequal()] {
         for count in [4, 40] {
             let backends: Vec<_> = (0..count).map(|n| weighted([1.0, 2.0, 0.0, 1.0][n % 4])).collect();
             let memory = Memory::default();

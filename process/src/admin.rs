@@ -120,6 +120,8 @@ mod tests {
             assert_eq!(status(address, "/metrics", &address.to_string()).await, "200");
             assert_eq!(status(address, "/metrics", "localhost:1").await, "200");
             assert_eq!(status(address, "/metrics", "evil.example").await, elsewhere);
+            let both = "localhost\r\nHost: evil.example";
+            assert_eq!(status(address, "/metrics", both).await, elsewhere);
             assert_eq!(status(address, "/livez", "evil.example").await, "200", "health tells nothing");
             shutdown.request();
             running.join_next().await.unwrap().unwrap().unwrap();

@@ -27,10 +27,10 @@ pub async fn require(State(token): State<ClusterToken>, request: Request, next: 
 
 /// Tells whether a request is for this machine. One that names no host is no browser's.
 fn is_named_here(request: &Request) -> bool {
-    let field = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
-    // HTTP/2 has it in the target; where both are there, each must be right.
+    let fields = request.headers().get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    // HTTP/2 has it in the target; where it is said more than once, each must be right.
     let target = request.uri().authority().map(http::uri::Authority::as_str);
-    field.into_iter().chain(target).all(is_loopback)
+    fields.chain(target).all(is_loopback)
 }
 
 /// Tells whether a host, with or without a port, is this machine as seen from itself.

@@ -91,8 +91,10 @@ fn load(
 fn read(source: &Source, before: Outline) -> Result<(Settings, Outline), ConfigError> {
     // On both sides of the reading: the file may be in the midst of being written.
     let look = || Outline::of(source.file.as_deref());
-    look().check_since(before)?;
+    let earlier = look();
+    // A file that cannot be read has no outline, and its fault is told better than by that.
     let settings = source.load()?;
+    earlier.check_since(before)?;
     let now = look();
     now.check_since(before)?;
     telemetry::check(&settings.process).map(|()| (settings, now))
@@ -194,6 +196,7 @@ mod tests {
             ("# [load_balancer]\n", "the file"),
             ("[process]\nlog = \"warn\"\n", "load_balancer"),
             ("[process]\nlog = \"warn\"\n[load_balancer]\n", "load_balancer.backends"),
+            ("[process]\nlog = \"warn\n[load_balancer]\n", "sixfold.toml:2: "),
         ] {
             std::fs::write(&file, text).unwrap();
             let error = read(&source, outline).unwrap_err().to_string();

@@ -136,7 +136,7 @@ pub(crate) enum DatabaseAction {
     #[command(arg_required_else_help = true)]
     Restore {
         /// The file a backup wrote
-        #[arg(conflicts_with_all = ["at", "to"])]
+        #[arg(conflicts_with = "at")]
         file: Option<PathBuf>,
         /// What to restore of the continuous backup: latest, a time such as 2026-01-31T12:00:00Z, with SQLite the number
         /// of a commit, with PostgreSQL a place in its log (16/B374D848) or the number of a transaction

@@ -200,4 +200,8 @@ fn back_up_and_restore_where_the_url_says(copy: &str) {
         assert_eq!(output.status.code(), Some(0), "{action:?}: {}", stderr(&output));
     }
     assert!(machine.path().join("named/sixfold.db").exists() && !machine.path().join("data").exists());
+    let elsewhere = ["database", "restore", copy, "--to", &path("to"), "--config", &path("sixfold.toml")];
+    let output = sixfold(&elsewhere);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(machine.path().join("to/sixfold.db").exists());
 }

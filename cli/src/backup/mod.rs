@@ -43,7 +43,8 @@ pub(crate) fn perform(settings: &Settings, action: &DatabaseAction) -> anyhow::R
             let restoring = async { Kept::open(settings)?.restore(at, to.as_deref(), folder, *force).await };
             run::block_on(restoring)?;
         }
-        DatabaseAction::Restore { file: Some(file), force, .. } => {
+        DatabaseAction::Restore { file: Some(file), to, force, .. } => {
+            let folder = to.as_deref().unwrap_or(folder);
             let restored = backup::restore(file, folder, *force).map_err(explain_force)?;
             print_report("restored", &restored);
         }

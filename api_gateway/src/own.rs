@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use process::Problem;
-use process::health::HealthState;
 use process::problem::kinds;
 
 use crate::path::has_dot_segment;
@@ -42,7 +41,7 @@ pub(crate) fn answer_health<B>(
     let (status, media_type, body) = if is_live {
         (200, "text/plain; charset=utf-8", Bytes::from_static(b"ok\n"))
     } else {
-        let status = if report.state == HealthState::Ready { 200 } else { 503 };
+        let status = if report.serving { 200 } else { 503 };
         (status, "application/json", Bytes::from(serde_json::to_vec(&report).unwrap_or_default()))
     };
     Response::builder().status(status).header(header::CONTENT_TYPE, media_type).body(body).ok().map(Ok)

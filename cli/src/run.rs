@@ -260,12 +260,12 @@ async fn print_first_admin(first_admin: oneshot::Receiver<FirstAdmin>) -> Infall
 /// Waits until the roles are ready: a house for all of them, a role alone only for itself, since what it
 /// needs may be started after it.
 async fn wait_until_ready(rows: &[Row], greeting: Greeting) {
-    let is_awaited = |state| match greeting {
-        Greeting::House => state != HealthState::Ready,
-        Greeting::Role => state == HealthState::Starting,
+    let is_awaited = |health: &Health| match greeting {
+        Greeting::House => !health.is_serving(),
+        Greeting::Role => health.state() == HealthState::Starting,
     };
     let all_ready = async {
-        while rows.iter().any(|row| is_awaited(row.health.state())) {
+        while rows.iter().any(|row| is_awaited(&row.health)) {
             tokio::time::sleep(READY_LOOK).await;
         }
     };

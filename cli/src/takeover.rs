@@ -59,7 +59,7 @@ pub(crate) async fn finish(predecessor: Successor, roles: &[Health]) -> anyhow::
 /// misses it too.
 async fn wait_until_ready(roles: &[Health]) -> anyhow::Result<()> {
     let all_ready = async {
-        while roles.iter().any(|role| role.state() != HealthState::Ready) {
+        while !roles.iter().all(Health::is_serving) {
             tokio::time::sleep(READY_LOOK).await;
         }
     };

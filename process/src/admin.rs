@@ -5,7 +5,7 @@ use axum::{Json, Router, middleware};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use crate::health::{HealthReport, HealthState};
+use crate::health::HealthReport;
 use crate::http::{Limits, observe, serve};
 use crate::problem::{Problem, kinds};
 use crate::{Bound, ClusterToken, Health, Listening, RoleError, coding, listen, metrics, named_here, token};
@@ -45,8 +45,8 @@ fn router(token: &ClusterToken, roles: &[Bound]) -> Router {
     let healths: Vec<Health> = roles.iter().map(|role| role.health.clone()).collect();
     let health = move || {
         let report = ProcessHealth { roles: healths.iter().map(Health::report).collect() };
-        let ready = report.roles.iter().all(|role| role.state == HealthState::Ready);
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let all_serve = report.roles.iter().all(|role| role.serving);
+        let status = if all_serve { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         std::future::ready((status, Json(report)))
     };
     Router::new()

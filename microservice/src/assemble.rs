@@ -134,7 +134,7 @@ impl Assembled {
     fn schemas(&self) -> BTreeMap<&str, serde_json::Value> {
         let of_one = |collection: &Arc<Collection>| {
             json!({
-                "schema": collection.schema.of_requests(),
+                "schema": collection.schema.of_bodies(),
                 "sensitive": collection.schema.sensitive_fields(),
             })
         };

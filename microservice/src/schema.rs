@@ -18,7 +18,7 @@ const BUILT_IN: [(&str, &str); 2] = [
     ("orders", include_str!("../schemas/orders.json")),
 ];
 
-/// The fields every representation carries, which no client sends.
+/// The fields every representation carries, which no client sets.
 pub(crate) const RESERVED: [&str; 3] = ["id", "created_at", "updated_at"];
 
 /// The field that deleted records carry besides, where deletions are soft.
@@ -90,13 +90,32 @@ impl Schema {
         document
     }
 
+    /// Gives the schema of a body with the fields of the server, which a client may send back as it read them; whether they are
+    /// unchanged, only the service knows.
+    pub(crate) fn of_bodies(&self) -> Value {
+        let mut document = self.of_requests();
+        let Some(object) = document.as_object_mut() else { return document };
+        if let Some(most) = object.get("maxProperties").and_then(Value::as_u64) {
+            // It counts the fields of the client.
+            object.insert(
+                "maxProperties".to_owned(),
+                most.saturating_add(self.own_fields().count() as u64).into(),
+            );
+        }
+        let properties = object.entry("properties").or_insert_with(|| json!({}));
+        if let Some(properties) = properties.as_object_mut() {
+            properties.extend(self.own_fields().map(|name| (name.to_owned(), Value::Bool(true))));
+        }
+        document
+    }
+
     /// Tells whether only the server sets a field.
     pub(crate) fn is_server_s(&self, name: &str) -> bool {
         self.server_fields.contains_key(name)
     }
 
-    /// Names the fields that no client sends.
-    pub(crate) fn unsendable(&self) -> impl Iterator<Item = &str> {
+    /// Names the fields that no client sets: those of every representation, and those that only the server sets.
+    pub(crate) fn own_fields(&self) -> impl Iterator<Item = &str> {
         RESERVED.into_iter().chain(self.server_fields())
     }
 
@@ -120,7 +139,8 @@ impl Schema {
         }
     }
 
-    /// Finds everything that is wrong with what a client sent as a record; nothing when it is valid.
+    /// Finds everything that is wrong with what a client sent as a record, without what it sent back of the server's; nothing when
+    /// it is valid.
     pub(crate) fn find_faults(&self, data: &Value) -> Vec<Fault> {
         let owned = |name: &str| RESERVED.contains(&name) || self.server_fields.contains_key(name);
         let fields = data.as_object().into_iter().flat_map(Map::keys).filter(|name| owned(name));
@@ -276,6 +296,24 @@ mod tests {
         assert_eq!(pointers(&orders, sent), ["/a~1b", "/id", "/status"]);
         assert_eq!(pointers(&orders, json!({"product_id": "p", "quantity": 0})), ["/quantity"]);
         assert_eq!(pointers(&orders, json!({"product_id": "p", "quantity": 1.5})), ["/quantity"]);
+    }
+
+    #[test]
+    fn a_gateway_lets_pass_what_a_service_answered() {
+        let sent_back = json!({"product_id": "p", "quantity": 1, "status": "pending", "id": "x",
+            "created_at": "2026-01-02T03:04:05Z", "updated_at": "2026-01-02T03:04:05Z"});
+        let is_valid =
+            |schema: &Schema, data: &Value| jsonschema::draft202012::is_valid(&schema.of_bodies(), data);
+        let orders = schema("orders", "orders");
+        assert!(is_valid(&orders, &sent_back));
+        assert!(!is_valid(&orders, &json!({"product_id": "p", "quantity": 1, "price": 1})));
+        let document = json!({"maxProperties": 1, "properties": {"status": false}});
+        let mut settings = config::Collection::default();
+        settings.server_fields.insert("status".to_owned(), json!("new"));
+        let small = Schema::compile(document, &settings).unwrap();
+        let record = json!({"a": 1, "status": "new", "id": "x", "created_at": "t", "updated_at": "t"});
+        assert!(is_valid(&small, &record));
+        assert!(!is_valid(&small, &json!({"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6})));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 on_both_engines! {
     a_record_belongs_to_who_made_it_and_others_see_what_they_may
     a_batch_is_held_to_the_same_rules
+    a_record_that_is_sent_back_stays_its_owner_s
     a_record_that_its_caller_does_not_read_is_not_there_for_any_request
     records_belong_to_a_tenant_and_without_the_claim_there_are_none
     a_record_that_is_seen_for_its_age_can_be_changed
@@ -120,6 +121,47 @@ async fn a_batch_is_held_to_the_same_rules(engine: Engine) {
         "{refused:?}"
     );
     assert_eq!(send(&house, "ada", Method::POST, "/notes/_batch", &body.to_string()).await.status, 200);
+    house.stop().await;
+}
+
+async fn a_record_that_is_sent_back_stays_its_owner_s(engine: Engine) {
+    let house = house(engine).await;
+    let made = send(&house, "ada", Method::POST, NOTES, r#"{"text": "t", "public": true}"#).await;
+    let (path, record) = (made.field("location").to_owned(), made.json());
+    for who in ["ada", "eve"] {
+        let replaced = send(&house, who, Method::PUT, &path, &record.to_string()).await;
+        assert_eq!((replaced.status.as_u16(), &replaced.json()["by"]), (200, &json!("ada")), "{replaced:?}");
+    }
+    for (name, value) in [("by", "eve"), ("code", "other")] {
+        let mut other = record.clone();
+        other[name] = json!(value);
+        let refused = send(&house, "eve", Method::PUT, &path, &other.to_string()).await;
+        assert_eq!((refused.status.as_u16(), refused.pointers()), (422, vec![format!("/{name}")]));
+    }
+    let described = house.get("notes", "/openapi.json").await.json();
+    for form in ["notes.replacement", "notes.patch"] {
+        let properties = &described["components"]["schemas"][form]["properties"];
+        for name in ["id", "created_at", "updated_at", "by", "code"] {
+            assert_eq!(properties[name]["readOnly"], true, "{form} {name}: {properties}");
+            assert_eq!(properties[name].get("anyOf"), None, "null would remove nothing: {form} {name}");
+        }
+    }
+    assert_eq!(
+        described["components"]["schemas"]["notes.request"]["properties"].get("code"),
+        None,
+        "it is set then"
+    );
+    // A copy is its maker's, whoever made the first.
+    let create = |data: &Value| json!({"operations": [{"op": "create", "collection": "notes", "id": "copy", "data": data}]});
+    let mut copy = record.clone();
+    copy["id"] = json!("copy");
+    let body = create(&copy).to_string();
+    let refused = send(&house, "bob", Method::POST, "/notes/_batch", &body).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.pointers()),
+        (422, vec!["/operations/0/data/by".to_owned()])
+    );
+    assert_eq!(send(&house, "ada", Method::POST, "/notes/_batch", &body).await.status, 200);
     house.stop().await;
 }
 

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::commit::{self, Change, commit};
+use super::name::NAME_RULE;
 use super::once::{Once, happen};
 use super::patch;
 use super::prepare::{self, check_grant, require_version};
@@ -168,9 +169,7 @@ fn read(collections: &Collections, body: Value) -> Result<Vec<Operation>, Proble
             None if operation.op != Verb::Create => {
                 faults.push(fault(pointer("/id"), "this field is required"))
             }
-            Some(id) if !is_record_name(id) => {
-                faults.push(fault(pointer("/id"), "this cannot name a record"))
-            }
+            Some(id) if !is_record_name(id) => faults.push(fault(pointer("/id"), NAME_RULE)),
             _ => {}
         }
         match (operation.op, &operation.data) {

@@ -25,6 +25,7 @@ use uuid::Uuid;
 use super::commit::{Change, commit, commit_once};
 use super::export::NDJSON;
 use super::lines::{Line, Lines};
+use super::name::NAME_RULE;
 use super::once::{LineKeys, Once};
 use super::reserved::require_free_name;
 use super::{Collection, is_record_name, prepare};
@@ -151,7 +152,7 @@ impl Import {
             None => None,
             Some(Value::String(id)) if is_record_name(&id) => Some(id),
             Some(_) => {
-                let detail = "this cannot name a record".to_owned();
+                let detail = NAME_RULE.to_owned();
                 return Err(body::invalid(vec![Fault { pointer: "/id".to_owned(), detail }]));
             }
         };

@@ -14,6 +14,7 @@ mod import;
 pub(crate) mod in_flight;
 mod lines;
 mod list;
+mod name;
 mod once;
 mod patch;
 pub(crate) mod places;
@@ -21,6 +22,7 @@ mod prepare;
 mod read;
 mod representation;
 mod reserved;
+mod sent_back;
 mod shown;
 mod write;
 
@@ -34,13 +36,14 @@ use axum::routing::any;
 use cache::Cache;
 use database::Database;
 use database::find::Field;
-use database::limits::ID_LIMIT;
 use http::header::{ALLOW, HeaderName};
 use http::{HeaderValue, Method, StatusCode};
 use process::Problem;
 use process::problem::kinds;
 
 pub(crate) use self::export::NDJSON;
+pub(crate) use self::name::is_record_name;
+use self::name::{CHANGES, read_name};
 #[cfg(test)]
 pub(crate) use self::once::key_of;
 use crate::body;
@@ -56,9 +59,6 @@ use crate::staleness::Staleness;
 
 /// The methods of the whole collection.
 const COLLECTION_METHODS: &str = "GET, HEAD, POST, OPTIONS";
-
-/// Where the changes are followed; no record has this name.
-const CHANGES: &str = "changes";
 
 /// The methods of one record.
 const RECORD_METHODS: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
@@ -170,8 +170,9 @@ async fn serve_record(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    let Some(id) = record_name(id) else {
-        return Problem::new(kinds::NOT_FOUND).into_response();
+    let id = match read_name(id, request.method()) {
+        Ok(id) => id,
+        Err(problem) => return problem.into_response(),
     };
     let is_patch = request.method() == Method::PATCH;
     let staleness = Staleness::read(request.headers());
@@ -206,8 +207,9 @@ async fn serve_history(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    let Some(id) = record_name(id) else {
-        return Problem::new(kinds::NOT_FOUND).into_response();
+    let id = match read_name(id, request.method()) {
+        Ok(id) => id,
+        Err(problem) => return problem.into_response(),
     };
     let staleness = Staleness::read(request.headers());
     let answer = match *request.method() {
@@ -227,8 +229,9 @@ async fn serve_restore(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    let Some(id) = record_name(id).filter(|_| collection.settings.soft_delete) else {
-        return Problem::new(kinds::NOT_FOUND).into_response();
+    let id = match read_name(id, request.method()) {
+        Ok(id) if collection.settings.soft_delete => id,
+        _ => return Problem::new(kinds::NOT_FOUND).into_response(),
     };
     let answer = match *request.method() {
         Method::POST => match no_parameters(&request) {
@@ -244,18 +247,6 @@ async fn serve_restore(
 /// Refuses a query where nothing is asked: a parameter that is passed over is one that somebody relies on.
 fn no_parameters(request: &Request) -> Result<(), Problem> {
     AskedOfOne::read(request.uri().query().unwrap_or_default(), &[]).map(drop).map_err(list::malformed)
-}
-
-/// Gives the record a path names, if it can name one.
-fn record_name(id: Result<Path<String>, PathRejection>) -> Option<String> {
-    id.ok().map(|Path(id)| id).filter(|id| is_record_name(id))
-}
-
-/// Tells whether a path segment can name a record; anything else names nothing. `.` and `..` would be taken out of the path on
-/// its way (RFC 3986 §5.2.4).
-pub(crate) fn is_record_name(id: &str) -> bool {
-    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    (1..=ID_LIMIT).contains(&id.len()) && id.bytes().all(is_unreserved) && !matches!(id, CHANGES | "." | "..")
 }
 
 fn options(methods: &'static str) -> Response {

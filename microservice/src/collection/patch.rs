@@ -9,16 +9,16 @@ use serde_json::{Map, Value};
 use super::Collection;
 use super::prepare::with_unseen;
 use super::representation::Representation;
+use super::sent_back::TIMES;
 use crate::body::{self, JSON_PATCH};
-use crate::json_patch::{JsonPatch, Unfit, find_repeated};
-use crate::schema::RESERVED;
+use crate::json_patch::{JsonPatch, Unfit, equals, find_repeated};
 
 /// A patch that was read.
 #[derive(Debug)]
 pub(super) enum Patch {
     /// RFC 7396, on the fields a client may set.
     Merge(Map<String, Value>),
-    /// RFC 6902, on the record as it is read; what only the server sets may be tested and not changed.
+    /// RFC 6902, on the record as it is read; what only the server sets may be tested and not changed; its times are passed over.
     Json(JsonPatch),
 }
 
@@ -51,8 +51,14 @@ impl Patch {
                     .map_err(|_| Problem::new(kinds::INTERNAL))?;
                 let changed = apply(patch, &whole, collection.settings.max_body)?;
                 let mut data = body::as_object(changed)?;
-                let own = RESERVED.into_iter().chain(collection.schema.server_fields());
-                let changed = own.filter(|name| data.remove(*name).as_ref() != whole.get(*name));
+                // A time that is another is of an older copy, in place of the whole; one that is missing was to be removed.
+                let changed = collection.schema.own_fields().filter(|name| {
+                    match (data.remove(*name), whole.get(*name)) {
+                        (Some(_), _) if TIMES.contains(name) => false,
+                        (Some(sent), Some(own)) => !equals(&sent, own),
+                        (sent, own) => sent.is_some() != own.is_some(),
+                    }
+                });
                 let faults = changed.map(|name| Fault {
                     pointer: format!("/{name}"),
                     detail: "only the server sets this field".to_owned(),
@@ -80,7 +86,7 @@ pub(super) fn merge(
     };
     let removed = patch.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name);
     let faults = removed.filter_map(|name| {
-        if collection.schema.unsendable().any(|own| own == name) {
+        if collection.schema.own_fields().any(|own| own == name) {
             return Some(fault(name, "only the server sets this field"));
         }
         let is_set_once = collection.settings.readonly.contains(name);

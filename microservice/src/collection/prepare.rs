@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Collection;
 use super::commit::Change;
 use super::read::check_sight;
+use super::sent_back::take_out;
 use crate::body;
 use crate::condition::Conditions;
 use crate::config::{Computed, Enqueue, MAX_BODY_LIMIT};
@@ -28,8 +29,13 @@ pub(super) fn create(
     is_new_name: bool,
 ) -> Result<Change, Problem> {
     collection.rules.grant_create(caller)?;
+    let mut own: Map<String, Value> = collection.settings.server_fields.clone().into_iter().collect();
+    if let (Some(field), Some(owner)) = (&collection.settings.owner, collection.rules.owner_name(caller)) {
+        own.insert(field.clone(), owner);
+    }
     let mut body = body;
     if let Value::Object(fields) = &mut body {
+        take_out(collection, id, &own, fields);
         for (name, computed) in &collection.settings.defaults {
             if !fields.contains_key(name)
                 && let Some(value) = compute(collection, *computed, caller)
@@ -39,10 +45,7 @@ pub(super) fn create(
         }
     }
     let mut data = check(collection, body, &[])?;
-    data.extend(collection.settings.server_fields.clone());
-    if let (Some(field), Some(owner)) = (&collection.settings.owner, collection.rules.owner_name(caller)) {
-        data.insert(field.clone(), owner);
-    }
+    data.extend(own);
     check_nesting(&data)?;
     let now = Timestamp::now();
     let new = Record {
@@ -81,7 +84,7 @@ pub(super) fn with_unseen(
     data
 }
 
-/// Changes a record to what a client wants of it; `data` is without the fields of the server, and the sensitive ones of
+/// Changes a record to what a client wants of it; of the fields of the server `data` has what was sent back, and the sensitive ones of
 /// both are open, but for the unopened, whose key is missing: what is left as it was of these stays as it is stored.
 pub(super) fn change(
     collection: &Collection,
@@ -90,6 +93,7 @@ pub(super) fn change(
     unopened: &[String],
     mut data: Map<String, Value>,
 ) -> Result<Change, Problem> {
+    take_out(collection, &current.id, &current.data, &mut data);
     let is_kept =
         |name: &&String| data.get(*name).is_some_and(|value| current.data.get(*name) == Some(value));
     let kept: Vec<&String> = unopened.iter().filter(is_kept).collect();

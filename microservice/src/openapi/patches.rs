@@ -3,33 +3,36 @@
 use serde_json::{Map, Value, json};
 
 use super::reference;
-use super::schemas::{bound_texts, forbid, of_requests, rebased};
+use super::schemas::{bound_texts, mark_read_only, of_requests, rebased};
 use crate::collection::Collection;
 
-/// Describes a whole record that takes the place of one: fields that are set once cannot differ, so they are left out.
+/// Describes a whole record that takes the place of one: fields that are set once cannot differ, so they are not required.
 pub(super) fn of_replacements(collection: &Collection) -> Value {
     let mut document =
         of_requests(&collection.name, "replacement", &collection.schema, &collection.indexed_texts);
     if let Some(required) = document.get_mut("required").and_then(Value::as_array_mut) {
         required.retain(|field| !is_set_once(collection, field));
     }
-    forbid(&mut document, collection.settings.readonly.iter().map(String::as_str));
+    mark_read_only(&mut document, collection.settings.readonly.iter().map(String::as_str));
     document
 }
 
-/// Describes a merge patch (RFC 7396): any of the fields; null removes one that is not required.
+/// Describes a merge patch (RFC 7396): any of the fields; null removes one that is neither required nor the server's nor set once.
 pub(super) fn of_merge_patches(collection: &Collection) -> Value {
     let mut whole = rebased(collection.schema.document().clone(), &format!("{}.request", collection.name));
     bound_texts(&mut whole, &collection.indexed_texts);
+    let once = collection.settings.readonly.iter().map(String::as_str);
+    let fixed: Vec<&str> = collection.schema.own_fields().chain(once).collect();
+    mark_read_only(&mut whole, fixed.iter().copied());
     let mut document = json!({ "type": "object" });
     for kept in ["properties", "additionalProperties", "patternProperties"] {
         if let Some(value) = whole.get(kept) {
             document[kept] = value.clone();
         }
     }
-    admit_removals(&mut document, &required(&whole));
-    let once = collection.settings.readonly.iter().map(String::as_str);
-    forbid(&mut document, collection.schema.unsendable().chain(once));
+    let mut stays = required(&whole);
+    stays.extend(fixed.into_iter().map(str::to_owned));
+    admit_removals(&mut document, &stays);
     document
 }
 

@@ -1,6 +1,7 @@
 //! A collection's JSON Schema as what is sent and what is answered.
 
 use database::find::Field;
+use database::find::field::{CREATED_AT, ID, UPDATED_AT};
 use database::find::filter::TEXT_LIMIT;
 use serde_json::{Map, Value, json};
 
@@ -9,12 +10,12 @@ use crate::schema::{RESERVED, Schema};
 /// The most bytes of a character in UTF-8.
 const LONGEST_CHARACTER: u64 = 4;
 
-/// Describes what a client sends as a record: no field that only the server sets, and of texts that an index has as
-/// many characters as it takes.
+/// Describes what a client sends as a record: what only the server sets at most as it was answered, and of texts that an index has
+/// as many characters as it takes. A `maxProperties` counts the fields of the client alone.
 pub(super) fn of_requests(name: &str, form: &str, schema: &Schema, indexed: &[Field]) -> Value {
     let mut document = rebased(schema.of_requests(), &format!("{name}.{form}"));
     bound_texts(&mut document, indexed);
-    forbid(&mut document, schema.unsendable());
+    mark_read_only(&mut document, schema.own_fields());
     document
 }
 
@@ -32,18 +33,11 @@ pub(super) fn of_records(name: &str, schema: &Schema) -> Value {
             required.retain(|name| !schema.sensitive_fields().iter().any(|sensitive| name == sensitive));
         }
     }
-    let properties = properties(object);
-    for field in schema.server_fields() {
-        properties.entry(field.to_owned()).or_insert_with(|| json!({}));
-    }
-    properties.insert("id".to_owned(), json!({ "type": "string" }));
-    for time in ["created_at", "updated_at"] {
-        properties.insert(time.to_owned(), json!({ "type": "string", "format": "date-time" }));
-    }
     let required = object.entry("required").or_insert_with(|| json!([]));
     if let Some(required) = required.as_array_mut() {
         required.extend(RESERVED.map(Value::from));
     }
+    mark_read_only(&mut document, schema.own_fields());
     document
 }
 
@@ -86,12 +80,20 @@ pub(super) fn problem() -> Value {
     })
 }
 
-/// Says of fields that they are not sent.
-pub(super) fn forbid<'a>(document: &mut Value, fields: impl Iterator<Item = &'a str>) {
+/// Says of fields that a client does not set them, and that it can send them back as they were answered.
+pub(super) fn mark_read_only<'a>(document: &mut Value, fields: impl Iterator<Item = &'a str>) {
     let Some(object) = document.as_object_mut() else { return };
     let properties = properties(object);
     for field in fields {
-        properties.insert(field.to_owned(), Value::Bool(false));
+        let mut form = match (field, properties.remove(field)) {
+            (ID, _) => json!({ "type": "string" }),
+            (CREATED_AT | UPDATED_AT, _) => json!({ "type": "string", "format": "date-time" }),
+            (_, Some(declared @ Value::Object(_))) => declared,
+            // `false` keeps clients from sending what the server sets and answers.
+            _ => json!({}),
+        };
+        form["readOnly"] = true.into();
+        properties.insert(field.to_owned(), form);
     }
 }
 
@@ -166,16 +168,23 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_server_sets_is_answered_and_not_sent() {
+    fn what_only_the_server_sets_is_answered_and_may_be_sent_back() {
         let orders = config::Config::default().services["orders"].collections["orders"].clone();
         let schema = Schema::load(&orders).unwrap();
         let (sent, answered) =
             (of_requests("orders", "request", &schema, &[]), of_records("orders", &schema));
-        assert_eq!(
-            (&sent["properties"]["status"], &sent["properties"]["id"]),
-            (&json!(false), &json!(false))
-        );
-        assert_eq!(answered["properties"]["status"], json!({}));
+        let time = json!({"type": "string", "format": "date-time", "readOnly": true});
+        for document in [&sent, &answered] {
+            let properties = &document["properties"];
+            assert_eq!(properties["status"], json!({"readOnly": true}));
+            assert_eq!(properties["id"], json!({"type": "string", "readOnly": true}));
+            assert_eq!((&properties["created_at"], &properties["updated_at"]), (&time, &time));
+            assert_eq!(properties["note"].get("readOnly"), None);
+        }
+        let record = json!({"id": "a", "product_id": "p", "quantity": 1, "status": "pending",
+            "created_at": "2026-01-02T03:04:05Z", "updated_at": "2026-01-02T03:04:05Z"});
+        assert!(jsonschema::draft202012::is_valid(&sent, &record), "what is answered fits what is sent");
+        assert_eq!(sent["required"], json!(["product_id", "quantity"]));
         assert_eq!(answered["required"], json!(["product_id", "quantity", "id", "created_at", "updated_at"]));
     }
 }

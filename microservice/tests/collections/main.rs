@@ -9,6 +9,7 @@ mod house;
 mod cached;
 mod records;
 mod refused;
+mod sent_back;
 mod service;
 
 use cached::{
@@ -27,7 +28,12 @@ use records::{
 };
 use refused::{
     a_name_that_no_path_can_end_in_is_refused, a_parameter_that_means_nothing_is_refused_wherever_it_stands,
-    what_is_wrong_with_a_request_is_said, with_a_cluster_token_only_health_answers_without_it,
+    what_can_name_a_record_is_said_to_who_would_name_one_otherwise, what_is_wrong_with_a_request_is_said,
+    with_a_cluster_token_only_health_answers_without_it,
+};
+use sent_back::{
+    another_name_or_another_value_of_the_server_s_is_refused,
+    nothing_sent_sets_when_a_record_was_made_or_changed, what_was_read_is_put_back_with_one_field_changed,
 };
 use serde_json::json;
 use service::{
@@ -48,6 +54,10 @@ on_both_engines! {
     what_is_wrong_with_a_request_is_said
     a_parameter_that_means_nothing_is_refused_wherever_it_stands
     a_name_that_no_path_can_end_in_is_refused
+    what_can_name_a_record_is_said_to_who_would_name_one_otherwise
+    what_was_read_is_put_back_with_one_field_changed
+    nothing_sent_sets_when_a_record_was_made_or_changed
+    another_name_or_another_value_of_the_server_s_is_refused
     an_order_and_the_job_that_confirms_it_come_together
     who_missed_changes_does_not_believe_the_cache
     what_a_worker_writes_leaves_the_cache_and_survives_a_client_s_change

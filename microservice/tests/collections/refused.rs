@@ -90,6 +90,44 @@ pub(super) async fn a_name_that_no_path_can_end_in_is_refused(engine: Engine) {
     house.stop().await;
 }
 
+pub(super) async fn what_can_name_a_record_is_said_to_who_would_name_one_otherwise(engine: Engine) {
+    let house = catalog(engine).await;
+    let rule = "a record's name is 1 to 255 ASCII letters, digits, `.`, `_`, `~` or `-`, and not `.`, `..` or `changes`";
+    let (body, absent) = (r#"{"name": "a", "price": 1}"#, [JSON, ("if-none-match", "*")]);
+    let long = "x".repeat(256);
+    for name in ["%C3%BC", "a%20b", "a:b", "a%3Ab", "a+b", "a%2Fb", "%FF", "%2E", long.as_str()] {
+        let path = format!("/catalog/products/{name}");
+        for fields in [&absent[..], &absent[..1]] {
+            let refused = house.send("catalog", Method::PUT, &path, fields, body).await;
+            assert_eq!(
+                (refused.status.as_u16(), refused.problem().as_str()),
+                (422, "invalid-body"),
+                "{name}"
+            );
+            assert_eq!(refused.json()["detail"], rule, "{name}");
+        }
+        for (method, fields, body) in
+            [(Method::GET, JSON, ""), (Method::PATCH, MERGE, "{}"), (Method::DELETE, JSON, "")]
+        {
+            let nothing = house.send("catalog", method, &path, &[fields], body).await;
+            assert_eq!((nothing.status.as_u16(), nothing.problem().as_str()), (404, "not-found"), "{name}");
+        }
+    }
+    let longest = format!("/catalog/products/{}", &long[1..]);
+    assert_eq!(house.send("catalog", Method::PUT, &longest, &absent, body).await.status, 201);
+    let create =
+        json!({"op": "create", "collection": "products", "id": "\u{fc}", "data": {"name": "a", "price": 1}});
+    let refused = house.post("catalog", "/catalog/_batch", &json!({"operations": [create]})).await;
+    assert_eq!(refused.json()["errors"], json!([{"pointer": "/operations/0/id", "detail": rule}]));
+    let line = json!({"id": "\u{fc}", "name": "a", "price": 1}).to_string();
+    let fields = [("content-type", "application/x-ndjson")];
+    let told = house.send("catalog", Method::POST, "/catalog/products", &fields, &line).await;
+    let told: serde_json::Value =
+        serde_json::from_slice(told.text.split(|b| *b == b'\n').next().unwrap()).unwrap();
+    assert_eq!(told["problem"]["errors"], json!([{"pointer": "/id", "detail": rule}]));
+    house.stop().await;
+}
+
 pub(super) async fn with_a_cluster_token_only_health_answers_without_it(engine: Engine) {
     let token = process::ClusterToken::new(Some(process::Secret::new("secret")));
     let mut house = House::with_token(engine, token, |_| {});

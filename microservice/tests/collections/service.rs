@@ -40,6 +40,7 @@ pub(super) async fn the_schemas_are_published_for_the_gateways(engine: Engine) {
     let published = house.get("catalog", "/.well-known/sixfold/schemas").await.json();
     let schema = &published["collections"]["/catalog/products"]["schema"];
     assert_eq!(schema["required"], json!(["name", "price"]), "{published}");
+    assert_eq!(schema["properties"]["updated_at"], true, "so that what was read passes: {published}");
     assert_eq!(
         published["collections"]["/catalog/products"]["sensitive"],
         json!([]),

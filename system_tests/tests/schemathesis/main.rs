@@ -25,6 +25,9 @@ expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "412", "429", "5x
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "412", "415", "422", "428", "429", "5xx"]
 
+[checks.missing_required_header]
+expected-statuses = ["400", "401", "403", "404", "406", "412", "422", "428"]
+
 [[operations]]
 include-path-regex = "/changes$"
 request-timeout = 0.2

@@ -71,7 +71,11 @@ static REPLICA_LAG: LazyLock<GaugeVec> = LazyLock::new(|| {
 });
 
 static WRITABLE: LazyLock<IntGaugeVec> = LazyLock::new(|| {
-    metrics::gauge("sixfold_database_writable", "1 while the last write to the storage succeeded.", &[])
+    metrics::gauge(
+        "sixfold_database_writable",
+        "1 while writes go: the last one succeeded and none is refused.",
+        &[],
+    )
 });
 
 static FILE_BYTES: LazyLock<IntGaugeVec> =
@@ -110,7 +114,7 @@ pub(crate) fn declare() {
     show_writable(true);
 }
 
-/// Shows whether the last write to the storage succeeded.
+/// Shows whether writes go.
 pub(crate) fn show_writable(writable: bool) {
     WRITABLE.with_label_values::<&str>(&[]).set(i64::from(writable));
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::Config;
 use crate::backup::{Continuous, Standing};
-use crate::engine::Engine;
+use crate::engine::{Engine, Writing};
 use crate::routes::{self, Served};
 
 /// The role's name.
@@ -53,19 +53,23 @@ pub fn bind_engine(engine: Engine, config: &Config, token: &ClusterToken) -> Res
     Ok(Bound::new(vec![Listening { protocol: "http", address }], ROLE, health, run))
 }
 
-/// Keeps the health true to whether writes succeed and reach the backup's destination; ends with the writer.
+/// Keeps the health true to whether writes go and reach the backup's destination; ends with the writer.
 async fn watch_engine(
-    mut writable: watch::Receiver<bool>,
+    mut writable: watch::Receiver<Writing>,
     mut standing: Option<watch::Receiver<Standing>>,
     health: &Health,
 ) {
     loop {
-        let has_writes = *writable.borrow_and_update();
+        let Writing { has_failed, is_refused } = *writable.borrow_and_update();
         let shipped = standing.as_mut().map(|standing| standing.borrow_and_update().clone());
-        match (has_writes, shipped.as_ref().and_then(Standing::fault)) {
-            (false, _) => health.set_degraded("the last write failed"),
-            (true, Some(fault)) => health.set_degraded(fault),
-            (true, None) => health.set_ready(),
+        match shipped.as_ref().and_then(Standing::fault) {
+            _ if has_failed => health.set_degraded("the last write failed"),
+            Some(fault) if is_refused => health.set_degraded(fault),
+            // Writes go on, and whoever goes by the status should leave it that way.
+            Some(fault) => health.set_degraded_serving(fault),
+            // While a generation begins, which takes as long as its base. Nothing is wrong, and reads go.
+            None if is_refused => health.set_degraded_serving("writes wait for the backup to begin"),
+            None => health.set_ready(),
         }
         let changed = async {
             match &mut standing {
@@ -84,6 +88,42 @@ async fn watch_engine(
         };
         if !goes_on {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use process::health::HealthState;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_role_serves_unless_writes_fail_or_a_fault_of_the_backup_has_them_refused() {
+        let health = Health::new(ROLE);
+        let refused = Writing { is_refused: true, ..Writing::default() };
+        let (writing, standing) = (watch::Sender::new(refused), watch::Sender::new(Standing::Starting));
+        let watching = watch_engine(writing.subscribe(), Some(standing.subscribe()), &health);
+        let watched = async {
+            tokio::task::yield_now().await;
+            assert_eq!((health.state(), health.is_serving()), (HealthState::Degraded, true));
+            writing.send_replace(Writing::default());
+            tokio::task::yield_now().await;
+            assert_eq!((health.state(), health.is_serving()), (HealthState::Ready, true));
+            standing.send_replace(Standing::Unreachable { reason: "away".into() });
+            tokio::task::yield_now().await;
+            assert_eq!((health.state(), health.is_serving()), (HealthState::Degraded, true));
+            writing.send_replace(refused);
+            tokio::task::yield_now().await;
+            assert_eq!((health.state(), health.is_serving()), (HealthState::Degraded, false));
+            writing.send_replace(Writing { has_failed: true, is_refused: true });
+            tokio::task::yield_now().await;
+            assert_eq!((health.state(), health.is_serving()), (HealthState::Degraded, false));
+        };
+        tokio::select! {
+            biased;
+            () = watching => panic!("the writer lives"),
+            () = watched => {}
         }
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 pub use self::error::OpenError;
 pub use self::postgres::Postgres;
 pub use self::sqlite::Sqlite;
+pub(crate) use self::writable::Writing;
 use crate::backup::{self, BackupError, Continuous};
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::{
@@ -150,8 +151,8 @@ impl Engine {
         }
     }
 
-    /// Tells whether the last commit succeeded, and when that changes.
-    pub(crate) fn writable(&self) -> tokio::sync::watch::Receiver<bool> {
+    /// Tells how writing goes, and when that changes.
+    pub(crate) fn writable(&self) -> tokio::sync::watch::Receiver<Writing> {
         match self {
             Self::Sqlite(sqlite) => sqlite.writable(),
             Self::Postgres(postgres) => postgres.writable(),

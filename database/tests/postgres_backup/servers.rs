@@ -151,6 +151,11 @@ async fn in_mode_sync_nothing_is_written_until_the_server_s_commits_wait() {
     until("it is said", || matches!(status(&engine).standing, Standing::NotSynchronous { .. })).await;
     let Standing::NotSynchronous { reason } = status(&engine).standing else { unreachable!() };
     assert!(reason.contains("synchronous_standby_names = 'sixfold'"), "{reason}");
+    let shows_writable = || {
+        let figures = String::from_utf8(process::metrics::render()).unwrap();
+        figures.lines().any(|line| line == "sixfold_database_writable 1")
+    };
+    until("the figure, though nobody wrote", || !shows_writable()).await;
     let refused = put(&engine, 1, 1).await.unwrap_err();
     assert!(matches!(refused, Error::Unavailable { .. }), "{refused}");
     // One of two is not enough: the other's word would do.
@@ -164,6 +169,7 @@ async fn in_mode_sync_nothing_is_written_until_the_server_s_commits_wait() {
     bench.server.ask("SELECT pg_reload_conf()");
     until("it goes", || status(&engine).standing == Standing::Shipping).await;
     assert!(status(&engine).is_synchronous);
+    until("the figure", shows_writable).await;
     put(&engine, 1, 1).await.unwrap();
     // At once, without waiting for anything more: what was answered is at the destination.
     let expected = std::collections::BTreeMap::from([("00001".to_owned(), 1)]);

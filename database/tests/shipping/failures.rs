@@ -9,12 +9,12 @@ use database::{Engine, Error};
 use crate::harness::{all_shipped, config, put, restored, shipping, status, transact, until};
 
 /// A destination that fails from now on: a file where its folder was.
-fn break_destination(destination: &Path) {
+pub(crate) fn break_destination(destination: &Path) {
     std::fs::rename(destination, destination.with_extension("away")).unwrap();
     std::fs::write(destination, "").unwrap();
 }
 
-fn mend_destination(destination: &Path) {
+pub(crate) fn mend_destination(destination: &Path) {
     std::fs::remove_file(destination).unwrap();
     std::fs::rename(destination.with_extension("away"), destination).unwrap();
 }

@@ -9,10 +9,12 @@
 
 mod bucket;
 mod corruption;
+mod damaged_end;
 mod failures;
 mod harness;
 mod keeping;
 mod mistakes;
 mod points;
+mod refused;
 mod things;
 mod vacuum;

@@ -76,11 +76,16 @@ pub(super) async fn establish(shipper: &Shipper, may_continue: bool) -> Result<C
 /// Goes on with the newest generation, if the log here does.
 async fn go_on(shipper: &Shipper, inventory: &Inventory) -> Result<Option<Chain>, BackupError> {
     let Some(mut chain) = find_end(shipper, inventory).await? else { return Ok(None) };
-    // Of an older release.
-    if let Ok(None) = head::read_bases(&shipper.destination, &chain.generation).await {
-        let names = inventory.names().filter(|name| name.generation == chain.generation);
-        let bases = names.filter(|name| name.kind == Kind::Base).map(|name| name.last).collect();
-        head::store_bases(&shipper.destination, &chain.generation, &bases).await?;
+    match head::read_bases(&shipper.destination, &chain.generation).await {
+        Ok(Some(_)) => {}
+        // Of an older release.
+        Ok(None) => {
+            let names = inventory.names().filter(|name| name.generation == chain.generation);
+            let bases = names.filter(|name| name.kind == Kind::Base).map(|name| name.last).collect();
+            head::store_bases(&shipper.destination, &chain.generation, &bases).await?;
+        }
+        // No base could be added to them any more.
+        Err(error) => return unless_damaged(error),
     }
     lineage::note(&shipper.database, &chain.generation)?;
     let offset = ship_left_over(shipper, &mut chain).await?;
@@ -99,20 +104,21 @@ async fn find_end(shipper: &Shipper, inventory: &Inventory) -> Result<Option<Cha
     let Some(last) = last.or(names.iter().min_by_key(|name| name.last)).filter(|_| has_base) else {
         return Ok(None);
     };
-    let (head, digest) = match last.kind {
+    let read = match last.kind {
         Kind::Base => {
-            snapshot::read_head(&shipper.destination, last, &snapshot::scratch(&shipper.database)?).await?
+            snapshot::read_head(&shipper.destination, last, &snapshot::scratch(&shipper.database)?).await
         }
         _ => {
             let bytes = shipper.destination.get(&last.to_string()).await?;
-            match object::check(&bytes, last) {
-                Ok((head, digest, _)) => (head, digest),
-                Err(fault) => {
-                    tracing::error!(file = %last, %fault, "the last segment is damaged; a new generation begins");
-                    return Ok(None);
-                }
-            }
+            let checked = object::check(&bytes, last);
+            checked
+                .map(|(head, digest, _)| (head, digest))
+                .map_err(|fault| BackupError::damaged_file(last, &fault))
         }
+    };
+    let (head, digest) = match read {
+        Ok(read) => read,
+        Err(error) => return unless_damaged(error),
     };
     let opened = &shipper.feed.opened.0;
     let goes_on = head.place.frames <= opened.frames
@@ -129,6 +135,18 @@ async fn find_end(shipper: &Shipper, inventory: &Inventory) -> Result<Option<Cha
         is_head_stored: false,
         stored_head: None,
     }))
+}
+
+/// Says what is damaged, so that a new generation begins: it stays so however often it is read. Any other error, as of a
+/// destination that cannot be reached, is one to be tried again after.
+fn unless_damaged(error: BackupError) -> Result<Option<Chain>, BackupError> {
+    match error {
+        BackupError::DamagedFile { name, reason } => {
+            tracing::error!(file = name, reason, "the newest generation is damaged; a new one begins");
+            Ok(None)
+        }
+        error => Err(error),
+    }
 }
 
 /// Ships what an older process committed and did not ship; gives the offset of this process's numbers.

@@ -184,7 +184,13 @@ impl Keeper {
             self.recovery.destination.remove(&name.to_string()).await?;
             return Err(BackupError::Busy);
         }
-        self.note_bases(&name.generation, |bases| _ = bases.insert(number)).await?;
+        let noted = self.note_bases(&name.generation, |bases| _ = bases.insert(number)).await;
+        if let Err(BackupError::DamagedFile { name, reason }) = &noted {
+            // No base could be added to it any more, and each attempt would leave another one there.
+            tracing::error!(file = name, reason, "the generation is damaged; a new one begins");
+            self.feed.break_off(format!("{name} is damaged"));
+        }
+        noted?;
         let time = Timestamp::from_microsecond(at).unwrap_or_default();
         self.board.note_base(number, time);
         tracing::info!(commit = number, bytes, "a base was stored");
@@ -219,7 +225,7 @@ impl Keeper {
     /// Merges what is due and removes what is not needed any more.
     ///
     /// What cannot be merged, because a segment is damaged or sealed for another key, keeps nothing else from being
-    /// removed: a destination must not grow without end for it.
+    /// removed, nor do noted bases that are damaged: a destination must not grow without end for it.
     async fn merge_and_forget(&self) -> Result<(), BackupError> {
         let destination = &self.recovery.destination;
         let (continued, _) = self.board.numbering().ok_or(BackupError::Busy)?;
@@ -254,7 +260,11 @@ impl Keeper {
                 .map(|name| name.last)
                 .collect();
             if !bases.is_empty() {
-                self.note_bases(generation, |noted| noted.retain(|base| !bases.contains(base))).await?;
+                match self.note_bases(generation, |noted| noted.retain(|base| !bases.contains(base))).await {
+                    // Damaged, they miss nothing.
+                    Err(error @ BackupError::DamagedFile { .. }) => fault = fault.or(Some(error)),
+                    noted => noted?,
+                }
             }
         }
         for name in &gone {

@@ -99,9 +99,14 @@ impl ShippingParts {
 }
 
 impl Shipping {
+    /// Tells whether the policy is to refuse writes at times.
+    pub(crate) fn may_refuse(&self) -> bool {
+        self.on_unreachable == OnUnreachable::Block
+    }
+
     /// Says why a write is not even begun, if the policy says so.
     pub(crate) fn refusal(&self) -> Option<Error> {
-        if self.on_unreachable == OnUnreachable::Continue {
+        if !self.may_refuse() {
             return None;
         }
         let standing = self.board.notes.standing();

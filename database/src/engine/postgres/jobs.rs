@@ -69,7 +69,7 @@ impl Jobs {
 
     /// Sees whether writes go again if the last did not, while nobody asks; tells whether it wrote.
     async fn probe(&self, session: &Session, work: &[JobCommand]) -> Result<bool, Fault> {
-        if !work.is_empty() || self.writable.is_writable() {
+        if !work.is_empty() || !self.writable.has_failed() {
             return Ok(false);
         }
         let probing = session.run(PROBE);

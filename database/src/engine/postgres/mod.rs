@@ -50,6 +50,7 @@ use self::session::Server;
 use self::start::Parts;
 use super::waits::Wait;
 use super::wakes::Topic;
+use super::writable::Writing;
 use crate::backup::postgres::Receiving;
 use crate::engine::OpenError;
 use crate::job::{JobFilter, JobPage, QueueFigures};
@@ -91,7 +92,7 @@ impl Postgres {
 
     fn open_with(config: &Config, url: &Secret, receiving: Option<Receiving>) -> Result<Self, OpenError> {
         let url = url.clone();
-        let config = config.clone();
+        let (config, backup) = (config.clone(), receiving.clone());
         let (opened, opening) = blocking::sync_channel(1);
         let ended = CancellationToken::new();
         let end = ended.clone().drop_guard();
@@ -112,7 +113,7 @@ impl Postgres {
                 }
             };
             runtime.block_on(async move {
-                let (parts, running) = match start::start(&config, server).await {
+                let (parts, running) = match start::start(&config, server, backup).await {
                     Ok(started) => started,
                     Err(error) => {
                         let _ = opened.send(Err(error));
@@ -239,7 +240,7 @@ impl Postgres {
     }
 
     /// Tells whether the server took the last write, and when that changes.
-    pub(super) fn writable(&self) -> watch::Receiver<bool> {
+    pub(super) fn writable(&self) -> watch::Receiver<Writing> {
         self.0.parts.writable.clone()
     }
 

@@ -43,19 +43,19 @@ async fn a_batch_that_wrote_nothing_does_not_tell_that_writes_go_again() {
     let mut writable = engine.writable();
     let put = async || put(&engine).await;
     put().await.unwrap();
-    assert!(*writable.borrow());
+    assert!(writable.borrow().goes());
 
     session.run(FILL).await.unwrap();
     assert!(put().await.is_err());
-    assert!(!*writable.borrow());
+    assert!(!writable.borrow().goes());
     // The lane of jobs answers it by a commit, of nothing.
     let refused = engine.command(&JobCommand::Cancel { id: "none".into() }).await;
     assert!(matches!(refused, Err(Error::NotFound { .. })), "{refused:?}");
-    assert!(!*writable.borrow(), "the disk is as full as before");
+    assert!(!writable.borrow().goes(), "the disk is as full as before");
 
     session.run("DROP TRIGGER full_disk ON counter").await.unwrap();
     // Nobody writes: it is found out all the same.
-    tokio::time::timeout(PATIENCE, writable.wait_for(|writable| *writable)).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, writable.wait_for(|writing| writing.goes())).await.unwrap().unwrap();
     put().await.unwrap();
     engine.close();
 }

@@ -21,10 +21,11 @@ use super::schema;
 use super::session::{self, Server};
 use super::signal::{self, Signal};
 use super::trim;
+use crate::backup::postgres::Receiving;
 use crate::engine::OpenError;
 use crate::engine::failures::FailureLog;
 use crate::engine::wakes::Wakes;
-use crate::engine::writable::Writable;
+use crate::engine::writable::{Writable, Writing};
 use crate::job::backoff::Backoff;
 use crate::{Committed, Config, Job, JobCommand, Retention, Transaction, figures};
 
@@ -47,7 +48,7 @@ pub(super) struct Parts {
     pub(super) declarations: Arc<Declarations>,
     pub(super) server: Server,
     pub(super) wakes: Arc<Wakes>,
-    pub(super) writable: watch::Receiver<bool>,
+    pub(super) writable: watch::Receiver<Writing>,
     /// Cancelled when no new work is taken.
     pub(super) stop: CancellationToken,
 }
@@ -63,11 +64,17 @@ pub(super) struct Running {
     server: Server,
     readers: Arc<Readers>,
     replicas: Arc<Replicas>,
+    writable: Writable,
+    backup: Option<Receiving>,
     stop: CancellationToken,
 }
 
 /// Brings the schema up and puts the parts together.
-pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Running), OpenError> {
+pub(super) async fn start(
+    config: &Config,
+    server: Server,
+    backup: Option<Receiving>,
+) -> Result<(Parts, Running), OpenError> {
     let replicas = Arc::new(Replicas::new(config, &server)?);
     schema::migrate(&connect(&server).await?, server.schema()).await?;
     let (transactions, transaction_inbox) = mpsc::channel(config.queue);
@@ -106,15 +113,27 @@ pub(super) async fn start(config: &Config, server: Server) -> Result<(Parts, Run
         inbox: command_inbox,
         most: config.batch,
         signal: Arc::clone(&signal),
-        writable,
+        writable: writable.clone(),
         failures: FailureLog::default(),
     };
     let teller = Link::new(server.clone(), signal::STATEMENTS);
     // Connects at once, so that a restored database goes on before anybody writes.
     let trimmer = Link::writing(server.clone(), trim::STATEMENTS);
     let retention = config.retention;
-    let running =
-        Running { records, jobs, signal, teller, trimmer, retention, server, readers, replicas, stop };
+    let running = Running {
+        records,
+        jobs,
+        signal,
+        teller,
+        trimmer,
+        retention,
+        server,
+        readers,
+        replicas,
+        writable,
+        backup,
+        stop,
+    };
     Ok((parts, running))
 }
 
@@ -136,8 +155,8 @@ async fn connect(server: &Server) -> Result<session::Session, OpenError> {
 impl Running {
     /// Runs until the lanes end: asked to, or by a fault.
     pub(super) async fn run(self) {
-        let Self { records, jobs, signal, teller, trimmer, retention, server, readers, replicas, stop } =
-            self;
+        let Self { records, jobs, signal, teller, trimmer, retention, server, readers, replicas, .. } = self;
+        let Self { writable, backup, stop, .. } = self;
         let mut lanes = JoinSet::new();
         lanes.spawn(records.run(stop.clone()));
         lanes.spawn(jobs.run(stop.clone()));
@@ -162,8 +181,24 @@ impl Running {
             () = signal.tell_others(&teller) => {}
             () = signal.listen(&server) => {}
             () = showing => {}
+            () = note_refusals(backup.as_ref(), &writable) => {}
             () = replicas.watch() => {}
             () = trim::keep_trimmed(&trimmer, &retention) => {}
         }
     }
+}
+
+/// Notes whether writes are refused for the backup's sake, also while nobody writes; never ends.
+async fn note_refusals(backup: Option<&Receiving>, writable: &Writable) {
+    if let Some(backup) = backup {
+        let mut standing = backup.standing();
+        loop {
+            standing.mark_unchanged();
+            writable.note_refusal(backup.refusal().is_some());
+            if standing.changed().await.is_err() {
+                break;
+            }
+        }
+    }
+    std::future::pending().await
 }

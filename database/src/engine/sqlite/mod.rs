@@ -50,6 +50,7 @@ use self::readers::Readers;
 use self::writer::{Done, Task, Work};
 use crate::backup::Shipping;
 use crate::engine::wakes::Wakes;
+use crate::engine::writable::Writing;
 use crate::job::{JobFilter, JobPage, QueueFigures};
 use crate::{Change, Committed, Declaration, Error, Job, JobCommand, Page, Query, Transaction, time};
 
@@ -67,7 +68,7 @@ struct Inner {
     chores: Chores,
     threads: Mutex<Option<Threads>>,
     file: PathBuf,
-    writable: watch::Receiver<bool>,
+    writable: watch::Receiver<Writing>,
     /// Cancelled when those who wait are to go.
     no_waiting: CancellationToken,
     shipping: Option<Shipping>,
@@ -211,7 +212,7 @@ impl Sqlite {
     }
 
     /// Tells whether the last commit succeeded, and when that changes.
-    pub(super) fn writable(&self) -> watch::Receiver<bool> {
+    pub(super) fn writable(&self) -> watch::Receiver<Writing> {
         self.0.writable.clone()
     }
 

@@ -35,7 +35,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long the writer pauses when the database cannot be opened again after a failure.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often a database that failed is tried while nobody writes.
+/// How often a database that failed is tried while nobody writes, and the backup's policy asked.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// What callers are told whose write is here and not at the backup's destination.
@@ -111,7 +111,7 @@ pub(super) struct Writer {
     pub(super) upkeep: Upkeep,
     /// Pages in the write-ahead log, told by SQLite's hook after each commit.
     pub(super) log_pages: Arc<AtomicU32>,
-    /// Whether the last commit succeeded.
+    /// Whether writes go.
     pub(super) writable: Writable,
     pub(super) last_now: Timestamp,
     pub(super) next_expiry: Option<Timestamp>,
@@ -132,7 +132,7 @@ impl Writer {
             };
             let mut stop = matches!(first, Err(RecvTimeoutError::Disconnected));
             let (mut batch, mut errands) = (Batch::default(), Vec::new());
-            if first.is_err() && !stop && !self.writable.is_writable() {
+            if first.is_err() && !stop && self.writable.has_failed() {
                 // Nobody writes: whether the disk is well again is found out all the same.
                 batch.push(Task { work: Work::Probe, answer: oneshot::channel().0 });
             }
@@ -167,9 +167,11 @@ impl Writer {
     /// How long nothing is to be done unless somebody asks; `None` for ever.
     fn longest_sleep(&self) -> Option<Duration> {
         let expiry = self.next_expiry.map(|expiry| time::until(time::now(), expiry).min(LONGEST_SLEEP));
-        match self.writable.is_writable() {
-            true => expiry,
-            false => Some(expiry.unwrap_or(PROBE_EVERY).min(PROBE_EVERY)),
+        // Without writes, too, it is noted whether they would be refused.
+        let may_refuse = self.shipping.as_ref().is_some_and(Shipping::may_refuse);
+        match self.writable.has_failed() || may_refuse {
+            false => expiry,
+            true => Some(expiry.unwrap_or(PROBE_EVERY).min(PROBE_EVERY)),
         }
     }
 
@@ -178,10 +180,12 @@ impl Writer {
         let started = Instant::now();
         let now = time::now().max(self.last_now);
         self.last_now = now;
+        let refusal = self.shipping.as_ref().and_then(Shipping::refusal);
+        self.writable.note_refusal(refusal.is_some());
         if batch.work.is_empty() && self.next_expiry.is_none_or(|expiry| expiry > now) {
             return;
         }
-        if let Some(refusal) = self.shipping.as_ref().and_then(Shipping::refusal) {
+        if let Some(refusal) = refusal {
             if batch.answers.is_empty() {
                 // Leases that ran out wait for it too.
                 std::thread::sleep(REOPEN_PAUSE);

@@ -133,10 +133,10 @@ fn a_failed_commit_fails_every_caller_and_the_writer_recovers() {
         let error = answer(answered).err();
         assert!(matches!(error, Some(Error::Unavailable { .. })), "nothing was done: {error:?}");
     }
-    assert!(!bench.exists("a") && !bench.writer.writable.is_writable());
+    assert!(!bench.exists("a") && bench.writer.writable.has_failed());
     let again = bench.ask(put("a", Precondition::Absent, 1));
     bench.write_one_batch();
-    assert!(answer(again).is_ok() && bench.exists("a") && bench.writer.writable.is_writable());
+    assert!(answer(again).is_ok() && bench.exists("a") && !bench.writer.writable.has_failed());
     let connection = bench.writer.connection.as_ref().unwrap();
     let kept: i64 = connection.pragma_query_value(None, "cache_size", |row| row.get(0)).unwrap();
     assert_eq!(kept, -1 << 10, "the new connection has the page cache of the first");

@@ -233,10 +233,11 @@ impl<'a, L: Lane> Way<'a, L> {
             let is = |kind: fn(&ForwardError) -> bool| matches!(&bad.result, Err(error) if kind(error));
             let may = if is(ForwardError::is_unreached) {
                 time < self.retries || Instant::now() < until
+            } else if is(ForwardError::is_unsent) {
+                self.story.retries() < self.retries && self.balancer.spend_retry()
             } else {
                 // What breaks the connections of backends that stay well may be the request itself.
-                let may_help = is(ForwardError::is_unsent) || !cluster.is_available();
-                may_help && time < self.retries && self.balancer.spend_retry()
+                time < self.retries && !cluster.is_available() && self.balancer.spend_retry()
             };
             if !may {
                 break;

@@ -104,6 +104,8 @@ async fn claim(around: &Surroundings, limit: usize, wait: Duration) -> Result<Ve
 
 /// Waits for attempts within the grace; before it is over, stops those left and writes that down.
 async fn drain(around: &Surroundings, mut attempts: JoinSet<()>, shutdown: &Shutdown) {
+    // Those that ended while it waited for jobs.
+    while attempts.try_join_next().is_some() {}
     if !attempts.is_empty() {
         tracing::info!(attempts = attempts.len(), "attempts in flight have the grace to end");
     }

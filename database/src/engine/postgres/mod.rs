@@ -239,7 +239,7 @@ impl Postgres {
         self.0.no_waiting.cancel();
     }
 
-    /// Tells whether the server took the last write, and when that changes.
+    /// Tells how writing goes, and when that changes.
     pub(super) fn writable(&self) -> watch::Receiver<Writing> {
         self.0.parts.writable.clone()
     }

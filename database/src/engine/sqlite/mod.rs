@@ -211,7 +211,7 @@ impl Sqlite {
         self.0.no_waiting.cancel();
     }
 
-    /// Tells whether the last commit succeeded, and when that changes.
+    /// Tells how writing goes, and when that changes.
     pub(super) fn writable(&self) -> watch::Receiver<Writing> {
         self.0.writable.clone()
     }
